@@ -1,0 +1,28 @@
+"""Kafka plumbing that every service uses: settings, topics, lanes, transactions, reading, the embedded broker."""
+
+from bus.errors import BrokerError, BusError, FencedError, SettingsError, TopicError
+from bus.lanes import lane_of
+from bus.reading import end_offset, incoming, read_to_end, reader
+from bus.records import Headers, Incoming, Outgoing
+from bus.settings import Settings, load_settings
+from bus.transactions import KafkaLaneWriter, LaneWriter
+
+__all__ = [
+    "BrokerError",
+    "BusError",
+    "FencedError",
+    "Headers",
+    "Incoming",
+    "KafkaLaneWriter",
+    "LaneWriter",
+    "Outgoing",
+    "Settings",
+    "SettingsError",
+    "TopicError",
+    "end_offset",
+    "incoming",
+    "lane_of",
+    "load_settings",
+    "read_to_end",
+    "reader",
+]

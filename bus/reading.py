@@ -1,0 +1,89 @@
+"""Reading partitions to their end, committed records only."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from bus.clients import confluent_config, unreachable
+from bus.records import Incoming
+from bus.settings import Settings
+
+
+def incoming(message: Message) -> Incoming:
+    """A client's message as a plain value."""
+    headers = tuple(_header(pair) for pair in message.headers() or ())
+    return Incoming(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers,
+        message.timestamp()[1],
+    )
+
+
+def _header(pair: Any) -> tuple[str, bytes]:
+    return pair[0], pair[1] or b""
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def reader(settings: Settings, **more: object) -> Consumer:
+    """A consumer that reads committed records and commits nothing itself."""
+    config = {
+        "group.id": f"{settings.prefix}-reader-{uuid.uuid4().hex}",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "fetch.message.max.bytes": 16 * 1024 * 1024,
+    }
+    return Consumer(confluent_config(settings, **(config | more)))
+
+
+def read_to_end(
+    settings: Settings, topic: str, starts: Mapping[int, int | None], timeout: float = 60.0
+) -> Iterator[Incoming]:
+    """Every committed record from the given offsets (None: the beginning) to the end, as it is when reached.
+
+    Args:
+        starts: partition → first offset to read.
+        timeout: seconds without any progress after which BrokerError is raised.
+    """
+    consumer = reader(settings)
+    try:
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING if o is None else o) for p, o in starts.items()])
+        remaining = set(starts)
+        while remaining:
+            messages = consumer.consume(num_messages=1000, timeout=timeout)
+            if not messages:
+                raise unreachable(settings, TimeoutError(f"nothing from {topic} for {timeout:.0f} s"))
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    yield incoming(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    remaining.discard(message.partition() or 0)
+                else:
+                    raise unreachable(settings, KafkaException(error))
+    finally:
+        consumer.close()
+
+
+def end_offset(settings: Settings, topic: str, partition: int, timeout: float = 10.0) -> int:
+    """The offset after the partition's last record."""
+    consumer = reader(settings)
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout)[1])
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    finally:
+        consumer.close()

@@ -1,0 +1,179 @@
+"""Every setting, read once from the environment and `.env`; a wrong or unknown one is named with its variable."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bus.errors import SettingsError
+
+# Variables under these prefixes are ours: one that we do not know is a typing mistake, not somebody else's.
+OUR_PREFIXES = (
+    "FRAME_GAINSIGHT_",
+    "KAFKA_BOOTSTRAP_",
+    "KAFKA_SASL_",
+    "KAFKA_SSL_",
+    "KAFKA_SECURITY_",
+    "KMS_",
+)
+# Read by boto3 itself.
+AWS_PREFIX = "AWS_"
+
+
+def ours(name: str) -> Any:
+    """The environment variable of one of our own settings."""
+    return f"FRAME_GAINSIGHT_{name.upper()}"
+
+
+class Settings(BaseSettings):
+    """Settings of every command and service; frozen, built once by `load_settings`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    # Kafka
+    bootstrap_servers: str | None = Field(None, alias="KAFKA_BOOTSTRAP_SERVERS", description="Brokers, host:port.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", alias="KAFKA_SASL_MECHANISM"
+    )
+    sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME")
+    sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD")
+    ssl_ca_location: Path | None = Field(None, alias="KAFKA_SSL_CA_LOCATION")
+    ssl_certificate_location: Path | None = Field(None, alias="KAFKA_SSL_CERTIFICATE_LOCATION")
+    ssl_key_location: Path | None = Field(None, alias="KAFKA_SSL_KEY_LOCATION")
+    schema_registry_url: str | None = Field(
+        None,
+        alias="SCHEMA_REGISTRY_URL",
+        description="Set: Confluent wire format; not set: Avro single-object encoding.",
+    )
+
+    # Topics
+    connectors_topic: str = Field("gainsight.connectors", alias=ours("connectors_topic"))
+    raw_topic: str = Field("gainsight.timeline.raw", alias=ours("raw_topic"))
+    checkpoints_topic: str = Field("gainsight.checkpoints", alias=ours("checkpoints_topic"))
+    entities_topic: str = Field("gainsight.entities", alias=ours("entities_topic"))
+    conversations_topic: str = Field("frame.conversations", alias=ours("conversations_topic"))
+    parked_topic: str = Field("gainsight.parked", alias=ours("parked_topic"))
+    dead_letters_topic: str = Field("gainsight.dead-letters", alias=ours("dead_letters_topic"))
+    partitions: int = Field(4, ge=1, le=1000, alias=ours("partitions"), description="Partitions of every topic.")
+    replication: int = Field(1, ge=1, le=9, alias=ours("replication"), description="Replicas of a created topic.")
+
+    # Groups and transactions
+    prefix: str = Field(
+        "frame-gainsight",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        alias=ours("prefix"),
+        description="Of consumer groups and transactional ids; two installations on one cluster differ in it.",
+    )
+
+    # Producer
+    overlap_margin_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        alias=ours("margin_seconds"),
+        description="A window ends this long before the tenant's clock, so that rows of the last moment are settled.",
+    )
+    page_rows: int = Field(5000, ge=1, le=5000, alias=ours("page_rows"), description="Rows asked for per page.")
+
+    # Enricher
+    window_max: int = Field(
+        5000, ge=1, le=100_000, alias=ours("window_max"), description="Records after which a window closes."
+    )
+    window_linger_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=30,
+        alias=ours("window_linger_seconds"),
+        description="How long an open window waits for its marker.",
+    )
+    retry_seconds: float = Field(
+        10.0, ge=0, le=300, alias=ours("retry_seconds"), description="How long a failing call is tried again."
+    )
+    unpark_seconds: float = Field(
+        30.0, gt=0, alias=ours("unpark_seconds"), description="How often parked activities are tried again."
+    )
+    entity_ttl_hours: float = Field(
+        24.0, gt=0, alias=ours("entity_ttl_hours"), description="How long a resolved entity counts as fresh."
+    )
+    absent_ttl_hours: float = Field(
+        6.0, gt=0, alias=ours("absent_ttl_hours"), description="How long an absent entity is believed absent."
+    )
+
+    # KMS and HTTP
+    kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")
+    http_timeout_seconds: float = Field(60.0, gt=0, le=600, alias=ours("http_timeout_seconds"))
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias=ours("log_level"))
+    cache_dir: Path | None = Field(
+        None, alias=ours("cache_dir"), description="Where the embedded broker's files are kept."
+    )
+
+    def brokers(self) -> str:
+        """The brokers. Raises SettingsError where none are set."""
+        if not self.bootstrap_servers:
+            raise SettingsError(
+                "No Kafka is named. Set KAFKA_BOOTSTRAP_SERVERS=host:port, or start a local one in another "
+                "terminal: frame-gainsight kafka"
+            )
+        return self.bootstrap_servers
+
+
+def variables() -> dict[str, str]:
+    """Every variable that we read, with the field it sets."""
+    return {str(field.alias): name for name, field in Settings.model_fields.items()}
+
+
+def known_variables() -> set[str]:
+    """Every variable that we read. The AWS_* ones besides are boto3's."""
+    return set(variables())
+
+
+def load_settings(dotenv: Path | None = Path(".env")) -> Settings:
+    """Settings from the environment, over those of a `.env` file.
+
+    Raises SettingsError naming every variable that is wrong or unknown.
+    """
+    from_file = {k: v for k, v in dotenv_values(dotenv).items() if v is not None} if dotenv else {}
+    for name, value in from_file.items():  # boto3 reads its own variables from the environment
+        if name.startswith(AWS_PREFIX):
+            os.environ.setdefault(name, value)
+    given = {**from_file, **os.environ}
+    known = variables()
+    faults = [_unknown(name, known) for name in sorted(given) if name not in known and name.startswith(OUR_PREFIXES)]
+    try:
+        settings = Settings(_env_file=dotenv)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(faults + [_wrong(dict(e), given) for e in error.errors(include_url=False)])
+        ) from error
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"Did you mean {close[0]}?" if close else "The settings are listed in docs/settings.md."
+    return f"{name} is not a setting. {hint}"
+
+
+def _wrong(error: dict[str, Any], given: Mapping[str, str]) -> str:
+    name = str(error["loc"][0])
+    shown = "" if "PASSWORD" in name else f"={given.get(name, '')!r}"
+    return f"{name}{shown} is wrong: {error['msg']}."
+
+
+@lru_cache(maxsize=1)
+def settings_from_environment() -> Settings:
+    """The process's settings, read once; for entry points that are given none."""
+    return load_settings()
