@@ -1,0 +1,51 @@
+"""The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
+
+from gainsight.auth import AccessKey, Credentials
+from gainsight.budget import Budget, CallBudget
+from gainsight.client import GainsightClient
+from gainsight.clock import Clock, SystemClock
+from gainsight.dates import format_date, parse_date, whole_second
+from gainsight.describe import Field, ObjectDescription, parse_object
+from gainsight.envelope import Row, value_of
+from gainsight.errors import (
+    ConfigError,
+    Failure,
+    GainsightError,
+    RefusedQueryError,
+    ThrottledError,
+    TransientError,
+    UnknownFieldError,
+    UnknownObjectError,
+)
+from gainsight.lookup import Chunking, fetch_in
+from gainsight.query import Condition, Query
+
+__all__ = [
+    "AccessKey",
+    "Budget",
+    "CallBudget",
+    "Chunking",
+    "Clock",
+    "Condition",
+    "ConfigError",
+    "Credentials",
+    "Failure",
+    "Field",
+    "GainsightClient",
+    "GainsightError",
+    "ObjectDescription",
+    "Query",
+    "RefusedQueryError",
+    "Row",
+    "SystemClock",
+    "ThrottledError",
+    "TransientError",
+    "UnknownFieldError",
+    "UnknownObjectError",
+    "fetch_in",
+    "format_date",
+    "parse_date",
+    "parse_object",
+    "value_of",
+    "whole_second",
+]

@@ -1,0 +1,223 @@
+"""What a tenant's failing reply means: one table of match → action × failure class × words for people."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Failure(StrEnum):
+    """Whose turn it is: nobody's (try again), somebody who sets something right, or the data's."""
+
+    TRANSIENT = "transient"
+    CONFIG = "config"
+    DATA = "data"
+
+
+class Action(StrEnum):
+    """What the client does about it."""
+
+    RETRY = "retry"
+    THROTTLED = "throttled"  # retry, after the budget has waited
+    EMPTY = "empty"  # not a failure: no row matches
+    FAIL = "fail"
+
+
+class GainsightError(Exception):
+    """A call that failed for good, or for now.
+
+    Attributes:
+        failure: its class.
+        code: Gainsight's error code, where there is one.
+        status: HTTP status; None when no reply came.
+        retry_after: seconds that the tenant asked to wait, if it did.
+    """
+
+    failure: Failure = Failure.TRANSIENT
+
+    def __init__(
+        self, text: str, *, code: str | None = None, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.code = code
+        self.status = status
+        self.retry_after = retry_after
+
+
+class TransientError(GainsightError):
+    """May work later: a timeout, a broken reply, a server's fault, throttling."""
+
+    failure = Failure.TRANSIENT
+
+
+class ThrottledError(TransientError):
+    """The tenant's allowance is used up for now."""
+
+
+class ConfigError(GainsightError):
+    """Somebody must set something right: the key, the IP allowlist, a permission, the mapping."""
+
+    failure = Failure.CONFIG
+
+
+class UnknownFieldError(ConfigError):
+    """A queried column does not exist, or not for this key (P_5005)."""
+
+    def __init__(self, object_name: str, field: str | None, status: int | None) -> None:
+        self.object_name = object_name
+        self.field = field
+        super().__init__(
+            f"The tenant knows no field '{field or '?'}' on {object_name}. Correct the mapping, or ask the Gainsight "
+            "admin whether the field was renamed or hidden from the key's owner.",
+            code="P_5005",
+            status=status,
+        )
+
+
+class UnknownObjectError(ConfigError):
+    """The queried object does not exist, or not for this key."""
+
+
+class RefusedQueryError(GainsightError):
+    """The tenant refused the query as such; a smaller `IN` list may be taken."""
+
+    failure = Failure.CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table. None matches anything; `code` is matched as a prefix."""
+
+    status: int | range | None
+    code: str | None
+    action: Action
+    error: type[GainsightError]
+    text: str
+
+    def matches(self, status: int, code: str | None) -> bool:
+        if self.code is not None and not (code or "").startswith(self.code):
+            return False
+        if self.status is None:
+            return True
+        return status in self.status if isinstance(self.status, range) else status == self.status
+
+
+_BAD_KEY = (
+    "The tenant does not accept the API key. Ask the Gainsight admin for the current key (a reset makes the old one "
+    "invalid at once) and store it: frame-gainsight connector add FILE"
+)
+# First match wins. Codes and statuses: the vendor's API pages and public clients; doubtful statuses match any.
+RULES: tuple[Rule, ...] = (
+    Rule(None, "GSOBJ_1011", Action.EMPTY, GainsightError, "No row matches."),
+    Rule(None, "GSOBJ_1XXX", Action.EMPTY, GainsightError, "No row matches."),
+    Rule(None, "GS_APIG_2401", Action.FAIL, ConfigError, _BAD_KEY),
+    Rule(None, "GSOBJ_1024", Action.FAIL, ConfigError, _BAD_KEY),
+    Rule(
+        None,
+        "GS_APIG_2402",
+        Action.FAIL,
+        ConfigError,
+        "The tenant does not allow calls from this IP address. Ask the Gainsight admin to add Frame's addresses to the "
+        "API allowlist, or use OAuth client credentials.",
+    ),
+    Rule(None, "GS_APIG_2404", Action.THROTTLED, ThrottledError, "The tenant's API allowance is used up for now."),
+    Rule(None, "GU_2400", Action.THROTTLED, ThrottledError, "The tenant's API allowance is used up for now."),
+    Rule(429, None, Action.THROTTLED, ThrottledError, "The tenant's API allowance is used up for now."),
+    Rule(None, "P_5005", Action.FAIL, UnknownFieldError, ""),
+    Rule(
+        None,
+        "P_5068",
+        Action.FAIL,
+        RefusedQueryError,
+        "The query follows a look-up from a field that is not one. Correct the mapping's path.",
+    ),
+    Rule(
+        None,
+        "OBJECT_NOT_FOUND",
+        Action.FAIL,
+        UnknownObjectError,
+        "The tenant knows no such object. Correct its name, or ask the Gainsight admin whether the key's owner may "
+        "read it.",
+    ),
+    Rule(
+        None,
+        "GS_APIG_1000",
+        Action.FAIL,
+        ConfigError,
+        "The tenant's host has no such API. Check the connector's host: it must be the tenant's own address.",
+    ),
+    Rule(
+        400,
+        "GSOBJ_10",
+        Action.FAIL,
+        ConfigError,
+        "The tenant does not take a field or a value of the query. Correct the mapping, or ask the Gainsight admin "
+        "whether the field's type was changed.",
+    ),
+    Rule(401, None, Action.FAIL, ConfigError, _BAD_KEY),
+    Rule(
+        403,
+        None,
+        Action.FAIL,
+        ConfigError,
+        "The tenant forbids this call. Ask the Gainsight admin whether the key's owner may read the object, and about "
+        "an IP allowlist.",
+    ),
+    Rule(
+        404,
+        None,
+        Action.FAIL,
+        ConfigError,
+        "The tenant's host has no such API. Check the connector's host: it must be the tenant's own address.",
+    ),
+    Rule(
+        range(300, 400),
+        None,
+        Action.FAIL,
+        ConfigError,
+        "The tenant's host redirects elsewhere, and the key is not sent there. Set the connector's host to the "
+        "tenant's own address.",
+    ),
+    Rule(range(500, 600), None, Action.RETRY, TransientError, "The tenant's server failed."),
+    Rule(413, None, Action.FAIL, RefusedQueryError, "The tenant refused the query as too large."),
+    Rule(408, None, Action.RETRY, TransientError, "The tenant's server gave up waiting."),
+    Rule(400, None, Action.FAIL, RefusedQueryError, "The tenant refused the query."),
+    Rule(range(400, 500), None, Action.FAIL, RefusedQueryError, "The tenant refused the query."),
+    Rule(range(200, 300), None, Action.RETRY, TransientError, "The tenant answered with a failure."),
+)
+_UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
+_NO_DATA = "no data found"
+_COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]+) does not exist", re.IGNORECASE)
+
+
+def rule_for(status: int, code: str | None) -> Rule:
+    """The table's first line that fits."""
+    return next((rule for rule in RULES if rule.matches(status, code)), _UNEXPECTED)
+
+
+def code_of(body: Any) -> str | None:
+    """The error code of a reply's body; an unknown object has its own shape, with the code in `title`."""
+    if not isinstance(body, dict):
+        return None
+    code = body.get("errorCode") or body.get("title")
+    return str(code) if code else None
+
+
+def is_empty_result(body: Any) -> bool:
+    """Whether a failing body only says that no row matches (the documented sample has a placeholder code)."""
+    if not isinstance(body, dict):
+        return False
+    texts = (body.get("errorDesc"), body.get("message"), body.get("localizedErrorDesc"))
+    return any(isinstance(text, str) and _NO_DATA in text.lower() for text in texts)
+
+
+def error_for(rule: Rule, object_name: str, status: int, body: Any, retry_after: float | None = None) -> GainsightError:
+    """The error that a rule stands for. `errorDesc` can quote record values: only a column's name is taken from it."""
+    code = code_of(body)
+    if rule.error is UnknownFieldError:
+        found = _COLUMN.search(str(body.get("errorDesc") or "")) if isinstance(body, dict) else None
+        return UnknownFieldError(object_name, found["field"] if found else None, status)
+    where = f"{object_name}, HTTP {status}" + (f", {code}" if code else "")
+    return rule.error(f"{rule.text} ({where})", code=code, status=status, retry_after=retry_after)

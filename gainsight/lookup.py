@@ -1,0 +1,60 @@
+"""Look-ups in batches: all rows whose field is one of many values, in as few calls as the tenant takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gainsight.client import GainsightClient
+from gainsight.envelope import Row
+from gainsight.errors import RefusedQueryError
+from gainsight.query import Condition, Query
+
+START = 1000  # values of an IN list: its maximum is unknown, so start large and halve when refused
+
+
+@dataclass
+class Chunking:
+    """The size of `IN` list that a tenant takes, learnt as it refuses."""
+
+    size: int = START
+
+
+async def fetch_in(
+    client: GainsightClient,
+    object_name: str,
+    select: Sequence[str],
+    field: str,
+    values: Sequence[str],
+    chunking: Chunking,
+) -> list[Row]:
+    """Every row of the object whose `field` is one of `values`.
+
+    The `IN` list is halved when the tenant refuses it, and the size that works is kept in `chunking`.
+    Raises as `GainsightClient.query` does; RefusedQueryError when even one value is refused.
+    """
+    rows: list[Row] = []
+    start = 0
+    while start < len(values):
+        chunk = values[start : start + chunking.size]
+        try:
+            rows += await _all(client, Query(object_name, select, [Condition(field, "IN", chunk)], {"Gsid": "asc"}))
+        except RefusedQueryError as error:
+            if len(chunk) == 1 or error.code == "P_5068":
+                raise
+            chunking.size = len(chunk) // 2
+            continue
+        start += len(chunk)
+    return rows
+
+
+async def _all(client: GainsightClient, query: Query) -> list[Row]:
+    """All pages: an ordered offset is safe here, since these rows do not leave the condition while being read."""
+    rows: list[Row] = []
+    while True:
+        page = await client.query(
+            Query(query.object_name, query.select, query.where, query.order_by, query.limit, len(rows))
+        )
+        rows += page
+        if len(page) < query.limit:
+            return rows

@@ -1,0 +1,50 @@
+"""Queries: conditions, order and page, as the query endpoint takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_ROWS = 5000  # of one reply, documented
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One comparison. `values` is always a list on the wire, also for one value; booleans must be booleans."""
+
+    name: str
+    operator: str
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query: all conditions hold together (AND); `order_by` maps field → asc | desc, first key first."""
+
+    object_name: str
+    select: Sequence[str]
+    where: Sequence[Condition] = ()
+    order_by: Mapping[str, str] = field(default_factory=dict)
+    limit: int = MAX_ROWS
+    offset: int = 0
+
+    def body(self) -> dict[str, Any]:
+        """The request's JSON."""
+        body: dict[str, Any] = {"select": list(self.select), "limit": self.limit, "offset": self.offset}
+        if self.where:
+            aliases = [_alias(i) for i in range(len(self.where))]
+            body["where"] = {
+                "conditions": [
+                    {"name": c.name, "alias": a, "operator": c.operator, "value": list(c.values)}
+                    for a, c in zip(aliases, self.where, strict=True)
+                ],
+                "expression": " AND ".join(aliases),
+            }
+        if self.order_by:
+            body["orderBy"] = dict(self.order_by)
+        return body
+
+
+def _alias(index: int) -> str:
+    return chr(ord("A") + index) if index < 26 else f"A{index}"
