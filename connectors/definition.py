@@ -1,0 +1,199 @@
+"""A connector's definition: what a person writes as YAML, validated."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+import xxhash
+import yaml
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from connectors.errors import DefinitionError
+from connectors.paths import ORG_ROOTS, TAG_ROOTS, USER_ROOTS, Path, parse_path
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        found = _DURATION.fullmatch(value.strip())
+        if not found:
+            raise ValueError(f"'{value}' is not a duration; write a number and a unit: 30s, 10m, 1h or 1d")
+        return int(found[1]) * _UNITS[found[2]]
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_duration)]
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+
+
+class CustomObject(BaseModel):
+    """A custom object beside person, company and relationship, and how its rows are found.
+
+    `join` maps one of its fields to `company` or `relationship`: its rows are those whose field holds that id.
+    `pick` says which row counts when there are several: latest (by ModifiedDate), first (by Gsid), or all (a mapped
+    field then joins the values with "; ").
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    join: dict[str, Literal["company", "relationship"]] = Field(min_length=1, max_length=1)
+    pick: Literal["latest", "first", "all"] = "latest"
+
+    @property
+    def join_field(self) -> str:
+        return next(iter(self.join))
+
+    @property
+    def joined_to(self) -> str:
+        return self.join[self.join_field]
+
+
+class Definition(BaseModel):
+    """A connector, as its YAML says it. Periods are seconds here, and `10m` or `1h` in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    id: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
+    host: str
+    period: Seconds = Field(600, ge=1, le=86_400)
+    overlap: Seconds = Field(600, ge=0, le=7 * 86_400)
+    deletions_every: Seconds = Field(3600, ge=1, le=7 * 86_400)
+    start: AwareDatetime | None = None
+    activity_types: tuple[str, ...] = ()
+    api_share: float = Field(0.5, gt=0, le=1)
+    objects: dict[str, CustomObject] = {}
+    user_profile: dict[FieldName, str] = {}
+    org_profile: dict[FieldName, str] = {}
+    tags: dict[FieldName, str] = {}
+
+    @field_validator("host")
+    @classmethod
+    def _tenant_address(cls, host: str) -> str:
+        parts = urlsplit(host)
+        try:
+            parts.port  # noqa: B018 - reading it is what checks it
+        except ValueError:
+            raise ValueError(f"'{host}' has a port that is not a number") from None
+        if parts.scheme not in ("https", "http") or not parts.hostname:
+            raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com")
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+            raise ValueError("write only the tenant's address, without a path: https://tenant.gainsightcloud.com")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("the API key would travel readable over http; write https (http is for loopback only)")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @model_validator(mode="after")
+    def _mapping_reads(self) -> Definition:
+        try:
+            _ = self.user_paths, self.org_paths, self.tag_paths
+        except DefinitionError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @cached_property
+    def user_paths(self) -> dict[str, Path]:
+        return {n: parse_path(p, USER_ROOTS, f"user_profile.{n}") for n, p in self.user_profile.items()}
+
+    @cached_property
+    def org_paths(self) -> dict[str, Path]:
+        roots = (*ORG_ROOTS, *self.objects)
+        return {n: parse_path(p, roots, f"org_profile.{n}") for n, p in self.org_profile.items()}
+
+    @cached_property
+    def tag_paths(self) -> dict[str, Path]:
+        roots = (*TAG_ROOTS, *self.objects)
+        return {n: parse_path(p, roots, f"tags.{n}") for n, p in self.tags.items()}
+
+    def columns_of(self, root: str) -> list[str]:
+        """The columns of an object that the mapping takes, each once, in its order."""
+        paths = [*self.user_paths.values(), *self.org_paths.values(), *self.tag_paths.values()]
+        return list(dict.fromkeys(p.field for p in paths if p.root == root))
+
+    @cached_property
+    def mapping_version(self) -> str:
+        """Fingerprint of everything that decides how a conversation is built."""
+        parts = self.model_dump(mode="json", include={"objects", "user_profile", "org_profile", "tags"})
+        ordered = {k: list(v.items()) if isinstance(v, dict) else v for k, v in parts.items()}
+        return xxhash.xxh3_64_hexdigest(orjson.dumps(ordered, option=orjson.OPT_SORT_KEYS))
+
+    def canonical(self) -> str:
+        """The definition as JSON text, for its topic."""
+        return self.model_dump_json(exclude_defaults=False)
+
+    def started(self, now: int) -> Definition:
+        """The same, with `start` filled in (`now`: milliseconds) where it was left out."""
+        if self.start is not None:
+            return self
+        return self.model_copy(update={"start": datetime.fromtimestamp(now // 1000, UTC)})
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_yaml(text: str, source: str = "the definition") -> Definition:
+    """A definition from YAML. Raises DefinitionError naming every fault with its place in the file."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise DefinitionError(f"{source} is not YAML: {place}{error.problem or 'it does not read'}.") from None
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"{source} is not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise DefinitionError(f"{source} must be a list of 'name: value' lines, beginning with id and host.")
+    return _validated(data, source)
+
+
+def parse_canonical(text: str) -> Definition:
+    """A definition from the topic. Raises DefinitionError."""
+    try:
+        return Definition.model_validate_json(text)
+    except ValidationError as error:
+        raise DefinitionError(_faults(error, "the stored definition")) from None
+
+
+def _validated(data: dict[str, Any], source: str) -> Definition:
+    try:
+        return Definition.model_validate(data)
+    except ValidationError as error:
+        raise DefinitionError(_faults(error, source)) from None
+
+
+def _faults(error: ValidationError, source: str) -> str:
+    lines = [f"{source} is not valid:"]
+    for fault in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
+        text = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(fault["loc"][-1]), Definition.model_fields, n=1)
+            text = "unknown" + (
+                f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(Definition.model_fields)}"
+            )
+        elif fault["type"] == "missing":
+            text = "is missing"
+        lines.append(f"  {place}: {text}" if place else f"  {text}")
+    return "\n".join(lines)

@@ -1,0 +1,25 @@
+"""The errors of connectors; every text says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class ConnectorError(Exception):
+    """Root of every error that this room raises; holds no secret."""
+
+
+class DefinitionError(ConnectorError):
+    """A definition does not read, or says something that cannot be."""
+
+
+class VaultError(ConnectorError):
+    """KMS could not encrypt or decrypt an API key."""
+
+
+class UnknownConnectorError(ConnectorError):
+    """No connector has this id."""
+
+    def __init__(self, connector: str, known: list[str]) -> None:
+        listed = ", ".join(sorted(known)) or "none yet"
+        super().__init__(
+            f"There is no connector '{connector}'. Registered: {listed}. Add one: frame-gainsight connector add FILE"
+        )
