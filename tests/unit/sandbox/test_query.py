@@ -1,0 +1,251 @@
+"""The query endpoint: what it selects, filters, looks up, orders and pages, and how it refuses."""
+
+from typing import Any
+
+import pytest
+
+ACTIVITY = "activity_timeline"
+DEFAULT_ORDER = {"LastModifiedDate": "asc", "Gsid": "asc"}
+
+
+def test_envelopes_are_mixed_as_documented(reader: Any) -> None:
+    activity = reader.ask(ACTIVITY, ["Gsid", "LastModifiedDate"], limit=1).json()
+    company = reader.ask("company", ["Gsid", "ModifiedDate"], limit=1).json()
+    assert list(activity) == ["result", "errorCode", "errorDesc", "requestId", "data", "message"]
+    assert activity["data"]["records"][0]["LastModifiedDate"].endswith("Z")
+    assert isinstance(company["data"][0]["ModifiedDate"], int)
+
+
+def test_reply_keys_are_as_requested_and_fields_match_in_any_case(reader: Any) -> None:
+    row = reader.rows("COMPANY", ["gsid", "NAME", "csm__gr.email"], ("GSID", "IS_NOT_NULL", []), limit=1)[0]
+    assert list(row) == ["gsid", "NAME", "csm__gr.email"]
+
+
+def test_of_two_spellings_only_the_last_returns(reader: Any) -> None:
+    row = reader.rows(ACTIVITY, ["InternalAttendees", "internalAttendees"], limit=1)[0]
+    assert list(row) == ["internalAttendees"]
+
+
+def test_look_ups_reach_two_levels(reader: Any) -> None:
+    rows = reader.rows("contract__gc", ["Company_ID__gc__gr.Csm__gr.Name", "Company_ID__gc"])
+    companies = {c["Gsid"]: c for c in reader.tenant.world.rows("company")}
+    users = {u["Gsid"]: u["Name"] for u in reader.tenant.world.rows("gsuser")}
+    assert rows
+    for row in rows:
+        csm = companies[row["Company_ID__gc"]]["Csm"]
+        assert row["Company_ID__gc__gr.Csm__gr.Name"] == users.get(csm)
+
+
+def test_look_ups_filter_and_order(reader: Any) -> None:
+    email = reader.tenant.world.rows("gsuser")[0]["Email"]
+    rows = reader.rows(ACTIVITY, ["AuthorId__gr.Email"], ("AuthorId__gr.Email", "EQ", [email.upper()]))
+    assert {r["AuthorId__gr.Email"] for r in rows} <= {email}
+    names = [
+        r["GsCompanyId__gr.Name"]
+        for r in reader.rows(ACTIVITY, ["GsCompanyId__gr.Name"], orderBy={"GsCompanyId__gr.Name": "desc"})
+    ]
+    assert names == sorted(names, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "expected"),
+    [
+        ("company", {"select": ["Gsid", "Nope"]}, (400, "P_5005")),
+        ("company", {"select": ["Csm__gr.Nope"]}, (400, "P_5005")),
+        ("company", {"select": ["Industry__gr.Name"]}, (400, "P_5068")),
+        ("company", {"select": ["Csm__gr.Manager__gr.Manager__gr.Name"]}, (400, "P_5068")),
+        ("company", {"select": []}, (400, "GSOBJ_1002")),
+        ("company", {"select": ["Gsid"], "orderBy": {"Nope": "asc"}}, (400, "P_5005")),
+        ("company", {"select": ["Gsid"], "orderBy": {"Name": "up"}}, (400, "GSOBJ_1008")),
+        ("company", {"select": ["Gsid"], "limit": -1}, (400, "GSOBJ_1008")),
+        ("company", {"select": ["Gsid"], "offset": "x"}, (400, "GSOBJ_1008")),
+        (ACTIVITY, {"select": ["Gsid"], "orderBy": {"Notes": "asc"}}, (400, "P_5026")),
+        ("nope", {"select": ["Gsid"]}, (400, "OBJECT_NOT_FOUND")),
+        ("record_delete_log_high_volume", {"select": ["RecordId"]}, (400, "OBJECT_NOT_FOUND")),
+    ],
+)
+def test_refusals(reader: Any, name: str, body: dict[str, Any], expected: tuple[int, str]) -> None:
+    assert reader.code(reader.post(f"/v1/data/objects/query/{name}", body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "code"),
+    [
+        (("Nope", "EQ", ["x"]), "P_5005"),
+        (("Notes", "CONTAINS", ["x"]), "P_5026"),
+        (("LastModifiedDate", "IN", ["2026-03-02"]), "P_5026"),
+        (("LastModifiedDate", "GTE", ["yesterday"]), "GSOBJ_1005"),
+        (("LastModifiedDate", "GTE", "2026-03-02"), "GSOBJ_1008"),
+        (("DurationInMins", "GT", ["many"]), "GSOBJ_1008"),
+        (("Subject", "EQ", []), "GSOBJ_1008"),
+        (("LastModifiedDate", "BTW", ["2026-03-02"]), "GSOBJ_1008"),
+    ],
+)
+def test_conditions_refused(reader: Any, condition: tuple[str, str, Any], code: str) -> None:
+    assert reader.code(reader.ask(ACTIVITY, ["Gsid"], condition)) == (400, code)
+
+
+def test_an_unknown_field_is_named(reader: Any) -> None:
+    assert "t1.Nope" in reader.ask("company", ["Nope"]).json()["errorDesc"]
+
+
+@pytest.mark.parametrize(
+    "form", ["2026-03-02T08:10:00Z", "2026-03-02T08:10:00.000+00:00", "2026-03-02 08:10:00", 1772439000000]
+)
+def test_dates_filter_in_every_form_seen(reader: Any, form: Any) -> None:
+    everything = reader.rows(ACTIVITY, ["LastModifiedDate"])
+    later = reader.rows(ACTIVITY, ["LastModifiedDate"], ("LastModifiedDate", "GTE", [form]))
+    assert 0 < len(later) == sum(r["LastModifiedDate"] >= "2026-03-02T08:10:00Z" for r in everything) < len(everything)
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "fits"),
+    [
+        ("EQ", "Renewal paperwork", lambda s: s == "Renewal paperwork"),
+        ("NE", "Renewal paperwork", lambda s: s != "Renewal paperwork"),
+        ("STARTS_WITH", "Re: ", lambda s: s.startswith("Re: ")),
+        ("ENDS_WITH", "review", lambda s: s.endswith("review")),
+        ("CONTAINS", "form", lambda s: "form" in s),
+        ("DOES_NOT_CONTAINS", "form", lambda s: "form" not in s),
+        ("GT", "M", lambda s: s > "M"),
+        ("LTE", "M", lambda s: s <= "M"),
+    ],
+)
+def test_text_operators(reader: Any, operator: str, value: str, fits: Any) -> None:
+    subjects = [r["Subject"] for r in reader.rows(ACTIVITY, ["Subject"]) if r["Subject"] is not None]
+    found = [r["Subject"] for r in reader.rows(ACTIVITY, ["Subject"], ("Subject", operator, [value]))]
+    assert sorted(found) == sorted(filter(fits, subjects))
+    assert 0 < len(found) < len(subjects)
+
+
+def test_null_operators(reader: Any) -> None:
+    counts = [
+        len(reader.rows(ACTIVITY, ["Gsid"], ("GsRelationshipId", operator, [])))
+        for operator in ("IS_NULL", "IS_NOT_NULL")
+    ]
+    assert all(counts)
+    assert sum(counts) == len(reader.rows(ACTIVITY, ["Gsid"]))
+
+
+def test_between_includes_both_ends(reader: Any) -> None:
+    first = reader.rows(ACTIVITY, ["LastModifiedDate"], orderBy=DEFAULT_ORDER)[0]["LastModifiedDate"]
+    assert reader.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "BTW", [first, first]))
+
+
+def test_a_boolean_as_text_silently_stops_filtering(reader: Any) -> None:
+    every = len(reader.rows("company_person", ["Gsid"]))
+    active = len(reader.rows("company_person", ["Gsid"], ("Active", "EQ", [True])))
+    assert active < every
+    assert len(reader.rows("company_person", ["Gsid"], ("Active", "EQ", ["true"]))) == every
+
+
+def test_picklists_filter_by_gsid_and_by_label(reader: Any) -> None:
+    item, label = reader.tenant.world.picklists["company.Industry"].items[0]
+    by_id = reader.rows("company", ["Industry"], ("Industry", "EQ", [item]))
+    assert by_id
+    assert {r["Industry"] for r in by_id} == {item}
+    assert len(reader.rows("company", ["Industry"], ("Industry", "IN", [label]))) == len(by_id)
+
+
+def test_multi_selects_include_and_exclude(reader: Any) -> None:
+    rows = [r for r in reader.rows(ACTIVITY, ["Ant__Topics__c"]) if r["Ant__Topics__c"]]
+    topic = rows[0]["Ant__Topics__c"][0]
+    found = {
+        operator: len(reader.rows(ACTIVITY, ["Gsid"], ("Ant__Topics__c", operator, [topic])))
+        for operator in ("INCLUDES", "EXCLUDES")
+    }
+    assert found["INCLUDES"] == sum(topic in r["Ant__Topics__c"] for r in rows)
+    assert sum(found.values()) == len(rows)
+
+
+def test_emails_are_found_in_any_case(reader: Any) -> None:
+    emails = [p["Email"] for p in reader.tenant.world.rows("person") if p["Email"]]
+    found = reader.rows("person", ["Email"], ("Email", "IN", [e.lower() for e in emails]))
+    assert sorted(r["Email"] for r in found) == sorted(emails)
+
+
+def test_expressions(reader: Any) -> None:
+    conditions = [("TypeName", "EQ", ["Email"]), ("TypeName", "EQ", ["Call"]), ("Subject", "STARTS_WITH", ["Re: "])]
+
+    def count(expression: str) -> int:
+        return len(reader.rows(ACTIVITY, ["Gsid"], *conditions, expression=expression))
+
+    assert count("C0 OR C1") == count("C0") + count("C1")
+    assert count("C1 OR C0 AND C2") == count("C1") + count("C0 AND C2")
+    assert count("(C1 OR C0) AND C2") == count("C0 AND C2")
+    assert count("C1 AND C0") == 0
+    assert count("C0") > count("C0 AND C2") > 0  # an alias left out is not applied
+    for broken in ("C9", "C0 AND", "(C0", "C0 C1"):
+        assert reader.code(reader.ask(ACTIVITY, ["Gsid"], *conditions, expression=broken)) == (400, "P_5026")
+
+
+def test_order_follows_the_keys_of_order_by(reader: Any) -> None:
+    rows = reader.rows(ACTIVITY, ["TypeName", "Gsid"], orderBy={"TypeName": "desc", "Gsid": "asc"})
+    assert rows == sorted(sorted(rows, key=lambda r: r["Gsid"]), key=lambda r: r["TypeName"], reverse=True)
+
+
+def test_pages_in_order_give_every_row_once(reader: Any) -> None:
+    whole = reader.rows(ACTIVITY, ["Gsid", "LastModifiedDate"], orderBy=DEFAULT_ORDER)
+    paged: list[Any] = []
+    while page := reader.rows(
+        ACTIVITY, ["Gsid", "LastModifiedDate"], orderBy=DEFAULT_ORDER, limit=50, offset=len(paged)
+    ):
+        paged += page
+    assert paged == whole
+    assert whole == sorted(whole, key=lambda r: (r["LastModifiedDate"], r["Gsid"]))
+
+
+def test_an_index_never_changes_the_answer(reader: Any) -> None:
+    window = [
+        ("LastModifiedDate", "GTE", ["2026-03-02T08:05:00Z"]),
+        ("LastModifiedDate", "LT", ["2026-03-02T08:12:00Z"]),
+    ]
+    whole = reader.rows(ACTIVITY, ["Gsid", "LastModifiedDate"], orderBy=DEFAULT_ORDER)
+    expected = [r for r in whole if "2026-03-02T08:05:00Z" <= r["LastModifiedDate"] < "2026-03-02T08:12:00Z"]
+    assert reader.rows(ACTIVITY, ["Gsid", "LastModifiedDate"], *window, orderBy=DEFAULT_ORDER) == expected
+    ids = [r["Gsid"] for r in expected]
+    chosen = reader.rows(ACTIVITY, ["Gsid", "LastModifiedDate"], ("Gsid", "IN", ids), orderBy=DEFAULT_ORDER)
+    assert chosen == expected
+    after = reader.rows(ACTIVITY, ["Gsid"], *window, ("Gsid", "GT", [min(ids)]), orderBy={"Gsid": "asc"})
+    assert [r["Gsid"] for r in after] == sorted(ids)[1:]
+
+
+def test_without_order_by_the_order_differs_from_call_to_call(reader: Any) -> None:
+    one, two = (reader.rows("person", ["Gsid"]) for _ in range(2))
+    assert one != two
+    assert sorted(r["Gsid"] for r in one) == sorted(r["Gsid"] for r in two)
+
+
+def test_the_limit_is_capped_and_optional(client: Any) -> None:
+    client.tenant.create_some(5000, 0.0)
+    assert len(client.rows(ACTIVITY, ["Gsid"], limit=9999)) == 5000
+    reply = client.post("/v1/data/objects/query/activity_timeline", {"select": ["Gsid"]}).json()
+    assert len(reply["data"]["records"]) == 5000
+
+
+def test_deleted_rows_are_gone_and_in_the_log_for_15_days(client: Any) -> None:
+    deleted = client.tenant.truth()["deleted"]
+    ids = [d["activity_id"] for d in deleted]
+    assert ids
+    assert client.rows(ACTIVITY, ["Gsid"], ("Gsid", "IN", ids)) == []
+    asked = (("DeletedOn", "GT", ["2026-03-01 00:00:00"]), ("ObjectName", "EQ", [ACTIVITY]))
+    log = client.rows("record_delete_log", ["RecordId", "DeletedOn", "ObjectName"], *asked)
+    assert sorted(r["RecordId"] for r in log) == sorted(ids)
+    client.tenant.advance(15 * 86_400 + 1200)
+    assert client.rows("record_delete_log", ["RecordId"], *asked) == []
+
+
+def test_the_deleted_call_takes_a_range(reader: Any) -> None:
+    deleted = reader.tenant.truth()["deleted"]
+    span = {"fromDate": "2026-03-02T00:00:00Z", "toDate": "2026-03-03T00:00:00Z"}
+    found = reader.post("/v1/ant/es/activity/deleted", span).json()["data"]["records"]
+    assert sorted(r["Gsid"] for r in found) == sorted(d["activity_id"] for d in deleted)
+    assert reader.code(reader.post("/v1/ant/es/activity/deleted", {"when": "now"})) == (400, "GSOBJ_1008")
+
+
+def test_a_body_that_is_no_json_object(reader: Any) -> None:
+    for body in (b"{", b"[1]"):
+        reply = reader.http.post(
+            "/v1/data/objects/query/company", content=body, headers={"accesskey": reader.tenant.access_key}
+        )
+        assert reader.code(reply) == (400, "GSOBJ_1008")

@@ -1,0 +1,553 @@
+"""Every variant of the table, switched on and seen to have its effect."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox import VARIANTS, Sandbox, Tenant, UnknownVariantError
+
+ACTIVITY = "activity_timeline"
+NOTHING = ("Gsid", "EQ", ["none"])
+Check = Callable[[Any], None]
+CHECKS: dict[str, Check] = {}
+
+
+def check(name: str) -> Callable[[Check], Check]:
+    def register(function: Check) -> Check:
+        CHECKS[name] = function
+        return function
+
+    return register
+
+
+def on(client: Any, name: str, value: Any, **scope: Any) -> None:
+    client.tenant.set_variant(name, value, **scope)
+
+
+def company(client: Any) -> httpx.Response:
+    return client.ask("company", ["Gsid", "Name", "Industry", "RenewalDate", "ModifiedDate", "PreviousCsm"])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variant(client: Any, name: str) -> None:
+    assert name in CHECKS, f"no check for the variant {name}: write one in this file"
+    CHECKS[name](client)
+
+
+def test_no_check_without_a_variant() -> None:
+    assert set(CHECKS) == set(VARIANTS)
+
+
+# access
+
+
+@check("unauthorized")
+def _(client: Any) -> None:
+    on(client, "unauthorized", "GS_APIG_2401", times=1)
+    assert client.code(company(client)) == (401, "GS_APIG_2401")
+    on(client, "unauthorized", "GSOBJ_1024", times=1)
+    assert client.code(company(client)) == (400, "GSOBJ_1024")
+    assert company(client).status_code == 200
+
+
+@check("ip_not_allowed")
+def _(client: Any) -> None:
+    on(client, "ip_not_allowed", True)
+    assert client.code(company(client)) == (403, "GS_APIG_2402")
+
+
+@check("token_expired")
+def _(client: Any) -> None:
+    token = client.tenant.grant_token(
+        httpx.BasicAuth(client.tenant.client_id, client.tenant.client_secret)._auth_header
+    )
+    headers = {"authorization": f"Bearer {token['access_token']}"}
+    body = {"select": ["Gsid"]}
+    on(client, "token_expired", True)
+    assert client.http.post("/v1/data/objects/query/company", json=body, headers=headers).status_code == 401
+    assert company(client).status_code == 200  # the key is untouched
+
+
+@check("redirect")
+def _(client: Any) -> None:
+    other = Tenant(seed=99, size=1)
+    with Sandbox(other) as elsewhere:
+        on(client, "redirect", elsewhere.url)
+        reply = company(client)
+        assert reply.status_code == 302
+        assert reply.headers["location"] == f"{elsewhere.url}/v1/data/objects/query/company"
+        httpx.post(reply.headers["location"], headers={"accesskey": client.tenant.access_key})
+    assert other.calls()["rejected"] == 1  # the other host sees who followed
+
+
+# faults
+
+
+@check("server_error")
+def _(client: Any) -> None:
+    for status in (500, 502, 503, 504):
+        on(client, "server_error", status)
+        assert company(client).status_code == status
+
+
+@check("html_page")
+def _(client: Any) -> None:
+    for status in (200, 502):
+        on(client, "html_page", status)
+        reply = company(client)
+        assert (reply.status_code, reply.headers["content-type"]) == (status, "text/html")
+        assert reply.text.startswith("<html>")
+
+
+@check("failure")
+def _(client: Any) -> None:
+    on(client, "failure", {"code": "GSOBJ_1017", "status": 200})
+    assert client.code(company(client)) == (200, "GSOBJ_1017")
+
+
+@check("dropped")
+def _(client: Any) -> None:
+    for where in ("before", "mid"):
+        on(client, "dropped", where, times=1)
+        with pytest.raises(httpx.RemoteProtocolError):
+            company(client)
+        assert company(client).status_code == 200
+
+
+@check("slow")
+def _(client: Any) -> None:
+    on(client, "slow", 30)
+    with pytest.raises(httpx.ReadTimeout):
+        client.http.post("/v1/data/objects/query/company", json={}, timeout=0.05)
+
+
+@check("broken_json")
+def _(client: Any) -> None:
+    for how in ("truncated", "empty", "invalid"):
+        on(client, "broken_json", how)
+        reply = company(client)
+        assert reply.status_code == 200
+        with pytest.raises(ValueError):
+            reply.json()
+
+
+@check("gzip")
+def _(client: Any) -> None:
+    on(client, "gzip", "never")
+    assert "content-encoding" not in company(client).headers
+    on(client, "gzip", "always")
+    reply = client.post("/v1/data/objects/query/company", {"select": ["Gsid"]}, **{"accept-encoding": "identity"})
+    assert reply.headers["content-encoding"] == "gzip"
+
+
+# throttling
+
+
+@check("throttled")
+def _(client: Any) -> None:
+    on(client, "throttled", True, times=3)
+    assert [company(client).status_code for _ in range(4)] == [429, 429, 429, 200]
+    assert client.tenant.calls()["throttled"] == 3
+
+
+@check("throttle_shape")
+def _(client: Any) -> None:
+    on(client, "throttled", True)
+    assert "retry-after" not in company(client).headers
+    on(client, "throttle_shape", "429_retry_after")
+    assert int(company(client).headers["retry-after"]) >= 1
+    on(client, "throttle_shape", "gs_apig_2404")
+    assert client.code(company(client)) == (200, "GS_APIG_2404")
+
+
+@check("rate")
+def _(client: Any) -> None:
+    on(client, "rate", {"per_minute": 1000, "per_day": 2})
+    assert [company(client).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@check("others")
+def _(client: Any) -> None:
+    on(client, "rate", {"per_minute": 100, "per_day": 50_000})
+    on(client, "others", 100)
+    assert company(client).status_code == 429
+
+
+@check("rate_headers")
+def _(client: Any) -> None:
+    on(client, "rate", {"per_minute": 100, "per_day": 50_000})
+    on(client, "rate_headers", True)
+    headers = company(client).headers
+    assert headers["x-ratelimit-limit"] == "100"
+    assert headers["x-ratelimit-remaining"] == "99"
+    assert 1 <= int(headers["x-ratelimit-reset"]) <= 60
+
+
+# rows
+
+
+@check("dates")
+def _(client: Any) -> None:
+    def date() -> Any:
+        order = {"LastModifiedDate": "asc", "Gsid": "asc"}
+        return client.rows(ACTIVITY, ["LastModifiedDate"], orderBy=order, limit=1)[0]["LastModifiedDate"]
+
+    plain = date()
+    for form, expected in (("iso_fraction", f"{plain[:-1]}.000Z"), ("iso_offset", f"{plain[:-1]}.000+0000")):
+        on(client, "dates", form)
+        assert date() == expected
+    on(client, "dates", "ms")
+    assert isinstance(date(), int)
+    on(client, "dates", "iso", object="company")
+    assert isinstance(date(), int)
+    row = client.rows("company", ["RenewalDate", "ModifiedDate"])[0]
+    assert (len(row["RenewalDate"]), row["ModifiedDate"][-1]) == (10, "Z")
+
+
+@check("nulls")
+def _(client: Any) -> None:
+    def values() -> list[Any]:
+        return [row.get("PreviousCsm", "no key") for row in company(client).json()["data"]]
+
+    assert None in values()
+    on(client, "nulls", "empty")
+    assert "" in values()
+    on(client, "nulls", "absent")
+    assert "no key" in values()
+    assert not {None, ""} & set(values())
+
+
+@check("undated")
+def _(client: Any) -> None:
+    on(client, "undated", 2)
+    dates = [r["ActivityDate"] for r in client.rows(ACTIVITY, ["ActivityDate"])]
+    assert 0 < dates.count(None) < len(dates)
+
+
+@check("keys")
+def _(client: Any) -> None:
+    for form, expected in (("lower", "gsid"), ("upper", "GSID"), ("described", "Gsid"), ("requested", "gSid")):
+        on(client, "keys", form)
+        assert list(client.rows("company", ["gSid"])[0]) == [expected]
+
+
+@check("attendees")
+def _(client: Any) -> None:
+    email = client.tenant.world.rows("gsuser")[1]["Email"]
+    name, gsid = (client.tenant.world.users[email][f] for f in ("Name", "Gsid"))
+    people = {"InternalAttendees": [email], "ExternalAttendees": ["Zed Unknown <zed@far.example>"], "AuthorId": gsid}
+    made = client.tenant.create(people)["id"]
+    client.tenant.edit(made, {"InternalAttendees": [f"{name} <{email}>", "b@far.example"]})
+    expected = {
+        "emails": f"{email}, b@far.example",
+        "angle": f"{name} <{email}>, b@far.example",
+        "names": f"{name}, b@far.example",
+        "bare_names": f"{name}, b@far.example",
+        "json_strings": f'["{email}","b@far.example"]',
+        "json_objects": f'[{{"name":"{name}","email":"{email}","id":"{gsid}"}},'
+        '{"name":null,"email":"b@far.example","id":null}]',
+        "gsids": f"{gsid}, b@far.example",
+        "null": None,
+    }
+    on(client, "attendee_delimiter", ",")
+    for form, text in expected.items():
+        on(client, "attendees", form)
+        row = client.rows(ACTIVITY, ["InternalAttendees"], ("Gsid", "EQ", [made]))[0]
+        assert row["InternalAttendees"] == text
+    on(client, "attendees", "bare_names")
+    row = client.rows(ACTIVITY, ["ExternalAttendees"], ("Gsid", "EQ", [made]))[0]
+    assert row["ExternalAttendees"] == "Zed Unknown"
+
+
+@check("attendee_delimiter")
+def _(client: Any) -> None:
+    on(client, "attendees", "emails")
+    on(client, "attendee_delimiter", ";")
+    lists = [r["ExternalAttendees"] for r in client.rows(ACTIVITY, ["ExternalAttendees"]) if r["ExternalAttendees"]]
+    assert any("; " in text for text in lists)
+    assert not any("," in text for text in lists)
+
+
+@check("multi_select")
+def _(client: Any) -> None:
+    on(client, "multi_select", "joined")
+    topics = [r["Ant__Topics__c"] for r in client.rows(ACTIVITY, ["Ant__Topics__c"]) if r["Ant__Topics__c"]]
+    assert any(";" in value for value in topics)
+
+
+@check("picklists")
+def _(client: Any) -> None:
+    on(client, "picklists", "label")
+    labels = {label for _, label in client.tenant.world.picklists["company.Industry"].items}
+    assert {r["Industry"] for r in company(client).json()["data"]} <= labels | {None}
+    topics = [t for r in client.rows(ACTIVITY, ["Ant__Topics__c"]) for t in r["Ant__Topics__c"] or ()]
+    assert "Renewal" in topics
+
+
+# envelope
+
+
+@check("data")
+def _(client: Any) -> None:
+    on(client, "data", "records")
+    assert company(client).json()["data"]["records"]
+    on(client, "data", "list", object=ACTIVITY)
+    assert isinstance(client.ask(ACTIVITY, ["Gsid"]).json()["data"], list)
+
+
+@check("empty")
+def _(client: Any) -> None:
+    assert client.ask(ACTIVITY, ["Gsid"], NOTHING).json()["data"] == {"records": []}
+    assert client.ask("company", ["Gsid"], NOTHING).json()["data"] == []
+    on(client, "empty", "null")
+    assert client.ask("company", ["Gsid"], NOTHING).json()["data"] is None
+    on(client, "empty", "no_data")
+    reply = client.ask("company", ["Gsid"], NOTHING)
+    assert (reply.status_code, reply.json()["result"]) == (200, False)
+    assert "No data found" in reply.json()["errorDesc"]
+    on(client, "empty", "gsobj_1011")
+    assert client.code(client.ask("company", ["Gsid"], NOTHING)) == (400, "GSOBJ_1011")
+    assert company(client).json()["data"]
+
+
+@check("localized")
+def _(client: Any) -> None:
+    on(client, "localized", True)
+    assert "localizedMessage" in company(client).json()
+    assert client.ask("company", ["Nope"]).json()["localizedErrorDesc"]
+
+
+@check("extra_keys")
+def _(client: Any) -> None:
+    on(client, "extra_keys", 2)
+    assert {"x0", "x1", "data"} <= set(company(client).json())
+
+
+@check("error_status")
+def _(client: Any) -> None:
+    on(client, "error_status", 200)
+    assert client.code(client.ask("company", ["Nope"])) == (200, "P_5005")
+
+
+# queries
+
+
+@check("page_cap")
+def _(client: Any) -> None:
+    on(client, "page_cap", 7)
+    assert len(client.rows(ACTIVITY, ["Gsid"], limit=50)) == 7
+
+
+@check("over_limit")
+def _(client: Any) -> None:
+    on(client, "over_limit", "error")
+    assert client.code(client.ask("company", ["Gsid"], limit=5001)) == (400, "GSOBJ_1008")
+    assert client.ask("company", ["Gsid"], limit=5000).status_code == 200
+
+
+@check("in_limit")
+def _(client: Any) -> None:
+    on(client, "in_limit", {"max": 2, "status": 413})
+    for count, status in ((2, 200), (3, 413)):
+        assert client.ask("company", ["Gsid"], ("Gsid", "IN", ["x"] * count)).status_code == status
+
+
+@check("filter_zone")
+def _(client: Any) -> None:
+    on(client, "filter_zone", -480)
+    named = len(client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02T08:10:00Z"])))
+    assert len(client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02 00:10:00"]))) == named > 0
+    assert client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02 08:10:00"])) == []
+
+
+@check("between")
+def _(client: Any) -> None:
+    order = {"LastModifiedDate": "asc", "Gsid": "asc"}
+    dates = [r["LastModifiedDate"] for r in client.rows(ACTIVITY, ["LastModifiedDate"], orderBy=order)]
+    ends = [dates[0], dates[-1]]
+    counts = []
+    for form in ("inclusive", "half_open", "exclusive"):
+        on(client, "between", form)
+        counts.append(len(client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "BTW", ends))))
+    assert counts[0] == len(dates) > counts[1] > counts[2]
+
+
+# fields
+
+
+def _fields(client: Any, **scope: str) -> dict[str, Any]:
+    described = client.get(f"/v1/meta/services/objects/{ACTIVITY}/describe").json()["data"][0]
+    return {f["fieldName"]: f["meta"] for f in described["fields"]}
+
+
+@check("missing_fields")
+def _(client: Any) -> None:
+    on(client, "missing_fields", ["From", "To"], object=ACTIVITY)
+    assert not {"From", "To"} & set(_fields(client))
+    assert client.code(client.ask(ACTIVITY, ["Gsid", "From"])) == (400, "P_5005")
+
+
+@check("hidden_fields")
+def _(client: Any) -> None:
+    on(client, "hidden_fields", ["From"])
+    assert _fields(client)["From"]["hidden"] is True
+    asked = {"objectNames": [ACTIVITY], "removeHidden": "true"}
+    several = client.post("/v1/meta/services/objects/describe", asked).json()["data"][0]["fields"]
+    assert "From" not in {f["fieldName"] for f in several}
+    assert client.ask(ACTIVITY, ["From"]).status_code == 200
+
+
+@check("gone_fields")
+def _(client: Any) -> None:
+    on(client, "gone_fields", ["name"], object="company")
+    described = client.get("/v1/meta/services/objects/company/describe").json()["data"][0]["fields"]
+    assert "Name" in {f["fieldName"] for f in described}
+    assert client.code(client.ask("company", ["Name"])) == (400, "P_5005")
+    assert client.code(client.ask(ACTIVITY, ["GsCompanyId__gr.Name"])) == (400, "P_5005")  # through look-ups too
+
+
+@check("missing_object")
+def _(client: Any) -> None:
+    on(client, "missing_object", True, object="contract__gc")
+    assert client.code(client.ask("contract__gc", ["Gsid"])) == (400, "OBJECT_NOT_FOUND")
+    listed = client.get("/v1/meta/services/objects/list").json()["data"]
+    assert "contract__gc" not in {o["objectName"] for o in listed}
+
+
+@check("readable")
+def _(client: Any) -> None:
+    on(client, "readable", False, object="person")
+    listed = client.get("/v1/meta/services/objects/list").json()["data"]
+    assert [o["objectName"] for o in listed if not o["readable"]] == ["person"]
+
+
+@check("describe_padding")
+def _(client: Any) -> None:
+    on(client, "describe_padding", 50_000)
+    assert len(client.get(f"/v1/meta/services/objects/{ACTIVITY}/describe").text) > 50_000
+
+
+@check("delete_log")
+def _(client: Any) -> None:
+    names = ("record_delete_log", "record_delete_log_high_volume")
+    for value, there in (("low", (1, 0)), ("high", (0, 1)), ("both", (1, 1)), ("missing", (0, 0))):
+        on(client, "delete_log", value)
+        found = [client.ask(name, ["RecordId"]).json()["result"] for name in names]
+        assert found == [bool(t) for t in there]
+
+
+@check("deleted_call")
+def _(client: Any) -> None:
+    on(client, "deleted_call", "missing")
+    assert client.code(client.post("/v1/ant/es/activity/deleted", {})) == (404, "GS_APIG_1000")
+
+
+# timeline
+
+
+@pytest.fixture(autouse=True)
+def _later(client: Any) -> Iterator[None]:
+    client.tenant.advance(60)
+    yield
+
+
+def _versions(client: Any) -> dict[str, int]:
+    return {a["activity_id"]: a["version_ms"] for a in client.tenant.truth()["activities"]}
+
+
+@check("edit_while_paging")
+def _(client: Any) -> None:
+    before = _versions(client)
+    on(client, "edit_while_paging", 4, every=2)
+    order = {"LastModifiedDate": "asc", "Gsid": "asc"}
+    client.rows(ACTIVITY, ["Gsid"], orderBy=order, limit=10)
+    assert _versions(client) == before
+    client.rows(ACTIVITY, ["Gsid"], orderBy=order, limit=10)
+    after = _versions(client)
+    assert set(after) == set(before)
+    assert sum(after[gsid] != before[gsid] for gsid in before) == 4
+
+
+@check("delete_while_paging")
+def _(client: Any) -> None:
+    before = _versions(client)
+    on(client, "delete_while_paging", 2, times=1)
+    client.rows(ACTIVITY, ["Gsid"], limit=10)
+    client.rows(ACTIVITY, ["Gsid"], limit=10)
+    assert len(_versions(client)) == len(before) - 2
+
+
+@check("late_rows")
+def _(client: Any) -> None:
+    before = _versions(client)
+    on(client, "late_rows", {"rows": 3, "seconds": 60}, times=1)
+    client.rows(ACTIVITY, ["Gsid"], limit=1)
+    assert _versions(client) == before
+    made_at = client.tenant.now()
+    client.tenant.advance(60)
+    late = [version for gsid, version in _versions(client).items() if gsid not in before]
+    assert late == [made_at] * 3
+
+
+@check("one_second")
+def _(client: Any) -> None:
+    before = _versions(client)
+    on(client, "one_second", 20, times=1)
+    client.rows(ACTIVITY, ["Gsid"], limit=1)
+    new = [version for gsid, version in _versions(client).items() if gsid not in before]
+    assert len(new) == 20
+    assert len(set(new)) == 1
+
+
+# switching
+
+
+def test_scopes_by_object_kind_and_times(client: Any) -> None:
+    on(client, "server_error", 503, object="Company", endpoint="query", times=2)
+    assert client.get("/v1/meta/services/objects/company/describe").status_code == 200
+    assert client.ask("person", ["Gsid"]).status_code == 200
+    assert [company(client).status_code for _ in range(3)] == [503, 503, 200]
+    assert client.http.get("/_sandbox/variants").json() == {}
+
+
+def test_a_variant_of_looks_runs_out_too(client: Any) -> None:
+    on(client, "data", "records", object="company", times=1)
+    assert isinstance(company(client).json()["data"], dict)
+    assert isinstance(company(client).json()["data"], list)
+
+
+def test_switching_over_http(client: Any) -> None:
+    put = {"page_cap": 3, "dates": [{"value": "ms", "object": ACTIVITY}, {"value": "iso", "object": "company"}]}
+    shown = client.http.put("/_sandbox/variants", json=put).json()
+    assert shown == put | {"page_cap": {"value": 3}}
+    assert client.http.get("/_sandbox/variants").json() == shown
+    assert client.http.put("/_sandbox/variants", json={"page_cap": None, "dates": None}).json() == {}
+    assert set(client.http.get("/_sandbox/variants/table").json()) == set(VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"page_cp": 3}, "did you mean page_cap"),
+        ({"page_cap": 0}, "whole number"),
+        ({"page_cap": {"value": 3, "host": "x"}}, "scoped by"),
+        ({"page_cap": {"value": 3, "times": 0}}, "`times`"),
+        ({"zzz": None}, "no variant 'zzz'"),
+        ({"localized": True, "dates": "roman"}, "iso_fraction"),
+    ],
+)
+def test_wrong_switches_are_refused_whole(client: Any, body: dict[str, Any], said: str) -> None:
+    reply = client.http.put("/_sandbox/variants", json=body)
+    assert reply.status_code == 400
+    assert said in reply.json()["error"]
+    assert client.http.get("/_sandbox/variants").json() == {}
+
+
+def test_wrong_switches_in_process(client: Any) -> None:
+    with pytest.raises(UnknownVariantError, match="did you mean attendees"):
+        client.tenant.set_variant("atendees", "names")
+    client.tenant.set_variant("attendees", "names")
+    client.tenant.clear_variants()
+    assert client.tenant.switches.shown() == {}
