@@ -1,0 +1,43 @@
+"""`python -m producer [--connector ID] [--since DATE]`: the producer, by the ecosystem's habit."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from bus import BusError, load_settings
+from bus.logs import set_up_logging
+from connectors import ConnectorError
+from gainsight import parse_date
+from producer.run import run
+from schemas import SchemaError
+
+
+def main(
+    connector: Annotated[str | None, typer.Option(help="Poll this connector alone.")] = None,
+    since: Annotated[str | None, typer.Option(help="Read again from this date, such as 2026-01-01.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Poll each connector once and end.")] = False,
+) -> None:
+    """Polls the registered connectors until stopped."""
+    if since is not None and connector is None:
+        raise typer.BadParameter("name the connector that it is for: --connector ID", param_hint="--since")
+    try:
+        start = parse_date(since)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{error}; write it as 2026-01-01 or 2026-01-01T08:00:00Z", param_hint="--since"
+        ) from None
+    try:
+        settings = load_settings()
+        set_up_logging(settings.log_level)
+        failures = run(settings, only=connector, since=start, once=once)
+    except (BusError, ConnectorError, SchemaError) as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    raise typer.Exit(1 if once and failures else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
