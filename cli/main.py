@@ -1,0 +1,38 @@
+"""`frame-gainsight`: the entry point, and the table of its commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import connector, demo, local, services, tail, topics
+from cli.output import EXPECTED, fail
+
+app = typer.Typer(
+    name="frame-gainsight",
+    help="Brings Gainsight NXT Timeline activities, emails first, into Frame AI's event bus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo.demo)
+app.add_typer(connector.app, name="connector", help="Register and look at customers' connectors.")
+app.command("poll")(services.poll)
+app.command("enrich")(services.enrich)
+app.command("tail")(tail.tail)
+app.add_typer(topics.app, name="topics", help="Create and check the topics.")
+app.command("kafka")(local.kafka)
+app.command("sandbox")(local.sandbox)
+
+
+def main() -> None:
+    """Runs a command. Exit codes: 0 fine, 1 the job failed, 2 wrong use."""
+    try:
+        app()
+    except EXPECTED as error:
+        sys.exit(fail(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The enricher as an application: `faust -A enricher.app worker`, or `frame-gainsight enrich`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bus import Settings, load_settings
+from bus.topics import require
+from connectors import KmsVault
+from enricher import edge
+from enricher.connections import Clients, Directory
+from enricher.pipeline import Pipeline
+from gainsight import SystemClock
+from schemas import codec_for
+
+
+def build(settings: Settings, *, group: str | None = None, web_port: int | None = None) -> Any:
+    """The Faust app of one worker. Raises TopicError when the topics are not as they must be, BrokerError."""
+    require(settings)
+    codec = codec_for(settings.schema_registry_url)
+    clock = SystemClock()
+    directory = Directory(settings, codec)
+    clients = Clients(settings, KmsVault(settings.kms_key_id), clock)
+
+    def work(lane: int) -> Pipeline:
+        return Pipeline(settings, codec, directory, clients, clock, lane)
+
+    async def finish() -> None:
+        await clients.close()
+        directory.stop()
+
+    return edge.create(settings, work, group=group, finish=finish, web_port=web_port)
+
+
+def run(settings: Settings, *, group: str | None = None, web_port: int | None = None) -> int:
+    """Runs a worker until it is stopped; the exit code is not 0 when it crashed."""
+    return edge.work(build(settings, group=group, web_port=web_port), settings.log_level)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, built when Faust's command line asks for it, and not by importing this module."""
+    if name == "app":
+        app = globals()["app"] = build(load_settings(), web_port=6066)
+        return app
+    raise AttributeError(name)

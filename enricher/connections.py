@@ -1,0 +1,129 @@
+"""The enricher's view of the registered connectors, followed from their topic, and a client for each tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+
+from bus import Settings, incoming, reader
+from connectors import Connector, Vault, apply
+from gainsight import AccessKey, CallBudget, Clock, GainsightClient
+from schemas import Codec
+
+log = structlog.get_logger(__name__)
+
+# Producer and enricher read the same tenant: each takes half of the connector's share.
+PART_OF_SHARE = 0.5
+
+
+class Directory:
+    """Every registered connector, as of now; a thread of its own follows the topic."""
+
+    def __init__(self, settings: Settings, codec: Codec) -> None:
+        self._settings = settings
+        self._codec = codec
+        self._connectors: dict[str, Connector] = {}
+        self._changed: set[str] = set()
+        self._starting = threading.Lock()
+        self._known = threading.Event()
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._follow, name="connectors", daemon=True)
+
+    def start(self) -> None:
+        """Returns when every connector registered so far is known. May be called again, by any thread.
+
+        Raises what the following thread failed with.
+        """
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+        self._known.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def get(self, connector: str) -> Connector | None:
+        """The connector. Raises what the following thread failed with, rather than answering from the past."""
+        if self._failure is not None:
+            raise self._failure
+        return self._connectors.get(connector)
+
+    def take_changed(self) -> set[str]:
+        """The ids of the connectors changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
+
+    def _follow(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:
+            self._failure = error
+            raise
+        finally:
+            self._known.set()
+
+    def _read(self) -> None:
+        topic, partitions = self._settings.connectors_topic, range(self._settings.partitions)
+        consumer = reader(self._settings)
+        try:
+            consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+            unread = set(partitions)
+            while not self._stopping.is_set():
+                for message in consumer.consume(500, 0.5):
+                    error = message.error()
+                    if error is None:
+                        if (changed := apply(self._codec, self._connectors, incoming(message))) is not None:
+                            self._changed |= {changed}
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        unread.discard(message.partition() or 0)
+                    else:
+                        log.warning("connectors_topic", cause=error.str())
+                if not unread:
+                    self._known.set()
+        finally:
+            consumer.close()
+
+
+class Clients:
+    """A client per connector, made when it is first needed, anew when the definition or the key has changed."""
+
+    def __init__(self, settings: Settings, vault: Vault, clock: Clock) -> None:
+        self._settings = settings
+        self._vault = vault
+        self._clock = clock
+        self._open: dict[str, tuple[Connector, GainsightClient]] = {}
+        self._opening = asyncio.Lock()
+
+    async def of(self, connector: Connector) -> GainsightClient:
+        """Raises VaultError when the key cannot be decrypted."""
+        async with self._opening:
+            known = self._open.get(connector.id)
+            if known is not None and known[0] == connector:
+                return known[1]
+            definition = connector.definition
+            key = await asyncio.to_thread(self._vault.open, connector.id, definition.host, connector.sealed)
+            client = GainsightClient(
+                definition.host,
+                AccessKey(key),
+                CallBudget(self._clock, definition.api_share * PART_OF_SHARE),
+                self._clock,
+                retry_seconds=self._settings.retry_seconds,
+                timeout=self._settings.http_timeout_seconds,
+            )
+            self._open[connector.id] = (connector, client)
+        if known is not None:
+            await known[1].close()
+        return client
+
+    async def close(self) -> None:
+        for _, client in self._open.values():
+            await client.close()
+        self._open.clear()

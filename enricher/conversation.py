@@ -1,0 +1,147 @@
+"""Conversations: an activity and what was resolved for it, as Frame gets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bus import Headers, Outgoing, Settings
+from connectors import Definition
+from enricher.activity import DataError, Deletion, RawActivity
+from enricher.attendees import mentions
+from enricher.bodies import bodies
+from enricher.identity import Participant, identify
+from enricher.mapping import Rows, picked, profile
+from enricher.resolve import Resolved, Wanted
+from gainsight import Row, format_date, parse_date
+from schemas import Codec
+
+SOURCE = "gainsight"
+TYPE = "ai.frame.gainsight.conversation"
+DELETED_TYPE = "ai.frame.gainsight.conversation.deleted"
+
+
+def wanted(activities: list[RawActivity]) -> Wanted:
+    """Everything that these activities refer to."""
+    return Wanted(
+        list(dict.fromkeys(m for a in activities for m in mentions(a))),
+        _ids(activities, "GsCompanyId"),
+        _ids(activities, "GsRelationshipId"),
+    )
+
+
+def build(activity: RawActivity, definition: Definition, found: Resolved) -> dict[str, Any]:
+    """The conversation's value, by `schemas/conversation.avsc`. Raises DataError naming what cannot be read."""
+    company, relationship = _text(activity, "GsCompanyId"), _text(activity, "GsRelationshipId")
+    rows = _rows(activity, definition, found, company, relationship)
+    text, html = bodies(_text(activity, "Notes"), _text(activity, "NotesPlainText"))
+    tags = profile(definition.tag_paths, rows, found.described)
+    return {
+        "connector": activity.connector,
+        "activity_id": activity.gsid,
+        "source": SOURCE,
+        "conversation_id": _text(activity, "ConversationId") or activity.gsid,
+        "type": _text(activity, "TypeName"),
+        "subject": _text(activity, "Subject"),
+        "body_text": text,
+        "body_html": html,
+        "occurred_at": _date(activity, "ActivityDate"),
+        "logged_at": _date(activity, "CreatedDate"),
+        "version": activity.modified_at,
+        "participants": [_participant(p, definition, found) for p in identify(mentions(activity), company, found)],
+        "account": _account(company, definition, rows, found),
+        "relationship": _relationship(relationship, found),
+        "tags": [{"name": name, "value": value} for name, value in tags.items()],
+        "mapping_version": definition.mapping_version,
+    }
+
+
+def record(codec: Codec, settings: Settings, activity: RawActivity, value: dict[str, Any]) -> Outgoing:
+    """The conversation's record, with the headers of CloudEvents' Kafka binding, binary mode."""
+    version = f"{activity.gsid}/{activity.modified_at}/{activity.fingerprint}"
+    headers = _cloud_event(version, activity.connector, activity.gsid, TYPE, activity.modified_at)
+    data = codec.encode("conversation", value)
+    return Outgoing(settings.conversations_topic, activity.source.partition, _key(activity), data, headers)
+
+
+def tombstone(settings: Settings, deletion: Deletion) -> Outgoing:
+    """The record that a deleted activity's conversation is gone."""
+    at = deletion.source.header("deleted_at")
+    moment = int(at) if at and at.isdigit() else deletion.source.timestamp
+    headers = _cloud_event(f"{deletion.gsid}/deleted/{moment}", deletion.connector, deletion.gsid, DELETED_TYPE, moment)
+    return Outgoing(settings.conversations_topic, deletion.source.partition, _key(deletion), None, headers)
+
+
+def _cloud_event(event: str, connector: str, gsid: str, kind: str, moment: int) -> Headers:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event.encode()),
+        ("ce_source", f"/gainsight/{connector}".encode()),
+        ("ce_type", kind.encode()),
+        ("ce_subject", gsid.encode()),
+        ("ce_time", format_date(moment).encode()),
+        ("content-type", b"application/avro"),
+    )
+
+
+def _key(of: RawActivity | Deletion) -> bytes:
+    return f"{of.connector}/{of.gsid}".encode()
+
+
+def _rows(
+    activity: RawActivity, definition: Definition, found: Resolved, company: str | None, relationship: str | None
+) -> Rows:
+    """What each root of a path means for this activity."""
+    rows: dict[str, list[Row]] = {"activity": [activity.row]}
+    if company and (row := found.companies.get(company)):
+        rows["company"] = [row]
+    if relationship and (row := found.relationships.get(relationship)):
+        rows["relationship"] = [row]
+    for name, custom in definition.objects.items():
+        joined = company if custom.joined_to == "company" else relationship
+        rows[name] = list(picked(definition, name, found.custom.get(name, {}).get(joined or "", [])))
+    return rows
+
+
+def _participant(participant: Participant, definition: Definition, found: Resolved) -> dict[str, Any]:
+    return {
+        "email": participant.email,
+        "name": participant.name,
+        "role": participant.role,
+        "user_id": participant.user_id,
+        "account_id": participant.account_id,
+        "profile": profile(definition.user_paths, participant.rows, found.described),
+    }
+
+
+def _account(company: str | None, definition: Definition, rows: Rows, found: Resolved) -> dict[str, Any] | None:
+    if company is None:
+        return None
+    name = found.companies.get(company, {}).get("Name")
+    return {
+        "id": company,
+        "name": str(name) if name else None,
+        "profile": profile(definition.org_paths, rows, found.described),
+    }
+
+
+def _relationship(relationship: str | None, found: Resolved) -> dict[str, Any] | None:
+    if relationship is None:
+        return None
+    name = found.relationships.get(relationship, {}).get("Name")
+    return {"id": relationship, "name": str(name) if name else None}
+
+
+def _text(activity: RawActivity, field: str) -> str | None:
+    value = activity.get(field)
+    return None if value is None else str(value)
+
+
+def _date(activity: RawActivity, field: str) -> int | None:
+    try:
+        return parse_date(activity.get(field))
+    except ValueError as error:
+        raise DataError(f"{field} of activity {activity.gsid} cannot be read: {error}.") from error
+
+
+def _ids(activities: list[RawActivity], field: str) -> list[str]:
+    return list(dict.fromkeys(value for a in activities if (value := _text(a, field))))

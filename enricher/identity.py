@@ -1,0 +1,118 @@
+"""Identity: an activity's mentions to participants, re-identified by their email addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from connectors import needs
+from enricher.attendees import Mention, Side
+from enricher.resolve import Resolved
+from gainsight import Row, value_of
+
+Role = Literal["agent", "customer", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Someone who took part. `rows` is what their profile is mapped from, by root."""
+
+    email: str | None
+    name: str | None
+    role: Role
+    user_id: str | None
+    account_id: str | None
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+
+
+def identify(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[Participant]:
+    """The distinct participants, in the order first mentioned.
+
+    Known by email, else by Gsid, else by name only. A gsuser is an agent, a person a customer; whom the tenant does not
+    know is an agent when listed among the internal attendees. A name alone is dropped when a participant has it.
+    """
+    merged: dict[str, Mention] = {}
+    for named_so in mentions:
+        mention = _with_email(named_so, found)
+        key = mention.email or mention.gsid or f"name:{(mention.name or '').casefold()}"
+        merged[key] = _merge(merged[key], mention) if key in merged else mention
+    known = [_participant(m, company, found) for m in merged.values() if m.email or m.gsid]
+    named = {name.casefold() for p in known if (name := p.name)}
+    named |= {m.name.casefold() for m in merged.values() if m.name and (m.email or m.gsid)}
+    return [
+        _participant(m, company, found)
+        for m in merged.values()
+        if m.email or m.gsid or (m.name and m.name.casefold() not in named)
+    ]
+
+
+def _with_email(mention: Mention, found: Resolved) -> Mention:
+    """A mention by Gsid gets the email of its gsuser or person, so that it meets the others of the same one."""
+    if mention.email or not mention.gsid:
+        return mention
+    row = found.users_by_gsid.get(mention.gsid) or found.persons_by_gsid.get(mention.gsid)
+    email = value_of(row, "Email") if row else None
+    if not isinstance(email, str) or not email:
+        return mention
+    return Mention(email.strip().lower(), mention.name, mention.gsid, mention.side)
+
+
+def _merge(first: Mention, second: Mention) -> Mention:
+    side = first.side if first.side is not Side.UNSAID else second.side
+    return Mention(first.email, first.name or second.name, first.gsid or second.gsid, side)
+
+
+def _participant(mention: Mention, company: str | None, found: Resolved) -> Participant:
+    user = _row(mention, found.users, found.users_by_gsid)
+    if user is not None:
+        return Participant(
+            mention.email, _name(user) or mention.name, "agent", _gsid(user), None, {needs.GSUSER: [user]}
+        )
+    person = _row(mention, found.persons, found.persons_by_gsid)
+    if person is None:
+        role: Role = "agent" if mention.side is Side.INTERNAL else "unknown"
+        return Participant(mention.email, mention.name, role, None, None)
+    gsid = _gsid(person)
+    membership = _membership(found.memberships.get(gsid or "", []), company, found)
+    rows = {needs.PERSON: [person]} | ({needs.COMPANY_PERSON: [membership]} if membership else {})
+    account = _company_of(membership, found) if membership else None
+    return Participant(mention.email, _name(person) or mention.name, "customer", gsid, account, rows)
+
+
+def _row(mention: Mention, by_email: dict[str, Row], by_gsid: dict[str, Row]) -> Row | None:
+    row = by_email.get(mention.email) if mention.email else None
+    return row or (by_gsid.get(mention.gsid) if mention.gsid else None)
+
+
+def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Row | None:
+    """The activity's company wins, then the primary one, then the first by Gsid; inactive ones come last."""
+
+    def rank(row: Row) -> tuple[bool, bool, bool, str]:
+        return (
+            _company_of(row, found) != company or company is None,
+            value_of(row, "Active") is False,
+            value_of(row, "IsPrimaryCompany") is not True,
+            str(value_of(row, "Gsid") or ""),
+        )
+
+    return min(rows, key=rank, default=None)
+
+
+def _company_of(row: Row, found: Resolved) -> str | None:
+    link = needs.first_described(found.described.get(needs.COMPANY_PERSON), needs.COMPANY_OF)
+    value = value_of(row, link) if link else None
+    return value if isinstance(value, str) and value else None
+
+
+def _gsid(row: Row) -> str | None:
+    value = value_of(row, "Gsid")
+    return value if isinstance(value, str) and value else None
+
+
+def _name(row: Row) -> str | None:
+    name = value_of(row, "Name")
+    if isinstance(name, str) and name.strip():
+        return name.strip()
+    parts = [p.strip() for f in ("FirstName", "LastName") if isinstance(p := value_of(row, f), str) and p.strip()]
+    return " ".join(parts) or None

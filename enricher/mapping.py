@@ -1,0 +1,98 @@
+"""Mapping: described fields of resolved objects to typed profile values and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from connectors import Definition, Path, needs
+from enricher.activity import DataError
+from gainsight import ObjectDescription, Row, format_date, parse_date, value_of
+from gainsight.describe import DATES, PICKLISTS, Field
+
+Scalar = bool | int | float | str
+Rows = Mapping[str, Sequence[Row]]
+"""Root of a path → the rows that it means here; several only for a custom object with `pick: all`."""
+
+_NUMBERS = frozenset({"NUMBER", "CURRENCY", "PERCENTAGE"})
+_LONG = 2**63
+
+
+def profile(paths: Mapping[str, Path], rows: Rows, described: Mapping[str, ObjectDescription]) -> dict[str, Scalar]:
+    """Frame's field name → value, in the mapping's order. A field without value is left out.
+
+    Raises DataError naming the path when a value does not fit its field's type.
+    """
+    found: dict[str, Scalar] = {}
+    for name, path in paths.items():
+        object_name = needs.ACTIVITY if path.root == "activity" else path.root
+        field = needs.field_at(path.field, object_name, described)
+        values = [
+            v for row in rows.get(path.root, ()) if (v := _typed(value_of(row, path.field), field, path)) is not None
+        ]
+        if len(values) == 1:
+            found[name] = values[0]
+        elif values:
+            found[name] = "; ".join(_text(v) for v in dict.fromkeys(values))
+    return found
+
+
+def picked(definition: Definition, object_name: str, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows of a custom object that count."""
+    pick = definition.objects[object_name].pick
+    ordered = sorted(rows, key=lambda row: str(value_of(row, "Gsid") or ""))
+    if pick == "all" or not ordered:
+        return ordered
+    return [ordered[0] if pick == "first" else max(ordered, key=_modified)]
+
+
+def _modified(row: Row) -> int:
+    try:
+        return parse_date(value_of(row, "ModifiedDate")) or 0
+    except ValueError as error:
+        raise DataError(f"ModifiedDate of a custom object cannot be read: {error}.") from error
+
+
+def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
+    """The value as its field's type says; None when there is none."""
+    if value is None or value == "" or value == []:
+        return None
+    kind = field.data_type if field else ""
+    if kind in PICKLISTS and field is not None:
+        return _labels(value, field)
+    if kind in DATES:
+        try:
+            at = parse_date(value)
+        except ValueError as error:
+            raise DataError(f"{path} cannot be read as a date: {error}.") from error
+        return None if at is None else format_date(at)[:10] if kind == "DATE" else format_date(at)
+    if kind in _NUMBERS and isinstance(value, str):
+        value = _number(value, path)
+    if kind == "BOOLEAN" and isinstance(value, str):
+        return value.strip().lower() == "true"
+    if isinstance(value, bool | float | str):
+        return value
+    if isinstance(value, int):
+        return value if -_LONG <= value < _LONG else float(value)
+    return "; ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def _labels(value: Any, field: Field) -> str:
+    """Picklist ids become labels; of several (a list, or parted by ;) all, in their order."""
+    items = value if isinstance(value, list) else str(value).split(";")
+    names = [str(item).strip() for item in items if str(item).strip()]
+    return "; ".join(field.options.get(name, name) for name in names)
+
+
+def _number(text: str, path: Path) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            raise DataError(f"{path} is not a number: {text[:40]!r}.") from None
+
+
+def _text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
