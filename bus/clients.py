@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import Any
 
@@ -24,7 +25,7 @@ def confluent_config(settings: Settings, **more: Any) -> dict[str, Any]:
         "bootstrap.servers": settings.brokers(),
         "security.protocol": settings.security_protocol,
         "error_cb": _on_error,
-        "log_level": 3,
+        "logger": logging.getLogger("librdkafka"),
     }
     if settings.security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism

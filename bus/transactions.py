@@ -88,7 +88,7 @@ class KafkaLaneWriter:
 
     def close(self) -> None:
         self._producer.purge(in_queue=True, in_flight=True)
-        self._producer.flush(0.1)
+        self._producer.close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,12 +18,12 @@ from bus.logs import set_up_logging
 from cli.output import FAILED, answers, notes, print_json
 from cli.report import figures, pick_samples, render
 from cli.stack import Stack
+from cli.stepped import SteppedProducer
 from cli.verify import verify
 from cli.watch import Watch
 from connectors import Definition, KmsVault, Registry, register
 from connectors.definition import parse_yaml
 from gainsight import SystemClock
-from producer import ProducerService
 from schemas import Codec, codec_for
 
 if TYPE_CHECKING:
@@ -58,17 +59,17 @@ def demo(
     with Stack(tenant) as stack:
         codec = codec_for(stack.settings.schema_registry_url)
         definition = _definition(stack, tenant, codec)
-        with Watch(stack.settings, codec, definition.id) as watch:
-            _morning(stack, tenant, codec, watch, morning.period, periods)
-            truth = tenant.truth()
-            verdict = verify(truth, definition, watch.conversations, watch.seen)
-            numbers = figures(watch, verdict, tenant.calls())
-        if as_json:
-            print_json(numbers)
-        else:
-            answers.print(render(numbers, verdict, pick_samples(watch.conversations)))
-        if serve:
-            _serve(stack, tenant, codec)
+        with SteppedProducer(stack.settings, codec) as polling:
+            with Watch(stack.settings, codec, definition.id) as watch:
+                _morning(stack, tenant, polling, watch, morning.period, periods)
+                verdict = verify(tenant.truth(), definition, watch.conversations, watch.seen)
+                numbers = figures(watch, verdict, tenant.calls())
+            if as_json:
+                print_json(numbers)
+            else:
+                answers.print(render(numbers, verdict, pick_samples(watch.conversations)))
+            if serve:
+                _serve(stack, tenant, polling)
     if not verdict.right:
         raise typer.Exit(FAILED)
 
@@ -87,7 +88,7 @@ def _definition(stack: Stack, tenant: Tenant, codec: Codec) -> Definition:
     return result.connector.definition
 
 
-def _morning(stack: Stack, tenant: Tenant, codec: Codec, watch: Watch, period: int, periods: int) -> None:
+def _morning(stack: Stack, tenant: Tenant, polling: SteppedProducer, watch: Watch, period: int, periods: int) -> None:
     """Polls period by period, and once more when all is quiet; ends when everything written has been enriched."""
     columns = (
         SpinnerColumn(),
@@ -103,28 +104,11 @@ def _morning(stack: Stack, tenant: Tenant, codec: Codec, watch: Watch, period: i
         written = 0
         for _ in range(periods + 1):
             tenant.advance(period)
-            written += _poll_once(stack, codec)
+            written += polling.step(period)
             progress.update(polls, advance=1)
             _wait(stack, watch, written, progress, raw, out)
-    if tenant.now() and watch.raw != written:
+    if watch.raw != written:
         raise BrokerError(f"The producer says it wrote {written} records, but {watch.raw} are in the topic.")
-
-
-def _poll_once(stack: Stack, codec: Codec) -> int:
-    """One poll of the real producer, started and stopped for it; returns how many records it wrote."""
-    written: list[int] = []
-    service = ProducerService(
-        stack.settings,
-        codec,
-        KmsVault(stack.settings.kms_key_id),
-        SystemClock(),
-        once=True,
-        on_poll=lambda result: written.append(result.written + result.tombstones),
-    )
-    asyncio.run(service.run())
-    for connector, cause in service.failures.items():
-        raise BrokerError(f"Polling '{connector}' failed: {cause}")
-    return sum(written)
 
 
 def _wait(stack: Stack, watch: Watch, written: int, progress: Progress, raw: Any, out: Any) -> None:
@@ -143,25 +127,21 @@ def _wait(stack: Stack, watch: Watch, written: int, progress: Progress, raw: Any
     progress.update(out, completed=watch.outputs, total=written)
 
 
-def _serve(stack: Stack, tenant: Tenant, codec: Codec) -> None:
-    """Lets the tenant's clock run, polls on, and tells how to join from another terminal."""
+def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer) -> None:
+    """Lets the tenant's clock run, polls on, and tells how to join from another terminal; until it is stopped."""
     tenant.clock.run(1.0)
-    out = notes
-    out.print("\nEverything keeps running; new emails keep coming. In another terminal:", markup=False)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    notes.print("\nEverything keeps running; new emails keep coming. In another terminal:", markup=False)
     for name, value in stack.environment.items():
-        out.print(f"  export {name}={value}", markup=False)
+        notes.print(f"  export {name}={value}", markup=False, soft_wrap=True)
     topic = stack.settings.conversations_topic
-    out.print(f"  frame-gainsight tail {topic} --from-beginning --json --exit-at-end", markup=False)
-    out.print(f"The tenant: {stack.sandbox.url}   Ctrl-C stops everything.", markup=False)
-    asyncio.run(_keep_polling(stack, codec))
-
-
-async def _keep_polling(stack: Stack, codec: Codec) -> None:
-    service = ProducerService(stack.settings, codec, KmsVault(stack.settings.kms_key_id), SystemClock())
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, service.stop)
-    await service.run()
+    notes.print(f"  frame-gainsight tail {topic} --from-beginning --json --exit-at-end", markup=False, soft_wrap=True)
+    notes.print(f"The tenant: {stack.sandbox.url}   Ctrl-C stops everything.", markup=False)
+    while not stop.wait(0.5):
+        stack.check()
+        polling.check()
 
 
 def _iso(milliseconds: int) -> str:

@@ -190,6 +190,10 @@ class _Lane:
             await self._publisher.close()
 
 
+async def _close(opening: asyncio.Task[_Lane]) -> None:
+    await (await opening).close()
+
+
 def create(
     settings: Settings,
     make_work: MakeWork,
@@ -227,13 +231,13 @@ def create(
         logging_config=None,
     )
     app.transport.Consumer = type("EdgeConsumer", (_Consumer,), {"settings": settings})
-    lanes: dict[tuple[int, TP], _Lane] = {}
+    lanes: dict[tuple[int, TP], asyncio.Task[_Lane]] = {}
 
-    async def lane_of(generation: int, tp: TP) -> _Lane:
-        lane = lanes.get((generation, tp))
-        if lane is None:
-            lane = lanes[generation, tp] = await _Lane.open(app, settings, tp, make_work(tp.partition))
-        return lane
+    def lane_of(generation: int, tp: TP) -> asyncio.Task[_Lane]:
+        if (generation, tp) not in lanes:
+            opening = _Lane.open(app, settings, tp, make_work(tp.partition))
+            lanes[generation, tp] = asyncio.create_task(opening, name=f"lane-{tp.partition}")
+        return lanes[generation, tp]
 
     async def settle(generation: int, batch: dict[TP, list[ConsumerRecord]]) -> None:
         mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
@@ -243,12 +247,25 @@ def create(
 
     async def forget(*_: Any, **__: Any) -> None:
         closing = [lanes.pop(key) for key in list(lanes)]
-        for result in await asyncio.gather(*(lane.close() for lane in closing), return_exceptions=True):
+        for result in await asyncio.gather(*(_close(task) for task in closing), return_exceptions=True):
             if isinstance(result, Exception):  # the next owner fences this producer anyway
                 log.warning("lane_closed_with_error", cause=str(result))
 
-    for signal in (app.on_partitions_revoked, app.on_partitions_assigned):
-        signal.connect(forget, weak=False)
+    async def take(_: Any, assigned: set[TP], **__: Any) -> None:
+        """Opens the lanes at once: the first batch need not wait for their state."""
+        await forget()
+        for tp in assigned:
+            if tp.topic == settings.raw_topic:
+                lane_of(app.consumer_generation_id, tp)
+
+    async def ended(*_: Any, **__: Any) -> None:
+        await forget()
+        if finish is not None:
+            await finish()
+
+    app.on_partitions_revoked.connect(forget, weak=False)
+    app.on_partitions_assigned.connect(take, weak=False)
+    app.on_before_shutdown.connect(ended, weak=False)
 
     raw = app.topic(settings.raw_topic, key_type=bytes, value_type=None, key_serializer="raw", value_serializer="raw")
 
@@ -261,15 +278,9 @@ def create(
 
     @app.timer(interval=settings.unpark_seconds, name="unpark")  # type: ignore[untyped-decorator]
     async def unpark() -> None:
-        for lane in list(lanes.values()):
-            await lane.retry()
+        for opening in list(lanes.values()):
+            await (await opening).retry()  # a lane that could not be opened ends the process here, if not before
 
-    async def ended(*_: Any, **__: Any) -> None:
-        await forget()
-        if finish is not None:
-            await finish()
-
-    app.on_before_shutdown.connect(ended, weak=False)
     return app
 
 

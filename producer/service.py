@@ -42,7 +42,7 @@ class ProducerService:
         only: poll this connector alone.
         since: connector → milliseconds to read again from.
         once: poll every connector once, as soon as its lane is ours, and end.
-        on_poll: told of every poll that went well.
+        on_poll: told of every poll that went well; on_failure: of every other one (connector, cause).
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class ProducerService:
         since: dict[str, int] | None = None,
         once: bool = False,
         on_poll: Callable[[PollResult], None] | None = None,
+        on_failure: Callable[[str, str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._codec = codec
@@ -65,6 +66,7 @@ class ProducerService:
         self._since = dict(since or {})
         self._once = once
         self._on_poll = on_poll
+        self._on_failure = on_failure
         self._lanes: dict[int, _Owned] = {}
         self._stopping = asyncio.Event()
         self.failures: dict[str, str] = {}
@@ -212,6 +214,8 @@ class ProducerService:
         except (GainsightError, VaultError, StuckError) as error:
             self.failures[connector] = str(error)
             log.warning("poll_failed", connector=connector, cause=str(error))
+            if self._on_failure is not None:
+                self._on_failure(connector, str(error))
             return
         self.failures.pop(connector, None)
         if self._on_poll is not None:

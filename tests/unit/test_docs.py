@@ -1,0 +1,55 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from bus.settings import settings_page
+from cli.main import app
+from connectors import Definition, parse_yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def test_the_settings_page_lists_every_setting() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == settings_page(), (
+        "write docs/settings.md anew: ./dev run python -c "
+        "'import pathlib, bus.settings as s; pathlib.Path(\"docs/settings.md\").write_text(s.settings_page())'"
+    )
+
+
+def test_the_connectors_page_names_every_field_of_a_definition() -> None:
+    page = (ROOT / "docs/connectors.md").read_text()
+    assert [name for name in Definition.model_fields if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text())
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    root = typer.main.get_command(app)
+    unknown = []
+    for words in re.findall(r"frame-gainsight ((?:[a-z-]+ ?)+)", page.read_text()):
+        command = getattr(root, "commands", {}).get(words.split()[0])
+        if command is None:
+            unknown.append(words)
+        elif subcommands := getattr(command, "commands", None):
+            unknown += [words] if len(words.split()) < 2 or words.split()[1] not in subcommands else []
+    assert unknown == []
+
+
+def test_the_readmes_definition_is_valid() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert parse_yaml(text).host == "https://acme.gainsightcloud.com"
+
+
+def test_the_readme_runs_what_ci_runs() -> None:
+    assert "./dev test" in (ROOT / "README.md").read_text()
+    assert re.search(r"^(exec )?\./dev test$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
