@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from bus.clients import confluent_config, unreachable
+from bus.errors import TopicError
 from bus.records import Incoming
 from bus.settings import Settings
 
@@ -57,16 +58,20 @@ def read_to_end(
     Args:
         starts: partition → first offset to read.
         timeout: seconds without any progress after which BrokerError is raised.
+
+    Raises TopicError for a topic or partition that does not exist.
     """
     consumer = reader(settings)
     try:
+        _require(consumer, settings, topic, starts, min(timeout, 10.0))
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING if o is None else o) for p, o in starts.items()])
         remaining = set(starts)
         while remaining:
-            messages = consumer.consume(num_messages=1000, timeout=timeout)
-            if not messages:
+            # `consume` with a timeout waits it out unless it has all the messages asked for; `poll` does not.
+            first = consumer.poll(timeout)
+            if first is None:
                 raise unreachable(settings, TimeoutError(f"nothing from {topic} for {timeout:.0f} s"))
-            for message in messages:
+            for message in (first, *consumer.consume(num_messages=999, timeout=0)):
                 error = message.error()
                 if error is None:
                     yield incoming(message)
@@ -79,11 +84,29 @@ def read_to_end(
 
 
 def end_offset(settings: Settings, topic: str, partition: int, timeout: float = 10.0) -> int:
-    """The offset after the partition's last record."""
+    """The offset after the partition's last record. Raises BrokerError, TopicError."""
     consumer = reader(settings)
     try:
+        _require(consumer, settings, topic, (partition,), timeout)
         return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout)[1])
     except KafkaException as error:
         raise unreachable(settings, error) from error
     finally:
         consumer.close()
+
+
+def _require(consumer: Consumer, settings: Settings, topic: str, partitions: Iterable[int], timeout: float) -> None:
+    """Tells a missing topic at once: librdkafka would wait for it to appear."""
+    try:
+        metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    if metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise TopicError(f"Topic {topic} does not exist. Create it: frame-gainsight topics create")
+    if metadata.error is not None:
+        raise unreachable(settings, KafkaException(metadata.error))
+    if missing := sorted(set(partitions) - set(metadata.partitions)):
+        raise TopicError(
+            f"Topic {topic} has {len(metadata.partitions)} partitions and none numbered {missing[0]}. All topics must "
+            "have the same count: see frame-gainsight topics check, and FRAME_GAINSIGHT_PARTITIONS."
+        )

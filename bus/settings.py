@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bus.errors import SettingsError
 
@@ -23,9 +23,18 @@ OUR_PREFIXES = (
     "KAFKA_SSL_",
     "KAFKA_SECURITY_",
     "KMS_",
+    "SCHEMA_REGISTRY_",
 )
 # Read by boto3 itself.
 AWS_PREFIX = "AWS_"
+
+
+def _declared(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
+    """The source without variables that are merely called like a field."""
+    if isinstance(source, EnvSettingsSource):
+        declared = {str(field.alias).lower() for field in Settings.model_fields.values()}
+        source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() in declared}
+    return source
 
 
 def ours(name: str) -> Any:
@@ -38,19 +47,38 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in somebody's
+        environment is not meant for us."""
+        return init_settings, _declared(env_settings), _declared(dotenv_settings)
+
     # Kafka
     bootstrap_servers: str | None = Field(None, alias="KAFKA_BOOTSTRAP_SERVERS", description="Brokers, host:port.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL"
+        "PLAINTEXT",
+        alias="KAFKA_SECURITY_PROTOCOL",
+        description="How to connect: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", alias="KAFKA_SASL_MECHANISM"
+        "SCRAM-SHA-512", alias="KAFKA_SASL_MECHANISM", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME")
-    sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD")
-    ssl_ca_location: Path | None = Field(None, alias="KAFKA_SSL_CA_LOCATION")
-    ssl_certificate_location: Path | None = Field(None, alias="KAFKA_SSL_CERTIFICATE_LOCATION")
-    ssl_key_location: Path | None = Field(None, alias="KAFKA_SSL_KEY_LOCATION")
+    sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="User, with SASL.")
+    sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD", description="Its password.")
+    ssl_ca_location: Path | None = Field(
+        None, alias="KAFKA_SSL_CA_LOCATION", description="PEM file of the certificate authority; not set: the system's."
+    )
+    ssl_certificate_location: Path | None = Field(
+        None, alias="KAFKA_SSL_CERTIFICATE_LOCATION", description="PEM file of the client's certificate."
+    )
+    ssl_key_location: Path | None = Field(None, alias="KAFKA_SSL_KEY_LOCATION", description="PEM file of its key.")
     schema_registry_url: str | None = Field(
         None,
         alias="SCHEMA_REGISTRY_URL",
@@ -58,13 +86,27 @@ class Settings(BaseSettings):
     )
 
     # Topics
-    connectors_topic: str = Field("gainsight.connectors", alias=ours("connectors_topic"))
-    raw_topic: str = Field("gainsight.timeline.raw", alias=ours("raw_topic"))
-    checkpoints_topic: str = Field("gainsight.checkpoints", alias=ours("checkpoints_topic"))
-    entities_topic: str = Field("gainsight.entities", alias=ours("entities_topic"))
-    conversations_topic: str = Field("frame.conversations", alias=ours("conversations_topic"))
-    parked_topic: str = Field("gainsight.parked", alias=ours("parked_topic"))
-    dead_letters_topic: str = Field("gainsight.dead-letters", alias=ours("dead_letters_topic"))
+    connectors_topic: str = Field(
+        "gainsight.connectors", alias=ours("connectors_topic"), description="Definitions and encrypted API keys."
+    )
+    raw_topic: str = Field("gainsight.timeline.raw", alias=ours("raw_topic"), description="Raw activities.")
+    checkpoints_topic: str = Field(
+        "gainsight.checkpoints", alias=ours("checkpoints_topic"), description="How far each connector was read."
+    )
+    entities_topic: str = Field(
+        "gainsight.entities", alias=ours("entities_topic"), description="What look-ups answered."
+    )
+    conversations_topic: str = Field(
+        "frame.conversations", alias=ours("conversations_topic"), description="Enriched conversations."
+    )
+    parked_topic: str = Field(
+        "gainsight.parked",
+        alias=ours("parked_topic"),
+        description="Activities that wait for their tenant or connector.",
+    )
+    dead_letters_topic: str = Field(
+        "gainsight.dead-letters", alias=ours("dead_letters_topic"), description="Records that could not be read."
+    )
     partitions: int = Field(4, ge=1, le=1000, alias=ours("partitions"), description="Partitions of every topic.")
     replication: int = Field(1, ge=1, le=9, alias=ours("replication"), description="Replicas of a created topic.")
 
@@ -112,8 +154,12 @@ class Settings(BaseSettings):
 
     # KMS and HTTP
     kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")
-    http_timeout_seconds: float = Field(60.0, gt=0, le=600, alias=ours("http_timeout_seconds"))
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias=ours("log_level"))
+    http_timeout_seconds: float = Field(
+        60.0, gt=0, le=600, alias=ours("http_timeout_seconds"), description="How long a reply may take."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias=ours("log_level"), description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
+    )
     cache_dir: Path | None = Field(
         None, alias=ours("cache_dir"), description="Where the embedded broker's files are kept."
     )
@@ -136,6 +182,30 @@ def variables() -> dict[str, str]:
 def known_variables() -> set[str]:
     """Every variable that we read. The AWS_* ones besides are boto3's."""
     return set(variables())
+
+
+def settings_page() -> str:
+    """docs/settings.md: every variable, its default and its meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables, or lines of a `.env` file in the working directory (the environment wins). A wrong or",
+        "unknown one is named when a command starts. boto3 reads its own `AWS_*` variables besides;",
+        "`AWS_ENDPOINT_URL_KMS` points it to a stand-in.",
+        "",
+        "| variable | default | |",
+        "| --- | --- | --- |",
+    ]
+    for field in Settings.model_fields.values():
+        default = (
+            ""
+            if field.default is None
+            else f"`{field.default:g}`"
+            if type(field.default) is float
+            else f"`{field.default}`"
+        )
+        lines.append(f"| `{field.alias}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
 
 
 def load_settings(dotenv: Path | None = Path(".env")) -> Settings:

@@ -90,8 +90,8 @@ def _state(spec: TopicSpec, policy: str | None, partitions: int) -> TopicState:
         return TopicState(
             spec,
             True,
-            f"Topic {spec.name} has {partitions} partitions, but the setting is {spec.partitions}. All topics must have "
-            f"the same count: set FRAME_GAINSIGHT_PARTITIONS={partitions}, or name another topic in the settings.",
+            f"Topic {spec.name} has {partitions} partitions, but the setting is {spec.partitions}. All topics must "
+            f"have the same count: set FRAME_GAINSIGHT_PARTITIONS={partitions}, or name another topic in the settings.",
         )
     return TopicState(spec, True, None)
 

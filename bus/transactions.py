@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -88,7 +89,9 @@ class KafkaLaneWriter:
 
     def close(self) -> None:
         self._producer.purge(in_queue=True, in_flight=True)
-        self._producer.close()
+        with warnings.catch_warnings():  # a fenced producer warns that it cannot abort: it has nothing left to
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._producer.close()
 
     def __enter__(self) -> Self:
         return self

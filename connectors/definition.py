@@ -25,9 +25,10 @@ from pydantic import (
 )
 
 from connectors.errors import DefinitionError
-from connectors.paths import ORG_ROOTS, TAG_ROOTS, USER_ROOTS, Path, parse_path
+from connectors.paths import ORG_ROOTS, STANDARD_ROOTS, TAG_ROOTS, USER_ROOTS, Path, parse_path
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
 _DURATION = re.compile(r"(\d+)\s*([smhd])")
 
 
@@ -40,7 +41,16 @@ def _duration(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[int, BeforeValidator(_duration)]
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("yes and no, on and off are not numbers")
+    return value
+
+
+Seconds = Annotated[int, BeforeValidator(_duration), BeforeValidator(_no_switch)]
+Share = Annotated[float, BeforeValidator(_no_switch)]
+# It becomes part of an address: nothing but a name may stand here.
+ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -53,7 +63,7 @@ class CustomObject(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    join: dict[str, Literal["company", "relationship"]] = Field(min_length=1, max_length=1)
+    join: dict[ObjectName, Literal["company", "relationship"]] = Field(min_length=1, max_length=1)
     pick: Literal["latest", "first", "all"] = "latest"
 
     @property
@@ -77,8 +87,8 @@ class Definition(BaseModel):
     deletions_every: Seconds = Field(3600, ge=1, le=7 * 86_400)
     start: AwareDatetime | None = None
     activity_types: tuple[str, ...] = ()
-    api_share: float = Field(0.5, gt=0, le=1)
-    objects: dict[str, CustomObject] = {}
+    api_share: Share = Field(0.5, gt=0, le=1)
+    objects: dict[ObjectName, CustomObject] = {}
     user_profile: dict[FieldName, str] = {}
     org_profile: dict[FieldName, str] = {}
     tags: dict[FieldName, str] = {}
@@ -86,18 +96,29 @@ class Definition(BaseModel):
     @field_validator("host")
     @classmethod
     def _tenant_address(cls, host: str) -> str:
-        parts = urlsplit(host)
+        try:
+            parts = urlsplit(host)
+        except ValueError:
+            raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com") from None
         try:
             parts.port  # noqa: B018 - reading it is what checks it
         except ValueError:
             raise ValueError(f"'{host}' has a port that is not a number") from None
-        if parts.scheme not in ("https", "http") or not parts.hostname:
+        if parts.scheme not in ("https", "http") or not parts.hostname or not _HOSTNAME.fullmatch(parts.hostname):
             raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError("write only the tenant's address, without a path: https://tenant.gainsightcloud.com")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("the API key would travel readable over http; write https (http is for loopback only)")
         return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("objects")
+    @classmethod
+    def _not_ours(cls, objects: dict[str, CustomObject]) -> dict[str, CustomObject]:
+        for name in objects:
+            if name.lower() in STANDARD_ROOTS:
+                raise ValueError(f"'{name}' is always there; only custom objects are named here")
+        return objects
 
     @model_validator(mode="after")
     def _mapping_reads(self) -> Definition:
@@ -153,16 +174,33 @@ def _is_loopback(hostname: str) -> bool:
         return False
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name stands once: the safe loader takes the last of two and drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"'{key.value}' stands there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, source: str = "the definition") -> Definition:
     """A definition from YAML. Raises DefinitionError naming every fault with its place in the file."""
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise DefinitionError(f"{source} is not YAML: {place}{error.problem or 'it does not read'}.") from None
     except yaml.YAMLError as error:
         raise DefinitionError(f"{source} is not YAML: {error}") from None
+    except ValueError as error:  # what looks like a date and is none
+        raise DefinitionError(f"{source} has a date that does not exist: {error}.") from None
     if not isinstance(data, dict):
         raise DefinitionError(f"{source} must be a list of 'name: value' lines, beginning with id and host.")
     return _validated(data, source)
@@ -189,10 +227,9 @@ def _faults(error: ValidationError, source: str) -> str:
         place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
         text = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(fault["loc"][-1]), Definition.model_fields, n=1)
-            text = "unknown" + (
-                f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(Definition.model_fields)}"
-            )
+            known = Definition.model_fields if len(fault["loc"]) == 1 else CustomObject.model_fields
+            close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+            text = "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
         elif fault["type"] == "missing":
             text = "is missing"
         lines.append(f"  {place}: {text}" if place else f"  {text}")

@@ -10,6 +10,7 @@ from connectors.errors import DefinitionError
 USER_ROOTS = ("person", "company_person", "gsuser")
 ORG_ROOTS = ("company", "relationship")
 TAG_ROOTS = ("activity", "company", "relationship")
+STANDARD_ROOTS = frozenset({*USER_ROOTS, *ORG_ROOTS, *TAG_ROOTS, "activity_timeline"})
 MAX_LEVELS = 2  # of look-ups: two are documented
 LOOKUP_SUFFIX = "__gr"
 

@@ -14,7 +14,7 @@ from bus.clients import confluent_config, unreachable
 from connectors.definition import Definition, parse_canonical
 from connectors.errors import DefinitionError, UnknownConnectorError
 from connectors.vault import Sealed
-from schemas import Codec, SchemaError
+from schemas import Codec, RegistryError, SchemaError
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,10 @@ class Registry:
             )
 
     def all(self) -> dict[str, Connector]:
-        """Every registered connector by id. Raises BrokerError. One that does not read is logged and left out."""
+        """Every registered connector by id. One that does not read is logged and left out.
+
+        Raises BrokerError, TopicError, and RegistryError when the schema registry is away.
+        """
         starts: dict[int, int | None] = dict.fromkeys(range(self._settings.partitions))
         found: dict[str, Connector] = {}
         for record in read_to_end(self._settings, self._settings.connectors_topic, starts):
@@ -83,13 +86,18 @@ class Registry:
 
 
 def apply(codec: Codec, connectors: dict[str, Connector], record: Incoming) -> str | None:
-    """Applies one record of the topic; returns the id it was about. A definition that does not read changes nothing."""
+    """Applies one record of the topic; returns the id it was about. A definition that does not read changes nothing.
+
+    Raises RegistryError: while the schema registry is away, nothing can be said about any definition.
+    """
     connector = (record.key or b"").decode("utf-8", "replace")
     if record.value is None:
         connectors.pop(connector, None)
         return connector
     try:
         connectors[connector] = decode_connector(codec, record.value)
+    except RegistryError:
+        raise
     except (SchemaError, DefinitionError) as error:
         log.error("definition_unreadable", connector=connector, offset=record.offset, cause=str(error))
         return None

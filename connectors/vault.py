@@ -74,6 +74,8 @@ class KmsVault:
                 self._client = boto3.client("kms", config=config)
             except BotoCoreError as error:
                 raise VaultError(f"KMS cannot be used: {_why(error)}") from None
+            except ValueError as error:  # an endpoint that is not an address
+                raise VaultError(f"KMS cannot be used: {error}. Check AWS_ENDPOINT_URL_KMS.") from None
         return self._client
 
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gainsight.clock import Clock
+from gainsight.errors import ThrottledError
 
 # Documented for the synchronous API, in fixed windows; a tenant's package may differ.
 PER_MINUTE = 100
 PER_DAY = 50_000
+_PATIENCE = 60.0  # seconds: the shorter window
 
 
 class Budget(Protocol):
     """Asked before every call, told after every reply."""
 
     async def acquire(self) -> None:
-        """Returns when one more call may be made."""
+        """Returns when one more call may be made. Raises ThrottledError when that is more than a minute away."""
 
     def throttled(self, retry_after: float | None) -> float:
         """The tenant throttled: no call before the returned number of seconds has passed."""
@@ -65,6 +67,8 @@ class CallBudget:
 
     async def acquire(self) -> None:
         while (wait := self._wait()) > 0:
+            if wait > _PATIENCE:  # the day's share is spent: nobody waits for that holding a lane
+                raise ThrottledError("Our share of the tenant's API allowance is used up for now.", retry_after=wait)
             await self._clock.sleep(wait)
         now = self._clock.now() / 1000
         for window in self._windows:

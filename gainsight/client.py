@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,7 @@ from gainsight.errors import (
     Action,
     ThrottledError,
     TransientError,
+    UnknownObjectError,
     code_of,
     error_for,
     is_empty_result,
@@ -40,6 +42,8 @@ _DESCRIBE_FLAGS = {
 }
 # Queries only read: repeating one is safe.
 _MAX_RETRY_WAIT = 5.0
+_LEAST_WAIT = 0.5  # a tenant that throttles with `Retry-After: 0` is not asked in a tight loop
+_LONGEST_WINDOW = 86_400.0
 
 
 class GainsightClient:
@@ -96,7 +100,7 @@ class GainsightClient:
     def tenant_now(self) -> int | None:
         """The tenant's clock in milliseconds, never ahead of it and never ahead of ours; None before any reply.
 
-        The HTTP `Date` of the last replies, cut to the second by the server, plus the time that has passed since.
+        The HTTP `Date` of the last reply, cut to the second by the server, plus the time that has passed since.
         """
         if self._offset is None:
             return None
@@ -115,13 +119,21 @@ class GainsightClient:
         return [row if row.keys() <= wanted else normalised(row, select) for row in rows]
 
     async def describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
-        """The named objects that exist, by the name asked for, in one call. Raises as `query` does."""
-        body = await self._call(
-            "POST",
-            "/v1/meta/services/objects/describe",
-            "describe",
-            {"objectNames": list(objects), **_DESCRIBE_FLAGS},
-        )
+        """The named objects that exist, by the name asked for. Raises as `query` does.
+
+        One call; where an object does not exist and the tenant refuses them all for it, one call for each.
+        """
+        try:
+            body = await self._call(
+                "POST",
+                "/v1/meta/services/objects/describe",
+                "describe",
+                {"objectNames": list(objects), **_DESCRIBE_FLAGS},
+            )
+        except UnknownObjectError:
+            if len(objects) < 2:
+                return {}
+            return {name: one for o in objects for name, one in (await self.describe([o])).items()}
         found = {d.name.lower(): d for d in (parse_object(raw) for raw in rows_of(body, "describe"))}
         return {name: found[name.lower()] for name in objects if name.lower() in found}
 
@@ -129,8 +141,8 @@ class GainsightClient:
         content = orjson.dumps(payload)
         retries = stamina.retry_context(
             on=self._backoff,
-            attempts=None,
-            timeout=self._retry_seconds,
+            attempts=None if self._retry_seconds else 1,
+            timeout=self._retry_seconds or None,
             wait_initial=0.2,
             wait_max=_MAX_RETRY_WAIT,
             wait_jitter=0.5,
@@ -144,7 +156,7 @@ class GainsightClient:
         if isinstance(error, ThrottledError):
             wait = self._budget.throttled(error.retry_after)
             log.info("throttled", host=self._host, wait_seconds=round(wait, 1))
-            return wait if wait <= self._retry_seconds else False
+            return max(wait, _LEAST_WAIT) if wait <= self._retry_seconds else False
         return isinstance(error, TransientError)
 
     async def _once(self, method: str, path: str, object_name: str, content: bytes) -> Any:
@@ -170,11 +182,9 @@ class GainsightClient:
             date = parsedate_to_datetime(reply.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError):
             return
-        offset = date - self._clock.monotonic()
-        # The server cuts its Date to the second: of two readings, the larger offset is nearer to the truth. A step
-        # back of more than that is a clock that was set.
-        if self._offset is None or offset > self._offset or offset < self._offset - 1.5:
-            self._offset = offset
+        # The server cuts its Date to the second, so that an earlier reading may be nearer to the truth; but the
+        # tenant's clock may have been set back since, and a window that ends too late loses rows.
+        self._offset = date - self._clock.monotonic()
 
     def _read(self, reply: httpx.Response, object_name: str) -> Any:
         try:
@@ -184,7 +194,7 @@ class GainsightClient:
         ok = reply.status_code == 200 and isinstance(body, dict) and body.get("result") is True
         if ok:
             return body
-        if is_empty_result(body):
+        if reply.status_code in (200, 400) and is_empty_result(body):
             return {"data": []}
         rule = rule_for(reply.status_code, code_of(body))
         if rule.action is Action.EMPTY:
@@ -193,8 +203,9 @@ class GainsightClient:
 
 
 def _retry_after(reply: httpx.Response) -> float | None:
-    """Seconds from `Retry-After`, where it is a number; a date or nonsense counts as absent."""
+    """Seconds from `Retry-After`, where it is a number; a date or nonsense counts as absent. A day at the most."""
     try:
-        return max(0.0, float(reply.headers["retry-after"]))
+        seconds = float(reply.headers["retry-after"])
     except (KeyError, ValueError):
         return None
+    return min(max(0.0, seconds), _LONGEST_WINDOW) if math.isfinite(seconds) else None

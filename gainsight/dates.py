@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any
 
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|z|[+-]\d{2}(:?\d{2})?)?)?")
+_EARLIEST = -62_135_596_800_000  # 0001-01-01
 _LATEST = 253_402_300_799_999  # 9999-12-31
 
 
@@ -21,6 +23,8 @@ def parse_date(value: Any) -> int | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a date")
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value!r} is not a date")
     if isinstance(value, int | float):
         return _in_range(int(value), value)
@@ -57,7 +61,7 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _in_range(milliseconds: int, value: Any) -> int:
-    if not 0 <= milliseconds <= _LATEST:
+    if not _EARLIEST <= milliseconds <= _LATEST:
         raise ValueError(f"{value!r} is not a date in epoch milliseconds")
     return milliseconds
 

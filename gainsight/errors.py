@@ -149,10 +149,18 @@ RULES: tuple[Rule, ...] = (
         "The tenant's host has no such API. Check the connector's host: it must be the tenant's own address.",
     ),
     Rule(
-        400,
+        None,
+        "P_50",
+        Action.FAIL,
+        RefusedQueryError,
+        "The tenant does not take the query. Correct the mapping, or ask the Gainsight admin whether a field's type "
+        "was changed.",
+    ),
+    Rule(
+        range(200, 500),  # failures can come as 200; RefusedQueryError: the value not taken may be a long IN list
         "GSOBJ_10",
         Action.FAIL,
-        ConfigError,
+        RefusedQueryError,
         "The tenant does not take a field or a value of the query. Correct the mapping, or ask the Gainsight admin "
         "whether the field's type was changed.",
     ),

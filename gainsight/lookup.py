@@ -35,12 +35,14 @@ async def fetch_in(
     """
     rows: list[Row] = []
     start = 0
+    before = chunking.size
     while start < len(values):
         chunk = values[start : start + chunking.size]
         try:
             rows += await _all(client, Query(object_name, select, [Condition(field, "IN", chunk)], {"Gsid": "asc"}))
         except RefusedQueryError as error:
-            if len(chunk) == 1 or error.code == "P_5068":
+            if len(chunk) == 1 or (error.code or "").startswith("P_"):  # not the size: forget what it seemed to teach
+                chunking.size = before
                 raise
             chunking.size = len(chunk) // 2
             continue

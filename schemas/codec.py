@@ -7,9 +7,10 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
+from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.catalogue import Catalogue, Schema, catalogue, parse
-from schemas.errors import DecodeError, EncodeError
+from schemas.errors import DecodeError, EncodeError, UnknownSchemaError
 from schemas.registry import ConfluentRegistry, Registry
 
 SINGLE_OBJECT = b"\xc3\x01"  # Avro specification, "Single-object encoding"; 8 bytes of fingerprint follow
@@ -53,6 +54,8 @@ class Codec:
 
     def decode(self, data: bytes) -> Decoded:
         """Bytes in either wire format, as today's schema sees them. Raises DecodeError, RegistryError."""
+        if data[:2] == SINGLE_OBJECT and len(data) < 10:
+            raise DecodeError(f"The value ends after {len(data)} bytes, within the fingerprint of its schema.")
         if data[:2] == SINGLE_OBJECT:
             known = self._schemas.by_fingerprint(data[2:10])
             if known is None:
@@ -107,7 +110,14 @@ class Codec:
                 raise DecodeError(
                     f"The value names schema {schema_id} of a registry: set SCHEMA_REGISTRY_URL to read it."
                 )
-            writer = parse(self._registry.fetch(schema_id))
+            try:
+                writer = parse(self._registry.fetch(schema_id))
+            except UnknownSchemaError as error:
+                raise DecodeError(f"{error} Look at who writes to the topic.") from error
+            except (ValueError, TypeError, KeyError, SchemaParseException, UnknownType) as error:
+                raise DecodeError(
+                    f"Schema {schema_id} of the registry is not an Avro schema. Look at who writes to the topic."
+                ) from error
             name = writer.get("name", "?") if isinstance(writer, dict) else "?"
             reader = self._schemas.by_full_name(name)
             if reader is None:

@@ -17,3 +17,7 @@ class DecodeError(SchemaError):
 
 class RegistryError(SchemaError):
     """The schema registry could not be reached or refused."""
+
+
+class UnknownSchemaError(RegistryError):
+    """The schema registry has no schema with this id: whatever names it is no record of ours."""

@@ -1,0 +1,90 @@
+"""A small tenant behind a real server, a client of it, and a clock that moves only when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from gainsight import AccessKey, GainsightClient, SystemClock
+from sandbox import Limits, Morning, Sandbox, Tenant
+
+
+@dataclass
+class FakeClock:
+    """Stands still; sleeping moves it."""
+
+    at: int = 1_772_445_600_000
+    slept: list[float] = field(default_factory=list)
+
+    def now(self) -> int:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += round(seconds * 1000)
+
+
+class FreeBudget:
+    """Never waits; remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.acquired = 0
+        self.told: list[float | None] = []
+
+    async def acquire(self) -> None:
+        self.acquired += 1
+
+    def throttled(self, retry_after: float | None) -> float:
+        self.told.append(retry_after)
+        return 0.0
+
+
+@pytest.fixture(autouse=True)
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between tries, which take no real time, but count as if they did."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("stamina._core._smart_sleep", sleep)
+    monkeypatch.setattr("tenacity.time", SimpleNamespace(monotonic=lambda: sum(waits), sleep=None))
+    return waits
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def budget() -> FreeBudget:
+    return FreeBudget()
+
+
+@pytest.fixture(scope="package")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Tenant(seed=3, scenario=Morning(emails=30), size=10, limits=Limits(None, None))) as running:
+        yield running
+
+
+@pytest.fixture
+def tenant(sandbox: Sandbox) -> Iterator[Tenant]:
+    """The tenant without any variant, its calls counted anew."""
+    sandbox.tenant.reset_calls()
+    yield sandbox.tenant
+    sandbox.tenant.clear_variants()
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox, tenant: Tenant, budget: FreeBudget) -> AsyncIterator[GainsightClient]:
+    """A client that tries a failing call again for ten seconds."""
+    key = AccessKey(tenant.access_key)
+    async with GainsightClient(sandbox.url, key, budget, SystemClock(), retry_seconds=10, timeout=30) as opened:
+        yield opened
