@@ -63,7 +63,7 @@ def demo(
             with Watch(stack.settings, codec, definition.id) as watch:
                 _morning(stack, tenant, polling, watch, morning.period, periods)
                 verdict = verify(tenant.truth(), definition, watch.conversations, watch.seen)
-                numbers = figures(watch, verdict, tenant.calls())
+                numbers = figures(watch, verdict, tenant.calls(), periods + 1)
             if as_json:
                 print_json(numbers)
             else:

@@ -9,7 +9,7 @@ import orjson
 
 from bus import Incoming
 from gainsight import Row, value_of
-from schemas import Codec, SchemaError
+from schemas import Codec, DecodeError
 
 MARKER_SUFFIX = b"/!period"
 
@@ -61,7 +61,7 @@ def is_marker(record: Incoming) -> bool:
 
 
 def read(codec: Codec, record: Incoming) -> Arrival:
-    """A raw record, told apart. Raises DataError."""
+    """A raw record, told apart. Raises DataError; RegistryError when the schema registry does not answer."""
     connector, slash, gsid = (record.key or b"").decode("utf-8", "replace").partition("/")
     if not (connector and slash and gsid):
         raise DataError("The key is not <connector>/<activity Gsid>. Look at who writes to the raw topic.")
@@ -71,7 +71,7 @@ def read(codec: Codec, record: Incoming) -> Arrival:
         return Deletion(record, connector, gsid)
     try:
         value = codec.decode_as("raw_activity", record.value)
-    except SchemaError as error:
+    except DecodeError as error:
         raise DataError(str(error)) from error
     try:
         row = orjson.loads(value["row"])

@@ -18,7 +18,7 @@ from enricher.entities import EntityCache
 from enricher.parking import ParkingLot
 from enricher.resolve import Resolved, Resolver
 from gainsight import Clock, Failure, GainsightError
-from schemas import Codec, EncodeError, SchemaError
+from schemas import Codec, DecodeError, EncodeError
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class Pipeline:
             if record.value is not None:
                 try:
                     self._cache.put(entities.decode(self._codec, record.value))
-                except (SchemaError, orjson.JSONDecodeError) as error:  # it is only a cache: ask again
+                except (DecodeError, orjson.JSONDecodeError) as error:  # it is only a cache: ask again
                     log.warning("entity_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         for record in read_to_end(self._settings, self._settings.parked_topic, {self._lane: None}):
             if record.value is None:
