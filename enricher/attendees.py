@@ -31,8 +31,13 @@ class Mention:
     side: Side = Side.UNSAID
 
 
-_EMAIL = re.compile(r"[^\s@<>,;:\"'()\[\]]+@[^\s@<>,;:\"'()\[\]]+\.?[^\s@<>,;:\"'()\[\].]+")
-_UNQUOTED_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+# Begins where such text begins and takes no step back: linear, whatever the text. Apostrophes are legal (o'brien@x).
+_ATOM = r"[^\s@<>,;:\"()\[\]]"
+_EMAIL = re.compile(rf"(?<!{_ATOM}){_ATOM}+@(?!\.){_ATOM}+")
+_LIST_ENDS = ",;\r\n"
+_PARTS = re.compile(f"[{_LIST_ENDS}]")
+_OPENING = re.compile(r"<(?:\s*mailto:)?\s*'?$", re.IGNORECASE)
+_COMMENT = re.compile(r"[\s'>]*\(([^()]*)\)")
 _GSID = re.compile(r"[A-Z0-9]{36}")
 _FIELDS = (
     ("From", Side.UNSAID),
@@ -65,18 +70,23 @@ def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
     Tenants write a JSON list of strings or of objects (as such or as text), a list parted by commas, semicolons or
     lines, `Name <email>`, bare emails, bare names, Gsids, or null.
     """
-    if value is None or value == "":
-        return []
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return _from_text(value.strip(), side)
-    if isinstance(value, dict):
-        return _from_object(value, side)
-    if isinstance(value, list):
-        return [mention for item in value for mention in parse_attendees(item, side)]
-    return _from_text(str(value), side)
+    found: list[Mention] = []
+    waiting = [value]  # not by recursion: nothing says how deep a tenant nests
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and item.lstrip()[:1] in ("[", "{"):
+            try:
+                item = orjson.loads(item)
+            except orjson.JSONDecodeError:
+                found += _from_text(item, side)
+                continue
+        if isinstance(item, dict):
+            found += _from_object(item, side)
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+        elif isinstance(item, str):
+            found += _from_text(item, side)
+    return found
 
 
 def normal_email(text: str) -> str | None:
@@ -84,17 +94,18 @@ def normal_email(text: str) -> str | None:
 
     Plus-addresses stay as they are: `a+b@x` and `a@x` may be two mailboxes.
     """
-    found = _EMAIL.search(text)
-    return found[0].rstrip(".").lower() if found else None
+    return next(iter(_emails(text)), None)
 
 
 def _from_object(value: dict[str, Any], side: Side) -> list[Mention]:
     by_key = {key.lower().replace("_", ""): v for key, v in value.items()}
     email = _first_text(by_key, _EMAIL_KEYS)
     name = _first_text(by_key, _NAME_KEYS)
-    gsid = _first_text(by_key, _ID_KEYS)
-    gsid = gsid if gsid and _GSID.fullmatch(gsid) else None
-    mention = Mention(normal_email(email) if email else None, name, gsid, side)
+    address = (normal_email(email) if email else None) or (normal_email(name) if name else None)
+    gsid = next((v for k in _ID_KEYS if isinstance(v := by_key.get(k), str) and _GSID.fullmatch(v)), None)
+    if name and normal_email(name):
+        name = None
+    mention = Mention(address, name, gsid, side)
     return [mention] if mention.email or mention.name or mention.gsid else []
 
 
@@ -102,28 +113,63 @@ def _first_text(by_key: dict[str, Any], keys: Iterable[str]) -> str | None:
     return next((v.strip() for k in keys if isinstance(v := by_key.get(k), str) and v.strip()), None)
 
 
-def _from_text(text: str, side: Side) -> list[Mention]:
-    parts = [part.strip() for part in re.split(r"[;\r\n]", text) if part.strip()]
-    return [mention for part in parts for mention in _from_list(part, side)]
-
-
-def _from_list(text: str, side: Side) -> list[Mention]:
-    """One or more people parted by commas; a comma inside a quoted name does not part."""
-    if "@" not in text:
-        return [_plain(name.strip(), side) for name in text.split(",") if name.strip()]
-    found = [_one(part.strip(), side) for part in _UNQUOTED_COMMA.split(text) if part.strip()]
-    if not any(mention.email for mention in found):  # written in a way of its own: take the addresses in it
-        return [Mention(email.rstrip(".").lower(), None, None, side) for email in _EMAIL.findall(text)]
+def _emails(text: str) -> dict[str, tuple[int, int]]:
+    """The distinct addresses in a text, in lower case, each with where it first stands."""
+    found: dict[str, tuple[int, int]] = {}
+    for match in _EMAIL.finditer(text):
+        local, _, domain = match[0].strip("'").rstrip(".'").lower().partition("@")
+        if local and domain:
+            found.setdefault(f"{local}@{domain}", match.span())
     return found
 
 
-def _one(text: str, side: Side) -> Mention:
-    """`Name <email>`, an email, or a name. (The standard library's parser gives other answers in each Python.)"""
-    email = normal_email(text[text.rfind("<") + 1 :]) or normal_email(text)
-    if email is None:
-        return _plain(text, side)
-    name = text[: text.rfind("<")].strip().strip("'\"").strip() if "<" in text else ""
-    return Mention(email, name if name and normal_email(name) is None else None, None, side)
+def _from_text(text: str, side: Side) -> list[Mention]:
+    parts = (part.strip() for part in _parted(text))
+    return [mention for part in parts if part for mention in _from_part(part, side)]
+
+
+def _parted(text: str) -> list[str]:
+    """A list's parts. A separator inside double quotes or round brackets does not part, if these are closed."""
+    if '"' not in text and "(" not in text:
+        return _PARTS.split(text)
+    parts, start, quoted, depth, escaped = [], 0, False, 0, False
+    for index, char in enumerate(text):
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped, quoted = char == "\\", char != '"'
+        elif char == '"':
+            quoted = True
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth = max(0, depth - 1)
+        elif char in _LIST_ENDS and not depth:
+            parts.append(text[start:index])
+            start = index + 1
+    return _PARTS.split(text) if quoted or depth else [*parts, text[start:]]
+
+
+def _from_part(part: str, side: Side) -> list[Mention]:
+    """One person, as `Name <email>`, `email (Name)`, email, name or Gsid; or addresses in a way of its own."""
+    emails = _emails(part)
+    if not emails:
+        return [_plain(name, side)] if (name := _unquoted(part)) else []
+    address, (start, end) = list(emails.items())[-1]
+    opening = _OPENING.search(part, 0, start)
+    if opening is not None and part.count("<") == 1:
+        name = _unquoted(part[: opening.start()])
+        return [Mention(address, name if name and not _emails(name) else None, None, side)]
+    if len(emails) == 1 and (comment := _COMMENT.match(part, end)):
+        return [Mention(address, comment[1].strip() or None, None, side)]
+    return [Mention(email, None, None, side) for email in emails]
+
+
+def _unquoted(name: str) -> str:
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"":
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name.strip()
 
 
 def _plain(text: str, side: Side) -> Mention:

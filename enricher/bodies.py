@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-_LOOKS_LIKE_HTML = re.compile(r"<\s*/?\s*[a-zA-Z!][^<>]*>")
+# A tag, not <dana@x.example> or <https://x.example>, which plain text has too.
+_LOOKS_LIKE_HTML = re.compile(r"</?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z]+)?(?:[\s/][^<>]*)?>|<!--|<!doctype", re.IGNORECASE)
+_REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _BLOCKS = frozenset(
     {
         "address",
@@ -57,15 +60,18 @@ _GAPS = re.compile(r"\n{3,}")
 def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
     """(body_text, body_html) out of Notes and NotesPlainText. There is a text whenever there is any body.
 
-    Notes without any tag is text. NULs, which neither text nor HTML may hold, are left out.
+    Notes without any tag is text, after its character references. White space alone is no body. NULs, which neither
+    text nor HTML may hold, are left out.
     """
     html = html.replace("\0", "") if html else None
     text = text.replace("\0", "") if text else None
+    html = html if html and html.strip() else None
+    text = text if text and text.strip() else None
     if html and not _LOOKS_LIKE_HTML.search(html):
-        return (text if text and text.strip() else html), None
-    if text and text.strip():
-        return text, html or None
-    return (to_text(html) if html else None), html or None
+        if not _REFERENCE.search(html):
+            return text or html, None
+        return text or unescape(html).replace("\0", ""), html
+    return text or (to_text(html) if html else None), html
 
 
 def to_text(html: str) -> str:
@@ -81,19 +87,20 @@ def to_text(html: str) -> str:
 
 def _collect(root: LexborNode, parts: list[str]) -> None:
     """Depth first without recursion: broken mail nests thousands deep."""
-    stack: list[LexborNode | str] = [root]
+    stack: list[tuple[LexborNode | str, bool]] = [(root, False)]
     while stack:
-        node = stack.pop()
+        node, kept = stack.pop()  # kept: inside <pre>, where lines are
         if isinstance(node, str):
             parts.append(node)
         elif node.tag == "-text":
-            parts.append(_BLANKS.sub(" ", (node.text_content or "").replace("\n", " ")))
+            text = node.text_content or ""
+            parts.append(_BLANKS.sub(" ", text if kept else text.replace("\n", " ")))
         elif node.tag == "br":
             parts.append("\n")
         elif node.tag not in _UNSEEN:
-            block = node.tag in _BLOCKS
-            if block:
+            if node.tag in _BLOCKS:
                 parts.append("\n")
-                stack.append("\n\n" if node.tag == "p" else "\n")
+                stack.append(("\n\n" if node.tag == "p" else "\n", kept))
+            inside = kept or node.tag in ("pre", "textarea")
             children = list(node.iter(include_text=True))
-            stack.extend(reversed(children))
+            stack.extend((child, inside) for child in reversed(children))

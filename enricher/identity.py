@@ -59,7 +59,8 @@ def _with_email(mention: Mention, found: Resolved) -> Mention:
 
 
 def _merge(first: Mention, second: Mention) -> Mention:
-    side = first.side if first.side is not Side.UNSAID else second.side
+    sides = (first.side, second.side)  # listed as internal anywhere, or the author: internal
+    side = next((s for s in (Side.INTERNAL, Side.EXTERNAL) if s in sides), Side.UNSAID)
     return Mention(first.email, first.name or second.name, first.gsid or second.gsid, side)
 
 
@@ -90,8 +91,8 @@ def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Ro
 
     def rank(row: Row) -> tuple[bool, bool, bool, str]:
         return (
-            _company_of(row, found) != company or company is None,
             value_of(row, "Active") is False,
+            _company_of(row, found) != company or company is None,
             value_of(row, "IsPrimaryCompany") is not True,
             str(value_of(row, "Gsid") or ""),
         )

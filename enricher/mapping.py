@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from connectors import Definition, Path, needs
@@ -15,6 +17,7 @@ Rows = Mapping[str, Sequence[Row]]
 """Root of a path → the rows that it means here; several only for a custom object with `pick: all`."""
 
 _NUMBERS = frozenset({"NUMBER", "CURRENCY", "PERCENTAGE"})
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _LONG = 2**63
 
 
@@ -73,7 +76,12 @@ def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
     if isinstance(value, bool | float | str):
         return value
     if isinstance(value, int):
-        return value if -_LONG <= value < _LONG else float(value)
+        if -_LONG <= value < _LONG:
+            return value
+        try:
+            return float(value)
+        except OverflowError:
+            raise DataError(f"{path} is a number too large to be passed on.") from None
     return "; ".join(str(v) for v in value) if isinstance(value, list) else str(value)
 
 
@@ -85,13 +93,14 @@ def _labels(value: Any, field: Field) -> str:
 
 
 def _number(text: str, path: Path) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
+    if _NUMBER.fullmatch(text.strip()):
         try:
-            return float(text)
+            return int(text)
         except ValueError:
-            raise DataError(f"{path} is not a number: {text[:40]!r}.") from None
+            value = float(text)
+            if isfinite(value):
+                return value
+    raise DataError(f"{path} is not a number: {text[:40]!r}.")
 
 
 def _text(value: Scalar) -> str:

@@ -159,7 +159,11 @@ class Resolver:
             else:
                 answers[value] = entity
         if missing:
-            rows = await fetch_in(self._client, object_name, columns, field, missing, self._chunking[object_name])
+            try:
+                rows = await fetch_in(self._client, object_name, columns, field, missing, self._chunking[object_name])
+            except UnknownFieldError:  # the field list has changed: describe again before the next try
+                self._cache.drop(self._key(DESCRIBE, "object", object_name))
+                raise
             for value, entity in self._answers(object_name, field, columns, missing, rows, now).items():
                 self._keep(entity, found.new)
                 answers[value] = entity

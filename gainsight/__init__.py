@@ -18,7 +18,7 @@ from gainsight.errors import (
     UnknownObjectError,
 )
 from gainsight.lookup import Chunking, fetch_in
-from gainsight.query import Condition, Query
+from gainsight.query import Condition, Query, is_full
 
 __all__ = [
     "AccessKey",
@@ -44,6 +44,7 @@ __all__ = [
     "UnknownObjectError",
     "fetch_in",
     "format_date",
+    "is_full",
     "parse_date",
     "parse_object",
     "value_of",

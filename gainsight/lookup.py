@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from gainsight.client import GainsightClient
 from gainsight.envelope import Row
 from gainsight.errors import RefusedQueryError
-from gainsight.query import Condition, Query
+from gainsight.query import Condition, Query, is_full
 
+KEY = "Gsid"
 START = 1000  # values of an IN list: its maximum is unknown, so start large and halve when refused
 
 
@@ -34,12 +35,14 @@ async def fetch_in(
     Raises as `GainsightClient.query` does; RefusedQueryError when even one value is refused.
     """
     rows: list[Row] = []
+    order = KEY if KEY in select else field  # some custom objects have no Gsid
     start = 0
     before = chunking.size
     while start < len(values):
         chunk = values[start : start + chunking.size]
         try:
-            rows += await _all(client, Query(object_name, select, [Condition(field, "IN", chunk)], {"Gsid": "asc"}))
+            query = Query(object_name, select, [Condition(field, "IN", chunk)], {order: "asc"})
+            rows += await _all(client, query, len(chunk) if field == KEY else None)
         except RefusedQueryError as error:
             if len(chunk) == 1 or (error.code or "").startswith("P_"):  # not the size: forget what it seemed to teach
                 chunking.size = before
@@ -50,13 +53,17 @@ async def fetch_in(
     return rows
 
 
-async def _all(client: GainsightClient, query: Query) -> list[Row]:
-    """All pages: an ordered offset is safe here, since these rows do not leave the condition while being read."""
+async def _all(client: GainsightClient, query: Query, most: int | None) -> list[Row]:
+    """All pages: an ordered offset is safe here, since these rows do not leave the condition while being read.
+
+    Args:
+        most: how many rows there can be, where that is known.
+    """
     rows: list[Row] = []
     while True:
         page = await client.query(
             Query(query.object_name, query.select, query.where, query.order_by, query.limit, len(rows))
         )
         rows += page
-        if len(page) < query.limit:
+        if not is_full(page, query.limit) or (most is not None and len(rows) >= most):
             return rows

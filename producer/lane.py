@@ -41,6 +41,7 @@ class Lane:
         self._checkpoints: dict[str, Checkpoint] = {}
         self._overlaps: dict[str, Overlap] = {}
         self._raw_end = 0
+        self._since: dict[str, int] = {}
         self._pollers: dict[str, tuple[Connector, Poller]] = {}
 
     @staticmethod
@@ -92,6 +93,7 @@ class Lane:
             await known[1].client.close()
             self._checkpoints[connector.id] = known[1].checkpoint
         start = int(definition.start.timestamp() * 1000) if definition.start else self._clock.now()
+        start = self._since.get(connector.id, start)
         checkpoint = self._checkpoints.get(connector.id) or Checkpoint(connector.id, start, self._raw_end, start)
         records = Records(self._settings, self._codec, connector.id, self.number)
         overlap = self._overlaps.setdefault(connector.id, Overlap())
@@ -115,6 +117,7 @@ class Lane:
                 return await asyncio.shield(writing)
             except asyncio.CancelledError:  # the lane is being given up: the transaction in flight ends first
                 await asyncio.wait([writing])
+                writing.result()  # had it failed, what we hold in memory would be ahead of what was committed
                 raise
 
     def _restore(self, since: dict[str, int]) -> None:
@@ -126,6 +129,7 @@ class Lane:
                 self._checkpoints.pop(connector, None)
                 continue
             self._checkpoints[connector] = checkpoints.decode(self._codec, record.value)
+        self._since = since
         for connector, at in since.items():
             if (known := self._checkpoints.get(connector)) is not None:
                 self._checkpoints[connector] = replace(known, cursor=at, raw_offset=0, period=None)

@@ -8,7 +8,7 @@ from enum import Enum
 import orjson
 import xxhash
 
-from gainsight import Row
+from gainsight import Row, whole_second
 from producer.timeline import MODIFIED, Activity
 
 
@@ -71,6 +71,14 @@ class Overlap:
         """Whether a tombstone was the last thing written for it."""
         seen = self._seen.get(gsid)
         return seen is not None and seen.fingerprint is None
+
+    def outlives(self, gsid: str, deleted_at: int) -> bool:
+        """Whether a version was written that is newer than this deletion: the activity came back.
+
+        In whole seconds, since a delete log may cut its dates to them.
+        """
+        seen = self._seen.get(gsid)
+        return seen is not None and seen.fingerprint is not None and whole_second(seen.at) > whole_second(deleted_at)
 
     def first_time(self, unreadable: str) -> bool:
         """Whether this unreadable row (by its content) is met for the first time since the start."""

@@ -21,6 +21,7 @@ from gainsight import (
     UnknownFieldError,
     UnknownObjectError,
     format_date,
+    is_full,
     parse_date,
     value_of,
     whole_second,
@@ -79,6 +80,7 @@ class Poller:
         self._clock = clock
         self._overlap = overlap
         self._select: list[str] = []
+        self._refused: set[str] = set()  # columns that a describe shows and a query does not find
         self._described_at: float | None = None
         self._without_deletions = False
 
@@ -113,7 +115,8 @@ class Poller:
                 f"{self.definition.host} sends no Date header: its clock, by which windows end, is unknown. "
                 "Check that the host is the tenant's own address."
             )
-        beginning = int(self.definition.start.timestamp() * 1000) if self.definition.start else self.checkpoint.cursor
+        # Without a start on record the overlap has no bound: to begin at the cursor would mean to have none.
+        beginning = int(self.definition.start.timestamp() * 1000) if self.definition.start else 0
         window = next_window(
             self.checkpoint.cursor,
             self.definition.overlap * 1000,
@@ -142,7 +145,12 @@ class Poller:
         for path in needs.mapped_columns(self.definition, needs.ACTIVITY):
             if "." not in path and described.field(path) is None:
                 raise UnknownFieldError(needs.ACTIVITY, path, None)
-        self._select = needs.columns(self.definition, needs.ACTIVITY, described)
+        kept = {c.lower() for c in (*needs.ACTIVITY_REQUIRED, *needs.mapped_columns(self.definition, needs.ACTIVITY))}
+        self._select = [
+            column
+            for column in needs.columns(self.definition, needs.ACTIVITY, described)
+            if column.lower() in kept or column.lower() not in self._refused
+        ]
         self._described_at = now
 
     async def _fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], limit: int) -> list[Row]:
@@ -151,8 +159,10 @@ class Poller:
             where.append(Condition("TypeName", "IN", list(self.definition.activity_types)))
         try:
             return await self.client.query(Query(needs.ACTIVITY, self._select, where, order, limit))
-        except UnknownFieldError:
-            self._described_at = None  # the field list has changed: describe again before the next try
+        except UnknownFieldError as error:
+            self._described_at = None  # the field list has changed: describe again before the next try,
+            if error.field:  # and do without the column, should the describe still show it
+                self._refused.add(error.field.lower())
             raise
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
@@ -232,7 +242,8 @@ class Poller:
         fetched_at = self._clock.now()
         period = OpenPeriod(_poll_id(self.definition.id, window) + "!deletions", window, Position(window.start))
         headers = self._records.headers(period, last=True)
-        fresh = {gsid: at for gsid, at in deleted.items() if not self._overlap.is_deleted(gsid)}
+        known = self._overlap
+        fresh = {g: at for g, at in deleted.items() if not known.is_deleted(g) and not known.outlives(g, at)}
         outgoing = [self._records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
         if fresh:
             outgoing.append(self._records.marker(replace(period, written=len(fresh)), headers, fetched_at))
@@ -266,7 +277,7 @@ class Poller:
                 gsid = value_of(row, "RecordId")
                 if isinstance(gsid, str) and gsid:
                     found[gsid] = _deleted_at(row, window)
-            if len(rows) < query.limit:
+            if not is_full(rows, query.limit):
                 return found
             offset += len(rows)
 

@@ -157,9 +157,8 @@ class ProducerService:
         await owned.known.wait()
         while True:
             lane = await Lane.open(
-                self._settings, self._codec, self._vault, self._clock, owned.number, self._of_lane(owned)
+                self._settings, self._codec, self._vault, self._clock, owned.number, self._take_since(owned)
             )
-            self._since = {}
             try:
                 async with asyncio.TaskGroup() as group:
                     if self._once:
@@ -177,8 +176,9 @@ class ProducerService:
             finally:
                 await lane.close()
 
-    def _of_lane(self, owned: _Owned) -> dict[str, int]:
-        return {c: at for c, at in self._since.items() if c in owned.connectors}
+    def _take_since(self, owned: _Owned) -> dict[str, int]:
+        """What this lane is to read again; only once, however often the lane is opened."""
+        return {c: self._since.pop(c) for c in list(self._since) if c in owned.connectors}
 
     def _wanted(self, owned: _Owned) -> list[Connector]:
         return [
@@ -191,8 +191,10 @@ class ProducerService:
         while True:
             owned.changed.clear()
             wanted = {c.id for c in self._wanted(owned)}
-            for gone in loops.keys() - wanted:
-                loops.pop(gone).cancel()
+            ending = [loops.pop(gone) for gone in loops.keys() - wanted]
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending, return_exceptions=True)  # the group raises what they failed with
             await lane.keep_only(wanted)
             for new in wanted - loops.keys():
                 loops[new] = group.create_task(self._keep_polling(lane, new, owned))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gainsight import Condition, Row, format_date, parse_date, value_of, whole_second
+from gainsight import Condition, Row, format_date, is_full, parse_date, value_of, whole_second
 from producer.windows import Window
 
 MODIFIED = "LastModifiedDate"
@@ -73,11 +73,13 @@ async def read_pages(fetch: Fetch, window: Window, position: Position, limit: in
             rows = await fetch(_between(position.at, window.end), {MODIFIED: "asc", GSID: "asc"}, limit)
             activities, unreadable = _read(rows)
             fresh = [a for a in activities if a.gsid not in taken]
-            if len(rows) < limit:
+            if not is_full(rows, limit):
                 yield Page(fresh, unreadable)
                 return
-            position = _after(activities, position, limit)
-            taken = {a.gsid for a in activities if whole_second(a.modified_at) == position.at}
+            asked, position = position.at, _after(activities, position, len(rows))
+            # In the same second still: late rows may have pushed those of the page before out of this one.
+            taken = taken if position.at == asked else set()
+            taken |= {a.gsid for a in activities if whole_second(a.modified_at) == position.at}
             yield Page(fresh, unreadable, position)
         else:
             until = position.at + SECOND
@@ -87,9 +89,9 @@ async def read_pages(fetch: Fetch, window: Window, position: Position, limit: in
             rows = await fetch(conditions, {GSID: "asc"}, limit)
             activities, unreadable = _read(rows)
             fresh = [a for a in activities if a.gsid not in taken]
-            if len(rows) >= limit:
+            if is_full(rows, limit):
                 if not activities:
-                    raise StuckError(_stuck(limit))
+                    raise StuckError(_stuck(len(rows)))
                 position = Position(position.at, activities[-1].gsid)
             elif until >= window.end:
                 yield Page(fresh, unreadable)
@@ -99,10 +101,10 @@ async def read_pages(fetch: Fetch, window: Window, position: Position, limit: in
             yield Page(fresh, unreadable, position)
 
 
-def _after(activities: Sequence[Activity], position: Position, limit: int) -> Position:
-    """Where to ask on after a full page."""
+def _after(activities: Sequence[Activity], position: Position, length: int) -> Position:
+    """Where to ask on after a full page of that many rows."""
     if not activities:
-        raise StuckError(_stuck(limit))
+        raise StuckError(_stuck(length))
     last = whole_second(activities[-1].modified_at)
     # The whole page lies in the second it was asked from: asking by date again would give the same page.
     return Position(last, "") if last <= position.at else Position(last)
@@ -131,8 +133,8 @@ def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
     return activities, unreadable
 
 
-def _stuck(limit: int) -> str:
+def _stuck(length: int) -> str:
     return (
-        f"None of the {limit} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading cannot "
+        f"None of the {length} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading cannot "
         "go on. Ask the tenant's Gainsight admin what these rows are."
     )

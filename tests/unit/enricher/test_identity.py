@@ -1,0 +1,168 @@
+"""Identity: who took part, each once, and for whom they work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from enricher.attendees import Mention, Side
+from enricher.identity import identify
+from enricher.resolve import Resolved
+from gainsight import Field, ObjectDescription
+
+SAM = {"Gsid": "U1", "Name": "Sam Rivers", "Email": "Sam@acme.example"}
+DANA = {"Gsid": "P1", "Name": "Dana Osei", "Email": "dana@x.example"}
+LINKS = ObjectDescription("company_person", {n.lower(): Field(n, "LOOKUP") for n in ("Person_ID", "Company_ID")})
+
+
+def job(company: str, *, primary: bool = False, active: bool = True, gsid: str = "") -> dict[str, Any]:
+    return {
+        "Gsid": gsid or f"J{company}",
+        "Person_ID": "P1",
+        "Company_ID": company,
+        "IsPrimaryCompany": primary,
+        "Active": active,
+    }
+
+
+def known(*jobs: dict[str, Any], users: bool = True, persons: bool = True) -> Resolved:
+    found = Resolved({"company_person": LINKS})
+    if users:
+        found.users = {"sam@acme.example": SAM}
+        found.users_by_gsid = {"U1": SAM}
+    if persons:
+        found.persons = {"dana@x.example": DANA}
+        found.persons_by_gsid = {"P1": DANA}
+    found.memberships = {"P1": list(jobs)}
+    return found
+
+
+def told(*mentions: Mention, company: str | None = "C1", found: Resolved | None = None) -> list[tuple[Any, ...]]:
+    people = identify(mentions, company, found or known(job("C1")))
+    return [(p.email, p.name, p.role, p.user_id, p.account_id) for p in people]
+
+
+SAM_TOLD = ("sam@acme.example", "Sam Rivers", "agent", "U1", None)
+DANA_TOLD = ("dana@x.example", "Dana Osei", "customer", "P1", "C1")
+
+
+def test_a_gsuser_is_an_agent_and_a_person_a_customer() -> None:
+    assert told(Mention("sam@acme.example"), Mention("dana@x.example")) == [SAM_TOLD, DANA_TOLD]
+
+
+@pytest.mark.parametrize("side", Side)
+def test_whom_the_tenant_knows_is_what_they_are_wherever_listed(side: Side) -> None:
+    assert told(Mention("sam@acme.example", side=side)) == [SAM_TOLD]
+    assert told(Mention("dana@x.example", side=side)) == [DANA_TOLD]
+
+
+@pytest.mark.parametrize(
+    ("sides", "role"),
+    [
+        ([Side.INTERNAL], "agent"),
+        ([Side.EXTERNAL], "unknown"),
+        ([Side.UNSAID], "unknown"),
+        ([Side.UNSAID, Side.INTERNAL], "agent"),
+        ([Side.UNSAID, Side.EXTERNAL], "unknown"),
+        ([Side.EXTERNAL, Side.INTERNAL], "agent"),
+        ([Side.INTERNAL, Side.EXTERNAL], "agent"),
+    ],
+)
+def test_whom_the_tenant_does_not_know_is_as_listed(sides: list[Side], role: str) -> None:
+    mentions = [Mention("new@acme.example", side=side) for side in sides]
+    assert told(*mentions) == [("new@acme.example", None, role, None, None)]
+
+
+def test_a_user_who_is_also_a_person_is_an_agent() -> None:
+    found = known(job("C1"))
+    found.persons["sam@acme.example"] = DANA
+    assert told(Mention("sam@acme.example"), found=found) == [SAM_TOLD]
+
+
+def test_mentions_by_email_gsid_and_name_are_one() -> None:
+    mentions = (
+        Mention("dana@x.example"),
+        Mention("dana@x.example", "D. Osei", side=Side.EXTERNAL),
+        Mention(gsid="P1"),
+        Mention("dana@x.example", gsid="P1"),
+        Mention(name="Dana Osei"),
+        Mention(name="d. osei"),
+    )
+    assert told(*mentions) == [DANA_TOLD]
+    assert told(*reversed(mentions)) == [DANA_TOLD]
+
+
+def test_a_name_that_nobody_has_stays_once() -> None:
+    mentions = (Mention(name="Front Desk", side=Side.EXTERNAL), Mention(name="front desk", side=Side.EXTERNAL))
+    assert told(*mentions) == [(None, "Front Desk", "unknown", None, None)]
+    assert told(Mention(name="Night Shift", side=Side.INTERNAL)) == [(None, "Night Shift", "agent", None, None)]
+
+
+def test_a_gsid_that_nobody_has_stays() -> None:
+    assert told(Mention(gsid="X")) == [(None, None, "unknown", None, None)]
+
+
+def test_a_name_comes_from_the_tenant_else_from_beside_the_address() -> None:
+    assert told(Mention("dana@x.example", "Wrong"))[0][1] == "Dana Osei"
+    assert told(Mention("new@x.example"), Mention("new@x.example", "New One"))[0][1] == "New One"
+    found = known()
+    found.persons = {"dana@x.example": {"Gsid": "P1", "FirstName": "Dana", "LastName": " "}}
+    assert told(Mention("dana@x.example", "Wrong"), found=found)[0][1] == "Dana"
+
+
+def test_the_order_is_of_the_first_mention() -> None:
+    mentions = [Mention(f"{n}@x.example") for n in "cab"]
+    assert [p[0] for p in told(*mentions, mentions[0])] == ["c@x.example", "a@x.example", "b@x.example"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "company", "account"),
+    [
+        ([job("C2", primary=True), job("C1")], "C1", "C1"),
+        ([job("C2"), job("C3", primary=True)], "C1", "C3"),
+        ([job("C2"), job("C3")], "C1", "C2"),
+        ([job("C2"), job("C3", primary=True)], None, "C3"),
+        ([job("C1", active=False), job("C2", primary=True)], "C1", "C2"),
+        ([job("C2", primary=True, active=False), job("C3")], "C1", "C3"),
+        ([job("C2", active=False)], "C1", "C2"),
+        ([], "C1", None),
+    ],
+    ids=[
+        "the activity's",
+        "the primary",
+        "the first",
+        "no company",
+        "inactive at the activity's",
+        "inactive primary",
+        "only inactive",
+        "none",
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_person_of_several_companies(jobs: list[Any], company: str | None, account: str | None, turned: bool) -> None:
+    found = known(*(reversed(jobs) if turned else jobs))
+    (person,) = identify([Mention("dana@x.example")], company, found)
+    assert (person.role, person.account_id) == ("customer", account)
+    assert [r["Company_ID"] for r in person.rows.get("company_person", [])] == ([account] if account else [])
+
+
+def test_the_other_spelling_of_the_link() -> None:
+    found = known()
+    found.described = {
+        "company_person": ObjectDescription("company_person", {"companyid": Field("CompanyId", "LOOKUP")})
+    }
+    found.memberships = {"P1": [{"CompanyId": "C9"}]}
+    assert told(Mention("dana@x.example"), found=found)[0][4] == "C9"
+
+
+def test_profiles_are_mapped_from_the_rows_of_their_own_object() -> None:
+    people = identify(
+        [Mention("sam@acme.example"), Mention("dana@x.example"), Mention("x@y.example")], "C1", known(job("C1"))
+    )
+    assert [sorted(p.rows) for p in people] == [["gsuser"], ["company_person", "person"], []]
+
+
+def test_nobody() -> None:
+    assert told() == []
+    assert told(Mention()) == []
