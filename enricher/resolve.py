@@ -60,6 +60,7 @@ class Resolver:
         self._cache = cache
         self._clock = clock
         self._chunking: dict[str, Chunking] = defaultdict(Chunking)
+        self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
 
     async def resolve(self, wanted: Wanted) -> Resolved:
         """Looks up everything. Raises GainsightError when a query fails for good or for now."""
@@ -146,7 +147,12 @@ class Resolver:
         for path in mapped:
             if "." not in path and description.field(path) is None:
                 raise UnknownFieldError(object_name, path, None)
-        columns = tuple(needs.columns(self._definition, object_name, description))
+        needed = {name.lower() for name in (*mapped, field)}
+        columns = tuple(
+            c
+            for c in needs.columns(self._definition, object_name, description)
+            if c.lower() in needed or (object_name, c.lower()) not in self._refused
+        )
         if field not in columns:
             columns = (*columns, field)
         now = self._clock.now()
@@ -161,9 +167,13 @@ class Resolver:
         if missing:
             try:
                 rows = await fetch_in(self._client, object_name, columns, field, missing, self._chunking[object_name])
-            except UnknownFieldError:  # the field list has changed: describe again before the next try
+            except UnknownFieldError as error:  # the field list has changed: describe again before the next try,
                 self._cache.drop(self._key(DESCRIBE, "object", object_name))
-                raise
+                gone = (object_name, (error.field or "").lower())
+                if gone[1] in needed or gone in self._refused or not gone[1]:
+                    raise
+                self._refused.add(gone)  # and do without a column that only the describe knows
+                return await self._lookup(found, object_name, field, values)
             for value, entity in self._answers(object_name, field, columns, missing, rows, now).items():
                 self._keep(entity, found.new)
                 answers[value] = entity

@@ -140,14 +140,14 @@ async def test_a_mapped_column_that_is_missing_is_named(desk: Any, mapping: dict
         await desk.resolver(**mapping).resolve(some(desk))
 
 
-async def test_a_column_that_vanishes_fails_and_is_then_left_out(desk: Any) -> None:
+async def test_a_column_that_vanishes_is_left_out_and_described_again(desk: Any) -> None:
     resolver = desk.resolver()
     await resolver.resolve(Wanted([], [], []))
     desk.tenant.set_variant("missing_fields", ["FirstName"], object="person")
-    with pytest.raises(UnknownFieldError, match="FirstName"):
-        await resolver.resolve(some(desk))
-    found = await resolver.resolve(some(desk))
-    assert found.persons
+    assert (await resolver.resolve(some(desk))).persons
+    desk.tenant.reset_calls()
+    await resolver.resolve(some(desk))
+    assert desk.calls() == {"describe person": 1}
 
 
 @pytest.mark.parametrize("status", [400, 413, 414])
@@ -171,3 +171,17 @@ async def test_an_answer_with_fewer_columns_is_not_enough(desk: Any) -> None:
     found = await desk.resolver(org_profile={"arr": "company.Arr"}).resolve(wanted)
     assert desk.calls() == {"query company": 1}
     assert all("Arr" in row for row in found.companies.values())
+
+
+async def test_a_described_column_that_cannot_be_queried_is_done_without(desk: Any) -> None:
+    desk.tenant.set_variant("gone_fields", ["FirstName"], object="person")
+    resolver, wanted = desk.resolver(), some(desk)
+    found = await resolver.resolve(wanted)
+    assert len(found.persons) >= 20
+    assert all("FirstName" not in row for row in found.persons.values())
+
+
+async def test_a_mapped_column_that_cannot_be_queried_is_named(desk: Any) -> None:
+    desk.tenant.set_variant("gone_fields", ["FirstName"], object="person")
+    with pytest.raises(UnknownFieldError, match="FirstName"):
+        await desk.resolver(user_profile={"first_name": "person.FirstName"}).resolve(some(desk))

@@ -63,3 +63,20 @@ async def test_a_query_that_is_refused_whatever_its_size_teaches_nothing(
     with pytest.raises(RefusedQueryError):
         await fetch_in(client, "person", ["Gsid"], "Email", [str(n) for n in range(64)], chunking)
     assert chunking == Chunking()
+
+
+async def test_a_page_cap_below_our_limit_loses_nothing(client: GainsightClient, tenant: Tenant) -> None:
+    everyone = await client.query(Query("person", ["Gsid", "Email"]))
+    wanted = list(dict.fromkeys(str(row["Email"]).lower() for row in everyone if row["Email"]))
+    assert len(wanted) > 50
+    tenant.set_variant("page_cap", 50)
+    rows = await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
+    assert {str(row["Email"]).lower() for row in rows} == set(wanted)
+
+
+async def test_as_many_rows_as_there_can_be_cost_no_further_call(client: GainsightClient, tenant: Tenant) -> None:
+    gsids = [row["Gsid"] for row in await client.query(Query("person", ["Gsid"], order_by={"Gsid": "asc"}, limit=50))]
+    assert len(gsids) == 50  # a round number, which elsewhere is not believed to be all
+    tenant.reset_calls()
+    assert len(await fetch_in(client, "person", ["Gsid"], "Gsid", gsids, Chunking())) == 50
+    assert tenant.calls()["total"] == 1
