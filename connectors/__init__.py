@@ -7,6 +7,7 @@ from connectors.errors import ConnectorError, DefinitionError, UnknownConnectorE
 from connectors.paths import Path
 from connectors.register import Registration, register
 from connectors.registry import Connector, Registry, apply, lanes_of
+from connectors.tenant import open_client
 from connectors.vault import KmsVault, Sealed, Vault
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check",
     "lanes_of",
     "needs",
+    "open_client",
     "parse_canonical",
     "parse_yaml",
     "register",

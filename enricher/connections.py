@@ -9,14 +9,11 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from bus import Settings, incoming, reader
-from connectors import Connector, Vault, apply
-from gainsight import AccessKey, CallBudget, Clock, GainsightClient
+from connectors import Connector, Vault, apply, open_client
+from gainsight import Clock, GainsightClient
 from schemas import Codec
 
 log = structlog.get_logger(__name__)
-
-# Producer and enricher read the same tenant: each takes half of the connector's share.
-PART_OF_SHARE = 0.5
 
 
 class Directory:
@@ -108,16 +105,7 @@ class Clients:
             known = self._open.get(connector.id)
             if known is not None and known[0] == connector:
                 return known[1]
-            definition = connector.definition
-            key = await asyncio.to_thread(self._vault.open, connector.id, definition.host, connector.sealed)
-            client = GainsightClient(
-                definition.host,
-                AccessKey(key),
-                CallBudget(self._clock, definition.api_share * PART_OF_SHARE),
-                self._clock,
-                retry_seconds=self._settings.retry_seconds,
-                timeout=self._settings.http_timeout_seconds,
-            )
+            client = await open_client(self._settings, self._vault, self._clock, connector)
             self._open[connector.id] = (connector, client)
         if known is not None:
             await known[1].close()

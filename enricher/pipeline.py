@@ -63,7 +63,10 @@ class Pipeline:
             if record.value is None:
                 self._lot.parked.pop(record.key or b"", None)
             else:
-                self._lot.parked[record.key or b""] = parking.decode(self._codec, record.value)
+                try:
+                    self._lot.parked[record.key or b""] = parking.decode(self._codec, record.value)
+                except DecodeError as error:  # it is still in its topic, for whoever looks into it
+                    log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._lot))
 
     async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:

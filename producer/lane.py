@@ -9,8 +9,8 @@ from dataclasses import replace
 import structlog
 
 from bus import KafkaLaneWriter, LaneWriter, Outgoing, Settings, end_offset, read_to_end
-from connectors import Connector, Vault
-from gainsight import AccessKey, CallBudget, Clock, GainsightClient, parse_date
+from connectors import Connector, Vault, open_client
+from gainsight import Clock, parse_date
 from producer import checkpoint as checkpoints
 from producer.checkpoint import Checkpoint
 from producer.overlap import Overlap, Seen
@@ -21,8 +21,6 @@ from schemas import Codec, DecodeError
 log = structlog.get_logger(__name__)
 
 ROLE = "producer"
-# Producer and enricher read the same tenant: each takes half of the connector's share.
-PART_OF_SHARE = 0.5
 
 
 class Lane:
@@ -80,15 +78,7 @@ class Lane:
         if known is not None and known[0] == connector:
             return known[1]
         definition = connector.definition
-        key = await asyncio.to_thread(self._vault.open, connector.id, definition.host, connector.sealed)
-        client = GainsightClient(
-            definition.host,
-            AccessKey(key),
-            CallBudget(self._clock, definition.api_share * PART_OF_SHARE),
-            self._clock,
-            retry_seconds=self._settings.retry_seconds,
-            timeout=self._settings.http_timeout_seconds,
-        )
+        client = await open_client(self._settings, self._vault, self._clock, connector)
         if known is not None:
             await known[1].client.close()
             self._checkpoints[connector.id] = known[1].checkpoint
@@ -128,7 +118,14 @@ class Lane:
             if record.value is None:
                 self._checkpoints.pop(connector, None)
                 continue
-            self._checkpoints[connector] = checkpoints.decode(self._codec, record.value)
+            try:
+                self._checkpoints[connector] = checkpoints.decode(self._codec, record.value)
+            except DecodeError as error:  # to guess where to go on would lose or repeat
+                raise DecodeError(
+                    f"The checkpoint of '{connector}' ({record.topic}, partition {record.partition}, offset "
+                    f"{record.offset}) cannot be read: {error} Polling this lane stops here. Write the connector's "
+                    "last good checkpoint again, or a tombstone for its key to begin anew."
+                ) from error
         self._since = since
         for connector, at in since.items():
             if (known := self._checkpoints.get(connector)) is not None:
