@@ -33,7 +33,7 @@ class ConfluentRegistry:
     def __init__(self, url: str) -> None:
         self._url = _without_password(url)
         try:
-            self._client = SchemaRegistryClient({"url": url})
+            self._client = SchemaRegistryClient({"url": url, "timeout": 10, "max.retries": 2, "retries.wait.ms": 200})
         except ValueError as error:
             raise RegistryError(
                 f"'{self._url}' (SCHEMA_REGISTRY_URL) is not an address; write it as http://host:8081."
