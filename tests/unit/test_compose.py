@@ -35,6 +35,7 @@ def test_what_is_waited_for_exists_and_can_say_that_it_is_ready(services: dict[s
 
 def test_every_command_exists_with_its_options(services: dict[str, Any]) -> None:
     import typer.main
+
     from cli.main import app
 
     for name in OURS:
