@@ -49,6 +49,7 @@ def add(
             definition,
             key,
             timeout=settings.http_timeout_seconds,
+            retry_seconds=settings.retry_seconds,
         )
     )
     if as_json:

@@ -138,4 +138,5 @@ def _idname(record: Mapping[str, Any] | None) -> tuple[Any, Any] | None:
 
 
 def _folded(text: str | None) -> str | None:
-    return None if text is None else " ".join(text.split())
+    """With blanks folded; a body that shows nothing to read has no text, whether null or empty."""
+    return " ".join((text or "").split()) or None

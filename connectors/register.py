@@ -29,13 +29,16 @@ async def register(
     key: str,
     *,
     timeout: float = 60.0,
+    retry_seconds: float = 10.0,
 ) -> Registration:
     """Checks the definition and the key against the tenant, seals the key, writes both.
 
     Raises VaultError or BrokerError when the key or the definition cannot be stored.
     """
     budget = CallBudget(clock, 1.0)
-    async with GainsightClient(definition.host, AccessKey(key), budget, clock, timeout=timeout) as client:
+    async with GainsightClient(
+        definition.host, AccessKey(key), budget, clock, retry_seconds=retry_seconds, timeout=timeout
+    ) as client:
         findings = await check(client, definition)
         calls = sum(client.calls.values())
     if any(finding.blocks for finding in findings):

@@ -73,6 +73,7 @@ class Pipeline:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
         outputs: dict[int, list[Outgoing]] = {}
         by_connector: dict[str, list[RawActivity]] = {}
+        deletions: list[Deletion] = []
         for record in records:
             try:
                 arrival = read(self._codec, record)
@@ -80,7 +81,7 @@ class Pipeline:
                 outputs[record.offset] = [self._dead_letter(record, str(error))]
                 continue
             if isinstance(arrival, Deletion):
-                outputs[record.offset] = [*self._unpark(record), conversation.tombstone(self._settings, arrival)]
+                deletions.append(arrival)
             elif isinstance(arrival, RawActivity):
                 by_connector.setdefault(arrival.connector, []).append(arrival)
             else:
@@ -89,11 +90,17 @@ class Pipeline:
         for found, done in await asyncio.gather(*(self._window(c, a) for c, a in by_connector.items())):
             new += found
             outputs |= done
+        for deletion in deletions:  # now that it is known which of the batch's own activities had to be parked
+            source = deletion.source
+            parked = self._lot.parked.get(source.key or b"")
+            obsolete = self._unpark(source) if parked is not None and parked.source.offset < source.offset else []
+            outputs[source.offset] = [*obsolete, conversation.tombstone(self._settings, deletion)]
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
 
     async def retry(self) -> list[Outgoing]:
         """The records to publish for parked activities that may be tried again."""
-        for connector in self._directory.take_changed():
+        waiting = {parked.connector for parked in self._lot.parked.values()}
+        for connector in self._directory.take_changed(waiting):
             self._lot.recovered(connector)
         outputs: list[Outgoing] = []
         for connector, parked in self._lot.due(self._clock.monotonic()).items():

@@ -1,3 +1,3 @@
 """What every test folder may use."""
 
-pytest_plugins = ["tests.fixtures.kafka"]
+pytest_plugins = ["tests.fixtures.kafka", "tests.fixtures.registry", "tests.fixtures.settings", "tests.fixtures.world"]

@@ -1,0 +1,75 @@
+"""An enricher that is killed, at whatever point, misses no conversation and publishes none twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sandbox import Morning, Tenant
+from tests.fixtures.world import World, calls, unlimited, until
+
+LOOKUP = "query person"
+
+
+def morning(seed: int, emails: int) -> Tenant:
+    return unlimited(seed=seed, scenario=Morning(emails=emails, periods=1, edits=0.05))
+
+
+def once_each(world: World) -> None:
+    """Each version that went in came out, once; the newest is the tenant's own."""
+    world.right()
+    wanted = Counter(
+        f"{r.name}/{r.value['modified_at']}/{r.value['fingerprint']}" for r in world.raw() if r.value is not None
+    )
+    published = Counter(r.header("ce_id") for r in world.conversations() if r.value is not None)
+    assert published == wanted
+    assert set(published.values()) == {1}
+    assert not world.dead_letters()
+    assert not world.waiting()
+
+
+def test_killed_while_it_resolves_a_window_and_while_it_publishes(world: World) -> None:
+    tenant = morning(5, 150)
+    world.add("acme", tenant)
+    world.poll()
+    tenant.reset_calls()
+    tenant.set_variant("slow", 3.0, object="person", endpoint="query")
+    enricher = world.enricher()
+    until("a window is being resolved", lambda: calls(tenant, LOOKUP))
+    enricher.kill()
+    tenant.clear_variants("slow")
+    assert not world.conversations()
+    world.bury("enricher")
+
+    # Small windows: a transaction each few records, so that the next kills fall among transactions.
+    for published in (1, 60):
+        enricher = world.enricher(FRAME_GAINSIGHT_WINDOW_MAX="12")
+        until("so many are published", lambda: len(world.conversations()) >= published)  # noqa: B023
+        enricher.kill()
+        world.bury("enricher")
+    assert len(world.conversations()) < len(world.raw()), "it was to be killed before the end"
+
+    enricher = world.enricher()
+    world.settled()
+    once_each(world)
+    assert enricher.stop() == 0, enricher.text
+
+
+def test_when_one_of_two_is_killed_the_other_takes_over_its_lanes(world: World) -> None:
+    names = {world.lane(name): name for name in ("acme", "bolt", "crux", "dune", "echo")}
+    assert len(names) == world.settings.partitions, "a connector in each lane"
+    for number, name in names.items():
+        world.add(name, morning(20 + number, 60))
+    first, second = world.enricher(), world.enricher()
+    for service in (first, second):
+        until("both share the lanes", lambda: "lane_opened" in service.text or None)  # noqa: B023
+    world.poll()
+    until("something is published", world.conversations)
+    first.kill()
+    for tenant in world.tenants.values():
+        tenant.create()
+        tenant.advance(600)
+    world.poll()
+    world.settled()
+    once_each(world)
+    assert second.running
+    assert second.stop() == 0, second.text

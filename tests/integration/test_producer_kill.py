@@ -1,0 +1,97 @@
+"""A producer that is killed, at whatever point, loses nothing and writes nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox import Morning, Tenant
+from tests.fixtures.world import Record, World, calls, unlimited, until, versions
+
+PAGE = 10
+TIMELINE = "query activity_timeline"
+
+
+def morning(emails: int) -> Tenant:
+    """A morning that is over; the tenant's clock runs on from its end."""
+    tenant = unlimited(seed=11, scenario=Morning(emails=emails, periods=1, edits=0.1))
+    tenant.clock.run(1.0)
+    return tenant
+
+
+def wanted(tenant: Tenant) -> set[tuple[str, int]]:
+    return {(f"acme/{a['activity_id']}", a["version_ms"]) for a in tenant.truth()["activities"] if a["type"] == "Email"}
+
+
+def pages(records: list[Record]) -> list[int]:
+    return sorted({int(r.header("page") or -1) for r in records})
+
+
+def settings() -> dict[str, Any]:
+    return {"partitions": 2, "page_rows": PAGE, "overlap_margin_seconds": 0}
+
+
+@pytest.fixture
+def world(make_world: Any) -> World:
+    made: World = make_world(**settings())
+    return made
+
+
+def finished(world: World) -> bool:
+    checkpoint = world.checkpoint("acme")
+    return checkpoint is not None and checkpoint.period is None
+
+
+def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(world: World) -> None:
+    tenant = morning(150)
+    world.add("acme", tenant)
+    reading = 0
+    for page in (3, 8, 11):  # killed while the n-th page is being fetched
+        tenant.set_variant("slow", 0.4, object="activity_timeline", endpoint="query")
+        tenant.reset_calls()
+        producer = world.producer()
+        until("the page is asked for", lambda: calls(tenant, TIMELINE) >= page - reading)  # noqa: B023
+        producer.kill()
+        tenant.clear_variants("slow")
+        world.bury("producer")
+        reading = page - 1
+        checkpoint = world.checkpoint("acme")
+        assert checkpoint is not None
+        assert checkpoint.period is not None, "the poll was to be cut short"
+        assert checkpoint.period.page == reading
+        assert pages(world.raw()) == list(range(reading))
+
+    tenant.reset_calls()
+    end = checkpoint.period.window.end
+    producer = world.producer("--once")
+    assert producer.wait() == 0, producer.text
+    found = versions(world.raw())
+    assert set(found) == wanted(tenant)
+    assert set(found.values()) == {1}
+    after = world.checkpoint("acme")
+    assert after is not None
+    assert (after.cursor, after.period) == (end, None), "the window that was begun is the one that was ended"
+    (marker,) = [r for r in world.records(world.settings.raw_topic) if r.key == "acme/!period"]
+    assert calls(tenant, TIMELINE) == int(marker.header("page") or 0) + 1 - reading, (
+        "committed pages are not read again"
+    )
+
+
+def test_killed_at_any_moment_the_raw_topic_has_every_version_once(world: World) -> None:
+    tenant = morning(300)
+    world.add("acme", tenant)
+    tenant.set_variant("slow", 0.1, object="activity_timeline", endpoint="query")  # that a kill meets it at work
+    for committed in (1, 90, 170):
+        producer = world.producer()
+        until("so many are committed", lambda: len(world.raw()) >= committed)  # noqa: B023
+        producer.kill()
+        world.bury("producer")
+    killed_at = len(world.raw())
+    assert killed_at < len(wanted(tenant)), "it was to be killed before the end"
+    producer = world.producer()
+    until("the window has been read", lambda: finished(world))
+    assert producer.stop() == 0, producer.text
+    found = versions(world.raw())
+    assert set(found) == wanted(tenant)
+    assert set(found.values()) == {1}
