@@ -79,4 +79,10 @@ def sandbox(
         answers.print(f"  what a perfect connector must have produced: {url}/_sandbox/truth")
         answers.print("Ctrl-C stops it.")
 
-    serve(tenant, host, port, on_ready=ready)
+    try:
+        serve(tenant, host, port, on_ready=ready)
+    except OSError as error:
+        notes.print(
+            f"[bold red]Error[/] {host}:{port} cannot be listened on ({error.strerror}). Name another: --port N"
+        )
+        raise typer.Exit(FAILED) from None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 
+import stamina
+import stamina.instrumentation
 import typer
 
+from bus.logs import set_up_logging
 from cli import connector, demo, local, services, tail, topics
 from cli.output import EXPECTED, fail
 
@@ -28,6 +31,8 @@ app.command("sandbox")(local.sandbox)
 
 def main() -> None:
     """Runs a command. Exit codes: 0 fine, 1 the job failed, 2 wrong use."""
+    set_up_logging("WARNING")  # never on standard output; the services set their own level
+    stamina.instrumentation.set_on_retry_hooks([])  # a retry is no news; giving up is
     try:
         app()
     except EXPECTED as error:

@@ -28,7 +28,6 @@ def poll(
 
 
 def enrich(
-    group: Annotated[str | None, typer.Option(help="Consumer group; a fresh one replays from the beginning.")] = None,
     web_port: Annotated[int | None, typer.Option(help="Port of Faust's own pages; none without it.")] = None,
 ) -> None:
     """Run an enricher worker: raw activities in, conversations out, until stopped."""
@@ -36,4 +35,4 @@ def enrich(
 
     settings = load_settings()
     set_up_logging(settings.log_level)
-    raise typer.Exit(run(settings, group=group, web_port=web_port))
+    raise typer.Exit(run(settings, web_port=web_port))

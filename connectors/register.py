@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,9 @@ async def register(
         return Registration(findings, calls, None)
     now = clock.now()
     sealed = vault.seal(definition.id, definition.host, key)
+    before = (await asyncio.to_thread(registry.all)).get(definition.id)
+    if before is not None and definition.start is None:  # a new start would cut off the overlap of the next polls
+        definition = definition.model_copy(update={"start": before.definition.start})
     connector = Connector(definition.started(now), sealed, "ACTIVE", now, now)
     registry.put(connector)
     return Registration(findings, calls, connector)

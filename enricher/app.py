@@ -14,7 +14,7 @@ from gainsight import SystemClock
 from schemas import codec_for
 
 
-def build(settings: Settings, *, group: str | None = None, web_port: int | None = None) -> Any:
+def build(settings: Settings, *, web_port: int | None = None) -> Any:
     """The Faust app of one worker. Raises TopicError when the topics are not as they must be, BrokerError."""
     require(settings)
     codec = codec_for(settings.schema_registry_url)
@@ -29,12 +29,12 @@ def build(settings: Settings, *, group: str | None = None, web_port: int | None 
         await clients.close()
         directory.stop()
 
-    return edge.create(settings, work, group=group, finish=finish, web_port=web_port)
+    return edge.create(settings, work, finish=finish, web_port=web_port)
 
 
-def run(settings: Settings, *, group: str | None = None, web_port: int | None = None) -> int:
+def run(settings: Settings, *, web_port: int | None = None) -> int:
     """Runs a worker until it is stopped; the exit code is not 0 when it crashed."""
-    return edge.work(build(settings, group=group, web_port=web_port), settings.log_level)
+    return edge.work(build(settings, web_port=web_port), settings.log_level)
 
 
 def __getattr__(name: str) -> Any:

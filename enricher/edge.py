@@ -198,19 +198,17 @@ def create(
     settings: Settings,
     make_work: MakeWork,
     *,
-    group: str | None = None,
     finish: Callable[[], Awaitable[None]] | None = None,
     web_port: int | None = None,
 ) -> faust.App:
     """A worker that settles every record of the raw topic with one `LaneWork` per lane.
 
     Args:
-        group: consumer group; default: the installation's.
         finish: run after the last batch.
         web_port: of Faust's own pages; None: no web server.
     """
     app = faust.App(
-        group or f"{settings.prefix}-enricher",
+        f"{settings.prefix}-enricher",
         broker=[f"kafka://{host}" for host in settings.brokers().split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",

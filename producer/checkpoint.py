@@ -25,7 +25,8 @@ class Checkpoint:
     """Everything modified before `cursor` (milliseconds) has been read.
 
     `raw_offset` is where in the raw topic's partition the overlap's versions begin; deletions before
-    `deletions_cursor` have been looked for.
+    `deletions_cursor` have been looked for. Every version modified from `remembered_from` on can be read back; a window
+    must not begin before it, or what was written long ago would look new (None: cursor less overlap, as it was).
     """
 
     connector: str
@@ -33,6 +34,7 @@ class Checkpoint:
     raw_offset: int
     deletions_cursor: int
     period: OpenPeriod | None = None
+    remembered_from: int | None = None
 
 
 def encode(codec: Codec, checkpoint: Checkpoint) -> bytes:
@@ -44,6 +46,7 @@ def encode(codec: Codec, checkpoint: Checkpoint) -> bytes:
             "cursor": checkpoint.cursor,
             "raw_offset": checkpoint.raw_offset,
             "deletions_cursor": checkpoint.deletions_cursor,
+            "remembered_from": checkpoint.remembered_from,
             "period": period
             and {
                 "poll_id": period.poll_id,
@@ -75,4 +78,5 @@ def decode(codec: Codec, data: bytes) -> Checkpoint:
             period["page"],
             period["written"],
         ),
+        value["remembered_from"],
     )

@@ -129,7 +129,9 @@ class Lane:
         self._since = since
         for connector, at in since.items():
             if (known := self._checkpoints.get(connector)) is not None:
-                self._checkpoints[connector] = replace(known, cursor=at, raw_offset=0, period=None)
+                self._checkpoints[connector] = replace(
+                    known, cursor=at, raw_offset=0, period=None, remembered_from=None
+                )
         self._raw_end = end_offset(settings, settings.raw_topic, self.number)
         first = min((c.raw_offset for c in self._checkpoints.values()), default=self._raw_end)
         if first < self._raw_end:

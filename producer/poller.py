@@ -126,6 +126,9 @@ class Poller:
         )
         if window is None:
             return None
+        # After the overlap was made longer, it grows from poll to poll: what lies before was forgotten, and reading
+        # it again would write it again.
+        window = Window(max(window.start, whole_second(self.checkpoint.remembered_from or 0)), window.end)
         return OpenPeriod(_poll_id(self.definition.id, window), window, Position(window.start))
 
     async def _describe(self) -> None:
@@ -219,6 +222,7 @@ class Poller:
             cursor=cursor,
             raw_offset=self._overlap.first_offset(after if after is not None else self.checkpoint.raw_offset),
             period=None if last else period,
+            remembered_from=max(kept_from, self.checkpoint.remembered_from or 0),
         )
 
     async def _look_for_deletions(self, result: PollResult) -> None:

@@ -211,7 +211,9 @@ class ProducerService:
     async def _poll(self, lane: Lane, connector: str, owned: _Owned) -> None:
         """One poll. A tenant's trouble is said and waits for the next period; Kafka's is the lane's."""
         try:
-            poller = await lane.poller(owned.connectors[connector])
+            if (registered := owned.connectors.get(connector)) is None:  # removed a moment ago
+                return
+            poller = await lane.poller(registered)
             result = await poller.poll()
         except (GainsightError, VaultError, StuckError) as error:
             self.failures[connector] = str(error)

@@ -430,3 +430,20 @@ async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Any) -> N
     assert failures > 0
     assert dict(rig.bus.versions()) == rig.alive()
     assert len(rig.bus.versions()) == 6
+
+
+async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Any) -> None:
+    rig.define(overlap=60)
+    for _ in range(3):
+        rig.create()
+        rig.tenant.advance(120)
+        await rig.poll()
+    rig.define(overlap=HOUR)
+    rig.kill()
+    for _ in range(2):
+        rig.tenant.advance(60)
+        await rig.poll()
+    versions = rig.bus.versions()
+    assert len(versions) == len(set(versions)) == 3
+    checkpoint = rig.bus.checkpoint()
+    assert checkpoint.cursor - checkpoint.remembered_from >= 120_000, "the overlap grows from poll to poll"
