@@ -2,6 +2,7 @@
 
 from bus.errors import BrokerError, BusError, FencedError, SettingsError, TopicError
 from bus.lanes import lane_of
+from bus.putting import put
 from bus.reading import end_offset, incoming, read_to_end, reader
 from bus.records import Headers, Incoming, Outgoing
 from bus.settings import Settings, load_settings
@@ -23,6 +24,7 @@ __all__ = [
     "incoming",
     "lane_of",
     "load_settings",
+    "put",
     "read_to_end",
     "reader",
 ]

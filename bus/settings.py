@@ -127,6 +127,13 @@ class Settings(BaseSettings):
         description="A window ends this long before the tenant's clock, so that rows of the last moment are settled.",
     )
     page_rows: int = Field(5000, ge=1, le=5000, alias=ours("page_rows"), description="Rows asked for per page.")
+    producer_share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        alias=ours("producer_share"),
+        description="The producer's part of a connector's share of API calls; the enricher takes the rest.",
+    )
 
     # Enricher
     window_max: int = Field(
@@ -159,6 +166,19 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias=ours("log_level"), description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        alias=ours("metrics_port"),
+        description="Port on which a service shows its [metrics](metrics.md); not set: none, 0: a free one, logged.",
+    )
+    metrics_address: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        alias=ours("metrics_address"),
+        description="Address of that port; 0.0.0.0 lets other machines read connector names and counts.",
     )
     cache_dir: Path | None = Field(
         None, alias=ours("cache_dir"), description="Where the embedded broker's files are kept."

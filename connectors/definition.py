@@ -29,6 +29,7 @@ from connectors.paths import ORG_ROOTS, STANDARD_ROOTS, TAG_ROOTS, USER_ROOTS, P
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
+_LONGEST_OVERLAP = 7 * 86_400
 _DURATION = re.compile(r"(\d+)\s*([smhd])")
 
 
@@ -47,8 +48,24 @@ def _no_switch(value: Any) -> Any:
     return value
 
 
+def _overlap(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    if isinstance(value, str) and not _DURATION.fullmatch(value.strip()):
+        raise ValueError(f"'{value}' is not a duration; write a duration such as 10m, or auto")
+    seconds = _no_switch(_duration(value))
+    if not isinstance(seconds, int):
+        raise ValueError("write a duration such as 10m, or auto")
+    if not 0 <= seconds <= _LONGEST_OVERLAP:
+        raise ValueError("it must be between 0s and 7d")
+    return seconds
+
+
 Seconds = Annotated[int, BeforeValidator(_duration), BeforeValidator(_no_switch)]
+# Checked before the type: a union's own errors would be told for each of its members.
+Overlap = Annotated[int | Literal["auto"], BeforeValidator(_overlap)]
 Share = Annotated[float, BeforeValidator(_no_switch)]
+Calls = Annotated[int, BeforeValidator(_no_switch)]
 # It becomes part of an address: nothing but a name may stand here.
 ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
@@ -83,11 +100,13 @@ class Definition(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
     host: str
     period: Seconds = Field(600, ge=1, le=86_400)
-    overlap: Seconds = Field(600, ge=0, le=7 * 86_400)
+    overlap: Overlap = 600
     deletions_every: Seconds = Field(3600, ge=1, le=7 * 86_400)
     start: AwareDatetime | None = None
     activity_types: tuple[str, ...] = ()
     api_share: Share = Field(0.5, gt=0, le=1)
+    calls_per_minute: Calls = Field(100, ge=1, le=10_000)
+    calls_per_day: Calls = Field(50_000, ge=1, le=10_000_000)
     objects: dict[ObjectName, CustomObject] = {}
     user_profile: dict[FieldName, str] = {}
     org_profile: dict[FieldName, str] = {}
@@ -127,6 +146,11 @@ class Definition(BaseModel):
         except DefinitionError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @property
+    def fixed_overlap(self) -> int | None:
+        """The overlap in seconds; None where it follows the measured lateness."""
+        return None if self.overlap == "auto" else self.overlap
 
     @cached_property
     def user_paths(self) -> dict[str, Path]:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
-from confluent_kafka import KafkaException, Producer
 
-from bus import BrokerError, Incoming, Settings, lane_of, read_to_end
-from bus.clients import confluent_config, unreachable
+from bus import Incoming, Outgoing, Settings, lane_of, put, read_to_end
 from connectors.definition import Definition, parse_canonical
 from connectors.errors import DefinitionError, UnknownConnectorError
 from connectors.vault import Sealed
@@ -47,24 +45,7 @@ class Registry:
         """Writes a connector, replacing an earlier one of its id; returns when Kafka has it. Raises BrokerError."""
         value = encode_connector(self._codec, connector)
         lane = lane_of(connector.id, self._settings.partitions)
-        faults: list[str] = []
-        producer = Producer(
-            confluent_config(self._settings, **{"enable.idempotence": True, "message.timeout.ms": 15000})
-        )
-        try:
-            producer.produce(
-                self._settings.connectors_topic,
-                key=connector.id,
-                value=value,
-                partition=lane,
-                on_delivery=lambda error, _: faults.append(error.str()) if error else None,
-            )
-        except KafkaException as error:
-            raise unreachable(self._settings, error) from error
-        if producer.flush(20) or faults:
-            raise BrokerError(
-                f"Kafka did not take the definition of '{connector.id}': {'; '.join(faults) or 'timeout'}."
-            )
+        put(self._settings, Outgoing(self._settings.connectors_topic, lane, connector.id.encode(), value))
 
     def all(self) -> dict[str, Connector]:
         """Every registered connector by id. One that does not read is logged and left out.

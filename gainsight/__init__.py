@@ -1,8 +1,8 @@
 """The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
 
 from gainsight.auth import AccessKey, Credentials
-from gainsight.budget import Budget, CallBudget
-from gainsight.client import GainsightClient
+from gainsight.budget import Budget, CallBudget, Priority
+from gainsight.client import GainsightClient, Reply
 from gainsight.clock import Clock, SystemClock
 from gainsight.dates import format_date, parse_date, whole_second
 from gainsight.describe import Field, ObjectDescription, parse_object
@@ -12,12 +12,14 @@ from gainsight.errors import (
     Failure,
     GainsightError,
     RefusedQueryError,
+    ReplyTooLargeError,
     ThrottledError,
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
 )
 from gainsight.lookup import Chunking, fetch_in
+from gainsight.memory import LargeReplies
 from gainsight.query import Condition, Query, is_full
 
 __all__ = [
@@ -33,9 +35,13 @@ __all__ = [
     "Field",
     "GainsightClient",
     "GainsightError",
+    "LargeReplies",
     "ObjectDescription",
+    "Priority",
     "Query",
     "RefusedQueryError",
+    "Reply",
+    "ReplyTooLargeError",
     "Row",
     "SystemClock",
     "ThrottledError",

@@ -86,6 +86,22 @@ class RefusedQueryError(GainsightError):
     failure = Failure.CONFIG
 
 
+class ReplyTooLargeError(RefusedQueryError):
+    """A reply is larger than we read; fewer rows, or a smaller `IN` list, may fit.
+
+    Attributes:
+        size_limit: bytes of the decoded body.
+    """
+
+    def __init__(self, object_name: str, size_limit: int) -> None:
+        self.size_limit = size_limit
+        super().__init__(
+            f"The tenant's answer is larger than {size_limit:,} bytes, which is where reading stops ({object_name}). "
+            "Ask for fewer rows at once.",
+            status=200,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One line of the table. None matches anything; `code` is matched as a prefix."""

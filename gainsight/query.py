@@ -8,8 +8,11 @@ from typing import Any
 
 MAX_ROWS = 5000  # of one reply, documented
 
-# A tenant may cap its pages below our limit without saying so. Caps are round numbers: a page of such a length is not
-# believed to be the last one, at the price of one more call for one page in fifty.
+# A tenant may cap its pages below our limit without saying so, and a capped page looks like the last one. Nobody caps
+# lower than this; a shorter page is the last.
+LEAST_CAP = 50
+# Caps are round numbers: where it may be read twice but not be missed, a page of such a length is not believed to be
+# the last one, at the price of one more call for one page in fifty.
 ROUND = 50
 
 

@@ -149,7 +149,20 @@ def test_what_is_no_yaml_is_named_with_its_line(text: str, words: str) -> None:
         ({"period": "0s"}, "period: "),
         ({"period": "2d"}, "period: "),
         ({"period": True}, "period: yes and no, on and off are not numbers"),
-        ({"overlap": "-5m"}, "overlap: '-5m' is not a duration"),
+        ({"overlap": "-5m"}, "overlap: '-5m' is not a duration; write a duration such as 10m, or auto"),
+        ({"overlap": "automatic"}, "overlap: 'automatic' is not a duration; write a duration such as 10m, or auto"),
+        ({"overlap": True}, "overlap: yes and no"),
+        ({"overlap": [1]}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": 1.5}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": None}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": -1}, "overlap: it must be between 0s and 7d"),
+        ({"overlap": "8d"}, "overlap: it must be between 0s and 7d"),
+        ({"calls_per_minute": 0}, "calls_per_minute: "),
+        ({"calls_per_minute": 10_001}, "calls_per_minute: "),
+        ({"calls_per_minute": True}, "calls_per_minute: yes and no"),
+        ({"calls_per_minute": 1.5}, "calls_per_minute: "),
+        ({"calls_per_day": 0}, "calls_per_day: "),
+        ({"calls_per_day": 10_000_001}, "calls_per_day: "),
         ({"api_share": 0}, "api_share: "),
         ({"api_share": 1.5}, "api_share: "),
         ({"api_share": True}, "api_share: yes and no"),
@@ -230,11 +243,13 @@ DEFINITIONS = st.builds(
     id=st.from_regex(r"\A[a-z0-9-]{1,64}\Z"),
     host=st.just("https://acme.gainsightcloud.com"),
     period=st.integers(1, 86_400),
-    overlap=st.integers(0, 604_800),
+    overlap=st.integers(0, 604_800) | st.just("auto"),
     deletions_every=st.integers(1, 604_800),
     start=st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
     activity_types=st.lists(st.text(max_size=8), max_size=2).map(tuple),
     api_share=st.floats(0.001, 1),
+    calls_per_minute=st.integers(1, 10_000),
+    calls_per_day=st.integers(1, 10_000_000),
     objects=st.just({"c__gc": {"join": {"Company__gc": "company"}}}) | st.just({}),
     user_profile=mapping("person", "company_person", "gsuser"),
     org_profile=mapping("company", "relationship"),
@@ -248,6 +263,28 @@ def test_the_canonical_form_is_read_back_and_is_the_same_again(definition: Defin
     assert again == definition
     assert again.canonical() == definition.canonical()
     assert again.mapping_version == definition.mapping_version
+
+
+@pytest.mark.parametrize(
+    ("written", "stored", "fixed"),
+    [("auto", "auto", None), (" AUTO ", "auto", None), ("10m", 600, 600), (0, 0, 0), ("7d", 604_800, 604_800)],
+)
+def test_an_overlap_is_a_duration_or_follows_the_measurement(written: Any, stored: Any, fixed: int | None) -> None:
+    definition = parse(overlap=written)
+    assert (definition.overlap, definition.fixed_overlap) == (stored, fixed)
+    assert parse_canonical(definition.canonical()) == definition
+
+
+def test_a_definition_stored_before_the_tenant_s_allowance_was_a_field_still_reads() -> None:
+    stored = (
+        '{"id":"acme","host":"https://acme.gainsightcloud.com","period":600,"overlap":600,"deletions_every":3600,'
+        '"start":"2026-11-01T00:00:00Z","activity_types":["Email"],"api_share":0.5,"objects":{},"user_profile":{},'
+        '"org_profile":{},"tags":{"industry":"company.Industry"}}'
+    )
+    definition = parse_canonical(stored)
+    assert (definition.calls_per_minute, definition.calls_per_day, definition.fixed_overlap) == (100, 50_000, 600)
+    assert definition.mapping_version == parse(tags={"industry": "company.Industry"}).mapping_version
+    assert definition.mapping_version == "1a562f0a88c1d949"
 
 
 def test_a_stored_definition_that_does_not_read_is_told() -> None:
@@ -281,6 +318,9 @@ def test_the_mapping_s_version_changes_with_the_mapping(change: dict[str, Any]) 
         {"host": "https://other.example"},
         {"period": "1h"},
         {"overlap": "1h"},
+        {"overlap": "auto"},
+        {"calls_per_minute": 30},
+        {"calls_per_day": 9},
         {"deletions_every": "1d"},
         {"start": "2020-01-01T00:00:00Z"},
         {"activity_types": []},

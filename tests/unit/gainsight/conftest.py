@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gainsight import AccessKey, GainsightClient, SystemClock
+from gainsight import AccessKey, GainsightClient, Priority, SystemClock
 from sandbox import Limits, Morning, Sandbox, Tenant
 
 
@@ -33,16 +33,29 @@ class FakeClock:
 class FreeBudget:
     """Never waits; remembers what it was told."""
 
+    per_minute = per_day = left_today = 10**9
+    spent = (0, 0)
+
     def __init__(self) -> None:
         self.acquired = 0
-        self.told: list[float | None] = []
+        self.priorities: list[Priority] = []
+        self.throttles: list[float | None] = []
+        self.headers: list[tuple[int | None, int | None, float | None]] = []
+        self.successes = 0
 
-    async def acquire(self) -> None:
+    async def acquire(self, priority: Priority = Priority.LIVE) -> None:
         self.acquired += 1
+        self.priorities.append(priority)
 
     def throttled(self, retry_after: float | None) -> float:
-        self.told.append(retry_after)
+        self.throttles.append(retry_after)
         return 0.0
+
+    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+        self.headers.append((limit, remaining, reset))
+
+    def succeeded(self) -> None:
+        self.successes += 1
 
 
 @pytest.fixture(autouse=True)

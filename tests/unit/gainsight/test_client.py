@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip as gzipping
 import json
 import logging
+import ssl
+import time
 import traceback
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,18 +26,24 @@ from bus.node import free_port
 from gainsight import (
     AccessKey,
     CallBudget,
+    Chunking,
     Condition,
     ConfigError,
     GainsightClient,
     GainsightError,
+    LargeReplies,
+    Priority,
     Query,
     RefusedQueryError,
+    ReplyTooLargeError,
     SystemClock,
     ThrottledError,
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
+    fetch_in,
 )
+from gainsight.client import rate_of
 from sandbox import Limits, Sandbox, Tenant
 from tests.unit.gainsight.conftest import FakeClock, FreeBudget
 
@@ -183,7 +194,7 @@ async def test_every_shape_of_throttling_tells_the_budget(
     tenant.set_variant("throttle_shape", shape)
     tenant.set_variant("throttled", True, times=2)
     assert len(await client.query(COMPANIES)) == 5
-    assert [told is not None for told in budget.told] == [shape == "429_retry_after"] * 2
+    assert [told is not None for told in budget.throttles] == [shape == "429_retry_after"] * 2
 
 
 async def test_a_tenant_that_throttles_and_says_come_at_once_is_not_asked_in_a_tight_loop(
@@ -241,7 +252,7 @@ async def test_retry_after_is_obeyed_when_it_can_be(budget: FreeBudget, header: 
     with Served(answer) as server:
         async with GainsightClient(server.url, AccessKey("k"), budget, SystemClock()) as client:
             assert await client.query(COMPANIES) == []
-    assert budget.told == [told]
+    assert budget.throttles == [told]
 
 
 # ---- what somebody must set right ---------------------------------------------------------------------------------
@@ -487,22 +498,362 @@ async def test_a_wrong_key_is_no_missing_object(client: GainsightClient, tenant:
         await client.describe(["company", "person"])
 
 
+# ---- large replies ------------------------------------------------------------------------------------------------
+
+MEBIBYTE = 1024 * 1024
+
+
+def rows_body(size: int) -> bytes:
+    """A reply of about `size` bytes."""
+    return json.dumps({"result": True, "data": [{"Gsid": "1", "Name": "x" * size}]}).encode()
+
+
+def opened(url: str, **more: Any) -> GainsightClient:
+    return GainsightClient(url, AccessKey("k"), FreeBudget(), SystemClock(), **{"retry_seconds": 0, **more})
+
+
+async def test_a_reply_tells_the_size_of_its_decoded_body_and_what_was_asked() -> None:
+    content = rows_body(5000)
+
+    def answer(request: Request) -> None:
+        request.send(gzipping.compress(content), headers={"Content-Encoding": "gzip"})
+
+    with Served(answer) as server:
+        async with opened(server.url) as client:
+            reply = await client.fetch(COMPANIES)
+    assert (reply.size, reply.asked, len(reply.rows)) == (len(content), COMPANIES, 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_reply_over_the_limit_is_not_read_to_its_end_nor_asked_for_again(packed: bool) -> None:
+    content = rows_body(50 * MEBIBYTE)
+
+    def answer(request: Request) -> None:
+        if packed:
+            request.send(gzipping.compress(content, 1), headers={"Content-Encoding": "gzip"})
+        else:
+            request.send(content)
+
+    with Served(answer) as server:
+        async with opened(server.url, retry_seconds=10, max_reply_bytes=2 * MEBIBYTE) as client:
+            error = await failure(client)
+            assert client.calls["company"] == 1
+    assert isinstance(error, ReplyTooLargeError)
+    assert error.size_limit == 2 * MEBIBYTE
+    assert "2,097,152 bytes" in str(error) and "company" in str(error)
+    if not packed:
+        assert server.requests[0]["sent"] < 40 * MEBIBYTE
+
+
+async def test_a_compressed_reply_is_never_decompressed_much_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+
+    class Watched(bytearray):
+        def __iadd__(self, more: Any) -> Any:
+            nonlocal largest
+            largest = max(largest, len(more))
+            return super().__iadd__(more)
+
+    monkeypatch.setattr("gainsight.client._Body", lambda: SimpleNamespace(content=Watched(), slot=None, release=int))
+    packed = gzipping.compress(rows_body(30 * MEBIBYTE))
+    with Served(lambda request: request.send(packed, headers={"Content-Encoding": "gzip"})) as server:
+        async with opened(server.url, max_reply_bytes=2 * MEBIBYTE) as client:
+            assert isinstance(await failure(client), ReplyTooLargeError)
+    assert largest <= 64 * 1024
+
+
+async def test_what_does_not_decompress_is_transient() -> None:
+    with Served(lambda request: request.send(b"no gzip", headers={"Content-Encoding": "gzip"})) as server:
+        async with opened(server.url) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and "decompress" in str(error)
+
+
+async def test_a_large_page_of_a_failing_server_is_the_server_s_failure_and_takes_no_slot() -> None:
+    large = LargeReplies(1)
+    await large.acquire()
+    with Served(lambda request: request.send(b"<p>" * MEBIBYTE, status=503)) as server:
+        async with opened(server.url, large=large, max_reply_bytes=2 * MEBIBYTE) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and error.status == 503
+
+
+async def test_a_list_whose_rows_do_not_fit_is_halved() -> None:
+    def answer(request: Request) -> None:
+        values = request.body["where"]["conditions"][0]["value"]
+        data = [{"Gsid": value, "Name": "x" * 1000} for value in values]
+        request.json({"result": True, "data": data})
+
+    wanted = [f"g{n:03}" for n in range(100)]
+    chunking = Chunking()
+    with Served(answer) as server:
+        async with opened(server.url, max_reply_bytes=30_000) as client:
+            rows = await fetch_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+            assert [row["Gsid"] for row in rows] == wanted
+            assert chunking.size == 25
+            with pytest.raises(ReplyTooLargeError):
+                client._max_reply_bytes = 500
+                await fetch_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+
+
+async def test_a_large_reply_waits_for_a_slot_and_keeps_it_until_it_is_released() -> None:
+    large = LargeReplies(1)
+    with Served(lambda request: request.send(rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, large=large) as one, opened(server.url, large=large) as other:
+            first = await one.fetch(COMPANIES)
+            assert large.full()
+            second = asyncio.create_task(other.fetch(COMPANIES))
+            await asyncio.sleep(0.3)
+            assert not second.done()
+            first.release()
+            first.release()  # gives back no more than one slot
+            reply = await asyncio.wait_for(second, 10)
+            assert large.full()
+            reply.release()
+            assert not large.full()
+            await one.query(COMPANIES)
+            assert not large.full()  # those who only want rows keep nothing
+
+
+async def test_small_replies_need_no_slot() -> None:
+    large = LargeReplies(1)
+    await large.acquire()
+    with Served(lambda request: request.send(rows_body(MEBIBYTE // 2))) as server:
+        async with opened(server.url, large=large) as client:
+            assert len(await asyncio.wait_for(client.query(COMPANIES), 10)) == 1
+
+
+async def test_a_failing_call_and_a_forgotten_reply_give_their_slots_back() -> None:
+    large = LargeReplies(1)
+    bodies = [b"x" * 2 * MEBIBYTE, rows_body(6 * MEBIBYTE), b'{"result": true, "data": 5, "x": "%s"}' % (b"x" * 2**21)]
+    with Served(lambda request: request.send(bodies.pop(0) if bodies else rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, large=large, max_reply_bytes=4 * MEBIBYTE) as client:
+            for kind in (TransientError, ReplyTooLargeError, TransientError):
+                assert isinstance(await failure(client), kind)
+                assert not large.full()
+            reply = await client.fetch(COMPANIES)
+            assert large.full()
+            del reply
+            await asyncio.sleep(0)
+            assert not large.full()
+
+
+async def test_waiting_for_a_slot_does_not_count_as_the_tenant_s_slowness() -> None:
+    large = LargeReplies(1)
+    slot = await large.acquire()
+    with Served(lambda request: request.send(rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, large=large, timeout=0.2) as client:
+            waiting = asyncio.create_task(client.query(COMPANIES))
+            await asyncio.sleep(1.5)  # more than five times the time for a read
+            assert not waiting.done()
+            slot.release()
+            assert len(await asyncio.wait_for(waiting, 10)) == 1
+            assert client.latency < 1
+
+
+@pytest.mark.parametrize("before", [0, 2 * MEBIBYTE])
+async def test_a_tenant_that_drips_its_reply_does_not_hold_a_call_nor_a_slot(before: int) -> None:
+    def answer(request: Request) -> None:
+        request.drip(rows_body(before)[:before], every=0.05, seconds=20)
+
+    large = LargeReplies(1)
+    began = time.monotonic()
+    with Served(answer) as server:
+        async with opened(server.url, large=large, timeout=0.2) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and "did not answer in time" in str(error)
+    assert 0.9 < time.monotonic() - began < 5
+    assert not large.full()
+
+
+# ---- what a reply tells -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "remaining", "reset", "told"),
+    [
+        ("100", "57", "12", (100, 57, 12.0)),
+        ("100", "57", "12.5", (100, 57, 12.5)),
+        (None, "57", None, (None, 57, None)),
+        (None, None, None, (None, None, None)),
+        ("", "", "", (None, None, None)),
+        ("100, 50000", "57, 40000", "12, 3600", (100, 57, 12.0)),
+        ("100, 50000", "57, 0", "12, 3600", (50_000, 0, 3600.0)),
+        ("100, 100;w=60, 50000;w=86400", "57", "12", (100, 57, 12.0)),
+        ("many", "few", "soon", (None, None, None)),
+        ("-1", "-1", "-1", (None, None, None)),
+        ("nan", "inf", "-inf", (None, None, None)),
+        ("100", "0", "1772445612", (100, 0, 12.0)),
+        ("100", "0", "1772445612000", (100, 0, 12.0)),
+        ("100", "0", "1772445000", (100, 0, None)),  # over
+        ("100", "0", "Mon, 02 Mar 2026 10:00:12 GMT", (100, 0, None)),
+    ],
+)
+def test_the_allowance_s_headers_are_read_in_every_form(
+    limit: str | None, remaining: str | None, reset: str | None, told: tuple[int | None, int | None, float | None]
+) -> None:
+    given = {"limit": limit, "remaining": remaining, "reset": reset}
+    headers = httpx.Headers({f"X-RateLimit-{name}": value for name, value in given.items() if value is not None})
+    assert rate_of(headers, 1_772_445_600.0) == told
+
+
+@given(st.lists(st.text("0123456789,;.-e nainf", max_size=12), min_size=3, max_size=3))
+def test_no_header_breaks_the_reading(texts: list[str]) -> None:
+    names = ("limit", "remaining", "reset")
+    limit, remaining, reset = rate_of({f"x-ratelimit-{n}": t for n, t in zip(names, texts, strict=True)}, 1.7e9)
+    assert all(value is None or value >= 0 for value in (limit, remaining, reset))
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 429, 503])
+async def test_the_budget_hears_of_every_reply_s_headers_also_of_a_failing_one(
+    status: int, clock: FakeClock, budget: FreeBudget
+) -> None:
+    headers = {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "57", "x-ratelimit-reset": "12"}
+    with Served(lambda request: request.json({"result": status == 200, "data": []}, status, headers)) as server:
+        async with GainsightClient(server.url, AccessKey("k"), budget, clock, retry_seconds=0) as client:
+            if status == 200:
+                await client.query(COMPANIES)
+            else:
+                await failure(client)
+    assert budget.headers == [(100, 57, 12.0)]
+    assert budget.successes == (status == 200)
+
+
+async def test_an_epoch_is_counted_by_the_tenant_s_clock(clock: FakeClock, budget: FreeBudget) -> None:
+    tenants = clock.at // 1000 - 3600
+    headers = {
+        "Date": formatdate(tenants, usegmt=True),
+        "x-ratelimit-remaining": "0",
+        "x-ratelimit-reset": str(tenants + 12),
+    }
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"result": True, "data": []}, headers=headers))
+    async with GainsightClient("http://127.0.0.1:1", AccessKey("k"), budget, clock, transport=transport) as client:
+        await client.query(COMPANIES)
+    assert budget.headers == [(None, 0, 12.0)]
+
+
+async def test_a_tenant_whose_allowance_others_use_up_is_not_asked_into_throttling(clock: FakeClock) -> None:
+    tenant = Tenant(seed=3, size=5, limits=Limits(10, 1000), wall=clock.now)
+    tenant.set_variant("rate_headers", True)
+    tenant.set_variant("others", 6)
+    with Sandbox(tenant) as sandbox:
+        budget = CallBudget(clock, 1.0, per_minute=10)
+        async with GainsightClient(sandbox.url, AccessKey(tenant.access_key), budget, clock) as client:
+            for _ in range(12):
+                await client.query(COMPANIES)
+    assert tenant.calls()["throttled"] == 0
+    assert len(clock.slept) == 2
+
+
+async def test_a_call_s_priority_reaches_the_budget(client: GainsightClient, budget: FreeBudget) -> None:
+    await client.fetch(COMPANIES, priority=Priority.BACKFILL)
+    await client.query(COMPANIES)
+    await client.describe(["company"])
+    assert budget.priorities == [Priority.BACKFILL, Priority.LIVE, Priority.LIVE]
+
+
+async def test_a_backfill_that_must_wait_does_not_stop_live_calls(
+    sandbox: Sandbox, tenant: Tenant, clock: FakeClock
+) -> None:
+    budget = CallBudget(clock, 1.0, per_day=10)
+    async with GainsightClient(sandbox.url, AccessKey(tenant.access_key), budget, clock) as client:
+        for _ in range(9):
+            await client.fetch(COMPANIES, priority=Priority.BACKFILL)
+        with pytest.raises(ThrottledError):
+            await client.fetch(COMPANIES, priority=Priority.BACKFILL)
+        assert len(await client.query(COMPANIES)) == 5
+        assert (client.left_today, client.spent) == (0, (clock.at // 86_400_000, 10))
+
+
+async def test_lasting_throttling_slows_the_calls_and_one_success_ends_that(
+    sandbox: Sandbox, tenant: Tenant, clock: FakeClock
+) -> None:
+    tenant.set_variant("throttle_shape", "429")
+    tenant.set_variant("throttled", True)
+    async with GainsightClient(
+        sandbox.url, AccessKey(tenant.access_key), CallBudget(clock, 1.0), clock, retry_seconds=0
+    ) as client:
+        began = clock.at
+        for _ in range(5):
+            try:
+                await client.query(COMPANIES)
+            except ThrottledError as error:
+                clock.at += round((error.retry_after or 0) * 1000)
+        assert client.calls["company"] < 5
+        assert clock.at - began >= 180_000
+        tenant.clear_variants()
+        clock.at += 3_600_000
+        await client.query(COMPANIES)
+        assert client._budget.throttled(None) <= 60
+
+
+async def test_another_call_of_the_api_gives_its_data(budget: FreeBudget) -> None:
+    answers: list[Any] = [{"data": ["a"]}, {"data": {"records": [{"b": 1}]}}, {"data": None}, {"data": "text"}]
+    with Served(lambda request: request.json({"result": True, **answers.pop(0)})) as server:
+        async with opened(server.url) as client:
+            assert [await client.post("/v1/x", {}, "x") for _ in range(3)] == [["a"], [{"b": 1}], []]
+            with pytest.raises(TransientError):
+                await client.post("/v1/x", {}, "x")
+            assert client.calls == {"x": 4}
+
+
+async def test_a_thousand_clients_build_one_tls_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[ssl.SSLContext] = []
+    init = ssl.SSLContext.__new__
+
+    def counted(cls: Any, *args: Any, **more: Any) -> ssl.SSLContext:
+        built.append(init(cls, *args, **more))
+        return built[-1]
+
+    opened("https://a.example")
+    monkeypatch.setattr(ssl.SSLContext, "__new__", counted)
+    clients = [opened(f"https://t{n}.example") for n in range(1000)]
+    assert built == []
+    assert all(c._http._transport._pool._ssl_context.verify_mode is ssl.CERT_REQUIRED for c in clients)  # type: ignore[attr-defined]
+
+
 # ---- a server of one's own ----------------------------------------------------------------------------------------
 
 
 class Request:
     """One request to `Served`, to be answered once."""
 
-    def __init__(self, handler: BaseHTTPRequestHandler) -> None:
+    def __init__(self, handler: BaseHTTPRequestHandler, body: Any, seen: dict[str, Any]) -> None:
         self._handler = handler
+        self.body = body
+        self._seen = seen
 
     def json(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
+        self.send(json.dumps(body).encode(), status, headers)
+
+    def send(self, content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self._begin(status, {"Content-Length": str(len(content)), **(headers or {})})
+        self._write(content)
+
+    def drip(self, first: bytes, every: float, seconds: float) -> None:
+        """Some bytes at once, then one every now and then; never the end."""
+        self._begin(200, {"Content-Length": str(1 << 30)})
+        self._write(first)
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends and self._write(b" "):
+            time.sleep(every)
+
+    def _begin(self, status: int, headers: dict[str, str]) -> None:
         self._handler.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+        for name, value in headers.items():
             self._handler.send_header(name, value)
         self._handler.end_headers()
-        self._handler.wfile.write(content)
+
+    def _write(self, content: bytes) -> bool:
+        """False when nobody reads any more."""
+        try:
+            for start in range(0, len(content), MEBIBYTE):
+                self._handler.wfile.write(content[start : start + MEBIBYTE])
+                self._seen["sent"] += MEBIBYTE
+        except OSError:
+            self._handler.close_connection = True
+            return False
+        return True
 
 
 class Served:
@@ -516,9 +867,9 @@ class Served:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                requests.append({"peer": self.client_address, "headers": dict(self.headers)})
-                answer(Request(self))
+                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                requests.append({"peer": self.client_address, "headers": dict(self.headers), "sent": 0})
+                answer(Request(self, json.loads(content) if content else None, requests[-1]))
 
             do_GET = do_POST  # noqa: N815
 
