@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from bus.metrics import metrics_page
 from bus.settings import settings_page
 from cli.main import app
 from connectors import Definition, parse_yaml
@@ -18,6 +19,13 @@ def test_the_settings_page_lists_every_setting() -> None:
     assert (ROOT / "docs/settings.md").read_text() == settings_page(), (
         "write docs/settings.md anew: ./dev run python -c "
         "'import pathlib, bus.settings as s; pathlib.Path(\"docs/settings.md\").write_text(s.settings_page())'"
+    )
+
+
+def test_the_metrics_page_lists_every_metric() -> None:
+    assert (ROOT / "docs/metrics.md").read_text() == metrics_page(), (
+        "write docs/metrics.md anew: ./dev run python -c "
+        "'import pathlib, bus.metrics as m; pathlib.Path(\"docs/metrics.md\").write_text(m.metrics_page())'"
     )
 
 

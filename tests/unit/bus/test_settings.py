@@ -43,6 +43,9 @@ VALUES = {
     "KMS_KEY_ID": ("alias/x", "alias/x"),
     "FRAME_GAINSIGHT_HTTP_TIMEOUT_SECONDS": ("9", 9.0),
     "FRAME_GAINSIGHT_LOG_LEVEL": ("DEBUG", "DEBUG"),
+    "FRAME_GAINSIGHT_PRODUCER_SHARE": ("0.7", 0.7),
+    "FRAME_GAINSIGHT_METRICS_PORT": ("9464", 9464),
+    "FRAME_GAINSIGHT_METRICS_ADDRESS": ("0.0.0.0", "0.0.0.0"),
     "FRAME_GAINSIGHT_CACHE_DIR": ("/cache", Path("/cache")),
 }
 
