@@ -9,7 +9,7 @@ import stamina.instrumentation
 import typer
 
 from bus.logs import set_up_logging
-from cli import connector, demo, local, services, tail, topics
+from cli import backfill, connector, demo, local, services, tail, topics
 from cli.output import EXPECTED, fail
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(connector.app, name="connector", help="Register and look at customers' connectors.")
 app.command("poll")(services.poll)
+app.command("backfill")(backfill.backfill)
 app.command("enrich")(services.enrich)
 app.command("tail")(tail.tail)
 app.add_typer(topics.app, name="topics", help="Create and check the topics.")

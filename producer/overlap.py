@@ -11,6 +11,8 @@ import xxhash
 from gainsight import Row, whole_second
 from producer.timeline import MODIFIED, Activity
 
+MOST_UNREADABLE = 10_000  # remembered
+
 
 class Verdict(Enum):
     """What to do with a row."""
@@ -22,11 +24,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A version in the raw topic: LastModifiedDate (or time of deletion), fingerprint (None: deleted), offset."""
+    """A version in the raw topic: LastModifiedDate (or time of deletion), fingerprint (None: deleted), offset.
+
+    `columns` is the version of the column list that it was read with; "" when that is not known.
+    """
 
     at: int
     fingerprint: str | None
     offset: int
+    columns: str = ""
 
 
 def fingerprint(activity: Activity) -> str:
@@ -49,23 +55,36 @@ class Overlap:
 
     def __init__(self) -> None:
         self._seen: dict[str, Seen] = {}
-        self._unreadable: set[str] = set()
+        self._unreadable: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def verdict(self, activity: Activity, print_: str) -> Verdict:
-        """Whether this version is to be written."""
+    def verdict(self, activity: Activity, print_: str, columns: str = "") -> Verdict:
+        """Whether this version, read with that version of the column list, is to be written.
+
+        A row that looks different only because other columns were asked for is not a new version.
+        """
         seen = self._seen.get(activity.gsid)
         if seen is None:
             return Verdict.WRITE
         if seen.fingerprint == print_:
+            return Verdict.UNCHANGED
+        if seen.fingerprint is not None and seen.columns != columns and seen.at == activity.modified_at:
             return Verdict.UNCHANGED
         return Verdict.STALE if activity.modified_at < seen.at else Verdict.WRITE
 
     def note(self, gsid: str, seen: Seen) -> None:
         """Remembers what was written."""
         self._seen[gsid] = seen
+
+    def restore(self, gsid: str, seen: Seen, remembered_from: int) -> None:
+        """Takes what the raw topic says, in its order. A version from before that moment (milliseconds) is not kept,
+        but what was there before it, such as a deletion, is no longer the last word."""
+        if seen.fingerprint is None or seen.at >= remembered_from:
+            self._seen[gsid] = seen
+        else:
+            self._seen.pop(gsid, None)
 
     def is_deleted(self, gsid: str) -> bool:
         """Whether a tombstone was the last thing written for it."""
@@ -84,7 +103,9 @@ class Overlap:
         """Whether this unreadable row (by its content) is met for the first time since the start."""
         if unreadable in self._unreadable:
             return False
-        self._unreadable.add(unreadable)
+        self._unreadable[unreadable] = None
+        if len(self._unreadable) > MOST_UNREADABLE:
+            del self._unreadable[next(iter(self._unreadable))]
         return True
 
     def forget(self, modified_before: int, deleted_before: int) -> None:

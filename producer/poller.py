@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 import orjson
 import structlog
 import xxhash
 
 from bus import Outgoing
-from connectors import Definition, needs
-from gainsight import (
-    Clock,
-    Condition,
-    ConfigError,
-    GainsightClient,
-    Query,
-    Row,
-    UnknownFieldError,
-    UnknownObjectError,
-    format_date,
-    is_full,
-    parse_date,
-    value_of,
-    whole_second,
-)
-from producer.checkpoint import Checkpoint, OpenPeriod
-from producer.overlap import Overlap, Seen, Verdict, fingerprint
-from producer.records import Records
-from producer.timeline import Page, Position, read_pages
+from gainsight import ConfigError, Priority, Row, format_date, whole_second
+from producer.checkpoint import OpenPeriod
+from producer.deletions import Deleted, DeletionLook
+from producer.feed import Feed
+from producer.lateness import NEAR, enough_for
+from producer.overlap import Seen, Verdict, fingerprint
+from producer.timeline import Page, Position, ahead, read_pages
 from producer.windows import Window, next_window
 
 log = structlog.get_logger(__name__)
 
-DESCRIBE_EVERY = 86_400.0  # seconds: field sets change rarely, and a describe is a call
-DELETE_LOG = "record_delete_log"
-DELETE_LOG_DAYS = 15  # it keeps no older entries
-
-Write = Callable[[Sequence[Outgoing], Callable[[Sequence[int]], Sequence[Outgoing]]], Awaitable[list[int]]]
-"""`LaneWriter.write`, awaited; the lane's transactions come one after the other."""
+# Versions are remembered for longer than the overlap, back to the last look for deletions, so that the look can tell
+# what came back after its deletion; as far as that takes little memory. Beyond it the tenant is asked.
+REMEMBERED_MS = 2 * 3_600_000
+REMEMBERED_ROWS = 100_000
 
 
 @dataclass(slots=True)
 class PollResult:
-    """What a poll did."""
+    """What a poll did. `late`: seconds of the overlap needed by each row that became visible late.
+
+    `missing`: column → what to do about its absence.
+    """
 
     connector: str
     window: Window | None = None
@@ -54,51 +43,38 @@ class PollResult:
     unchanged: int = 0
     dead: int = 0
     tombstones: int = 0
+    late: list[float] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 class Poller:
-    """Polls one connector. Its lane's owner has restored `checkpoint` and `overlap`.
+    """Polls one connector, whose feed its lane's owner has restored.
 
     After an error of the writer nothing of it may be used again: its state may be ahead of what was committed.
     """
 
-    def __init__(
-        self,
-        definition: Definition,
-        client: GainsightClient,
-        records: Records,
-        write: Write,
-        clock: Clock,
-        checkpoint: Checkpoint,
-        overlap: Overlap,
-    ) -> None:
-        self.definition = definition
-        self.checkpoint = checkpoint
-        self.client = client
-        self._records = records
-        self._write = write
-        self._clock = clock
-        self._overlap = overlap
-        self._select: list[str] = []
-        self._refused: set[str] = set()  # columns that a describe shows and a query does not find
-        self._described_at: float | None = None
-        self._without_deletions = False
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._ledger = feed.ledger
+        self._deletions = DeletionLook(feed.definition, feed.client)
 
     async def poll(self) -> PollResult:
         """Reads the unfinished window, or the next one, and looks for deletions when it is time.
 
         Raises GainsightError (the next poll goes on where this one stopped), BrokerError, FencedError.
         """
-        result = PollResult(self.definition.id)
-        await self._describe()
-        period = self.checkpoint.period or self._next_period()
+        feed = self._feed
+        result = PollResult(feed.definition.id)
+        await feed.columns.ensure()
+        period = self._ledger.checkpoint.period or self._next_period()
         if period is not None:
             result.window = period.window
             await self._read(period, result)
         await self._look_for_deletions(result)
+        result.missing = dict(feed.columns.missing)
         log.info(
             "polled",
-            connector=self.definition.id,
+            connector=feed.definition.id,
             window=str(result.window),
             rows=result.rows,
             written=result.written,
@@ -106,193 +82,175 @@ class Poller:
             tombstones=result.tombstones,
             dead=result.dead,
         )
+        self._warn_of_lateness(result)
         return result
 
     def _next_period(self) -> OpenPeriod | None:
-        now = self.client.tenant_now()
+        feed, checkpoint = self._feed, self._ledger.checkpoint
+        now = feed.client.tenant_now()
         if now is None:
             raise ConfigError(
-                f"{self.definition.host} sends no Date header: its clock, by which windows end, is unknown. "
+                f"{feed.definition.host} sends no Date header: its clock, by which windows end, is unknown. "
                 "Check that the host is the tenant's own address."
             )
-        # Without a start on record the overlap has no bound: to begin at the cursor would mean to have none.
-        beginning = int(self.definition.start.timestamp() * 1000) if self.definition.start else 0
-        window = next_window(
-            self.checkpoint.cursor,
-            self.definition.overlap * 1000,
-            min(beginning, self.checkpoint.cursor),
-            now,
-            int(self._records.settings.overlap_margin_seconds * 1000),
-        )
+        beginning = min(feed.beginning, checkpoint.cursor)
+        window = next_window(checkpoint.cursor, feed.overlap, beginning, now, feed.margin)
         if window is None:
             return None
         # After the overlap was made longer, it grows from poll to poll: what lies before was forgotten, and reading
         # it again would write it again.
-        window = Window(max(window.start, whole_second(self.checkpoint.remembered_from or 0)), window.end)
-        return OpenPeriod(_poll_id(self.definition.id, window), window, Position(window.start))
-
-    async def _describe(self) -> None:
-        """Fetches the field list, now and then: one unknown name would fail every query."""
-        now = self._clock.monotonic()
-        if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
-            return
-        described = (await self.client.describe([needs.ACTIVITY])).get(needs.ACTIVITY)
-        if described is None:
-            raise UnknownObjectError(
-                f"The tenant does not describe {needs.ACTIVITY} to this key. Ask the Gainsight admin to let the key's "
-                "owner read Timeline activities."
-            )
-        for column in needs.ACTIVITY_REQUIRED:
-            if described.field(column) is None:
-                raise UnknownFieldError(needs.ACTIVITY, column, None)
-        for path in needs.mapped_columns(self.definition, needs.ACTIVITY):
-            if "." not in path and described.field(path) is None:
-                raise UnknownFieldError(needs.ACTIVITY, path, None)
-        kept = {c.lower() for c in (*needs.ACTIVITY_REQUIRED, *needs.mapped_columns(self.definition, needs.ACTIVITY))}
-        self._select = [
-            column
-            for column in needs.columns(self.definition, needs.ACTIVITY, described)
-            if column.lower() in kept or column.lower() not in self._refused
-        ]
-        self._described_at = now
-
-    async def _fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], limit: int) -> list[Row]:
-        where = list(conditions)
-        if self.definition.activity_types:
-            where.append(Condition("TypeName", "IN", list(self.definition.activity_types)))
-        try:
-            return await self.client.query(Query(needs.ACTIVITY, self._select, where, order, limit))
-        except UnknownFieldError as error:
-            self._described_at = None  # the field list has changed: describe again before the next try,
-            if error.field:  # and do without the column, should the describe still show it
-                self._refused.add(error.field.lower())
-            raise
+        start = window.start if checkpoint.unsure_from is None else min(window.start, checkpoint.unsure_from)
+        window = Window(max(start, whole_second(checkpoint.remembered_from or 0)), window.end)
+        return OpenPeriod(_poll_id(feed.definition.id, window), window, Position(window.start))
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
-        limit = self._records.settings.page_rows
-        async for page in read_pages(self._fetch, period.window, period.position, limit):
-            period = await self._write_page(page, period, result)
+        source = self._feed.source(Priority.LIVE)
+        try:
+            async with aclosing(ahead(read_pages(source, period.window, period.position))) as pages:
+                async for page in pages:
+                    period = await self._write_page(page, period, result)
+                    page.release()
+        finally:
+            source.close()
 
     async def _write_page(self, page: Page, period: OpenPeriod, result: PollResult) -> OpenPeriod:
         """Writes what is new of a page and, in the same transaction, where to go on."""
-        fetched_at = self._clock.now()
+        feed, ledger = self._feed, self._ledger
+        fetched_at = feed.clock.now()
+        columns = feed.columns.version
         last = page.next is None
-        headers = self._records.headers(period, last)
-        fresh: list[tuple[str, int, str]] = []
-        outgoing: list[Outgoing] = []
-        for activity in page.activities:
-            print_ = fingerprint(activity)
-            if self._overlap.verdict(activity, print_) is Verdict.WRITE:
-                fresh.append((activity.gsid, activity.modified_at, print_))
-                outgoing.append(self._records.activity(activity, print_, headers, fetched_at))
-        dead = [r for r in page.unreadable if self._overlap.first_time(xxhash.xxh3_128_hexdigest(_content(r.row)))]
-        following = replace(
-            period,
-            page=period.page + 1,
-            written=period.written + len(fresh),
-            position=page.next or period.position,
-        )
-        trailing = [self._records.dead_letter(row, headers, fetched_at) for row in dead]
-        if last and following.written:
-            outgoing.append(self._records.marker(following, headers, fetched_at))
+        headers = feed.records.headers(period, last)
+        async with ledger.turn:
+            fresh: list[tuple[str, int, str]] = []
+            outgoing: list[Outgoing] = []
+            for activity in page.activities:
+                print_ = fingerprint(activity)
+                if ledger.is_stale(activity.gsid, page.asked):
+                    continue
+                if ledger.overlap.verdict(activity, print_, columns) is Verdict.WRITE:
+                    fresh.append((activity.gsid, activity.modified_at, print_))
+                    outgoing.append(feed.records.activity(activity, print_, columns, headers, fetched_at))
+            dead = [r for r in page.unreadable if ledger.overlap.first_time(xxhash.xxh3_128_hexdigest(_content(r.row)))]
+            following = replace(
+                period,
+                page=period.page + 1,
+                written=period.written + len(fresh),
+                position=page.next or period.position,
+            )
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            if last and following.written:
+                outgoing.append(feed.records.marker(following, headers, fetched_at))
+            late = self._lateness(fresh)
 
-        def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
-            for (gsid, modified_at, print_), offset in zip(fresh, offsets, strict=False):
-                self._overlap.note(gsid, Seen(modified_at, print_, offset))
-            self._advance(following, last, offsets[-1] + 1 if offsets else None)
-            return [*trailing, self._records.checkpoint(self.checkpoint)]
+            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+                for (gsid, modified_at, print_), offset in zip(fresh, offsets, strict=False):
+                    ledger.note(gsid, Seen(modified_at, print_, offset, columns), page.asked)
+                self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
+                return [*trailing, feed.records.checkpoint(ledger.checkpoint)]
 
-        await self._write(outgoing, checkpoint)
+            await feed.write(outgoing, checkpoint)
         result.pages += 1
         result.rows += len(page.activities) + len(page.unreadable)
         result.written += len(fresh)
         result.unchanged += len(page.activities) - len(fresh)
         result.dead += len(dead)
+        result.late += late
         return following
 
-    def _advance(self, period: OpenPeriod, last: bool, after: int | None) -> None:
+    def _lateness(self, fresh: Sequence[tuple[str, int, str]]) -> list[float]:
+        """Seconds of the overlap that each late row needed: it was not there when its second was read before."""
+        checkpoint = self._ledger.checkpoint
+        late = []
+        for _, modified_at, _ in fresh:
+            if checkpoint.unsure_from is not None and modified_at >= checkpoint.unsure_from:
+                continue  # it may have been there, behind a capped page
+            needed = (checkpoint.cursor - modified_at) / 1000
+            self._feed.lateness.observe(needed)
+            if needed > 0:
+                late.append(needed)
+        return late
+
+    def _warn_of_lateness(self, result: PollResult) -> None:
+        needed, overlap = max(result.late, default=0.0), self._feed.overlap / 1000
+        if not overlap or needed < NEAR * overlap:
+            return
+        log.warning(
+            "rows_late",
+            connector=self._feed.definition.id,
+            seconds=round(needed),
+            overlap=round(overlap),
+            hint=f"rows become visible almost as late as the overlap reaches, and later ones would be missed; set "
+            f"overlap: {enough_for(needed)}, or overlap: auto",
+        )
+
+    def _advance(self, period: OpenPeriod, last: bool, after: int | None, unsure_from: int | None) -> None:
         """Moves the checkpoint behind a page; `after` is the raw offset behind what was written."""
-        overlap = self.definition.overlap * 1000
-        cursor = period.window.end if last else self.checkpoint.cursor
+        feed, ledger, before = self._feed, self._ledger, self._ledger.checkpoint
+        overlap = feed.overlap
+        cursor = period.window.end if last else before.cursor
         # What is read again: the rest of this window, and the next window's overlap.
         kept_from = period.window.end - overlap if last else min(period.position.at, period.window.end - overlap)
-        self._overlap.forget(kept_from, self.checkpoint.deletions_cursor - overlap)
-        self.checkpoint = replace(
-            self.checkpoint,
+        if unsure_from is not None:
+            kept_from = min(kept_from, unsure_from)
+        if len(ledger.overlap) <= REMEMBERED_ROWS:
+            kept_from = min(kept_from, max(before.deletions_cursor - overlap, cursor - REMEMBERED_MS))
+        kept_from = max(kept_from, before.remembered_from or 0)
+        ledger.overlap.forget(kept_from, before.deletions_cursor - overlap)
+        ledger.checkpoint = replace(
+            before,
             cursor=cursor,
-            raw_offset=self._overlap.first_offset(after if after is not None else self.checkpoint.raw_offset),
+            raw_offset=ledger.overlap.first_offset(after if after is not None else before.raw_offset),
             period=None if last else period,
-            remembered_from=max(kept_from, self.checkpoint.remembered_from or 0),
+            remembered_from=kept_from,
+            unsure_from=unsure_from if last else before.unsure_from,
+            proven_rows=feed.size.proven,
+            lateness=tuple(feed.lateness.counts),
+            calls=feed.client.spent,
         )
 
     async def _look_for_deletions(self, result: PollResult) -> None:
-        """Writes a tombstone for every activity that the delete log names."""
-        until = self.checkpoint.cursor
-        since = self.checkpoint.deletions_cursor
-        if self._without_deletions or until - since < self.definition.deletions_every * 1000:
-            return
-        oldest = until - DELETE_LOG_DAYS * 86_400_000
-        window = Window(whole_second(max(since - self.definition.overlap * 1000, oldest, 0)), until)
+        """Writes a tombstone for every activity that was deleted."""
+        feed, ledger = self._feed, self._ledger
+        asked = ledger.ask()
         try:
-            deleted = await self._deleted(window)
-        except UnknownObjectError:
-            self._without_deletions = True
-            log.warning(
-                "no_delete_log",
-                connector=self.definition.id,
-                hint=f"the tenant has no {DELETE_LOG}: deleted activities keep their conversations",
-            )
-            return
-        fetched_at = self._clock.now()
-        period = OpenPeriod(_poll_id(self.definition.id, window) + "!deletions", window, Position(window.start))
-        headers = self._records.headers(period, last=True)
-        known = self._overlap
-        fresh = {g: at for g, at in deleted.items() if not known.is_deleted(g) and not known.outlives(g, at)}
-        outgoing = [self._records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
-        if fresh:
-            outgoing.append(self._records.marker(replace(period, written=len(fresh)), headers, fetched_at))
+            deleted = await self._deletions.look(ledger.checkpoint, feed.overlap, ledger.overlap.is_deleted)
+            if deleted is not None:
+                result.tombstones += await self._write_tombstones(deleted, asked)
+        finally:
+            ledger.settle(asked)
 
-        def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
-            for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
-                self._overlap.note(gsid, Seen(at, None, offset))
-            default = offsets[-1] + 1 if offsets else self.checkpoint.raw_offset
-            self.checkpoint = replace(
-                self.checkpoint, deletions_cursor=until, raw_offset=self._overlap.first_offset(default)
-            )
-            return [self._records.checkpoint(self.checkpoint)]
+    async def _write_tombstones(self, deleted: Deleted, asked: int) -> int:
+        feed, ledger = self._feed, self._ledger
+        fetched_at = feed.clock.now()
+        period = OpenPeriod(
+            _poll_id(feed.definition.id, deleted.window) + "!deletions", deleted.window, Position(deleted.window.start)
+        )
+        headers = feed.records.headers(period, last=True)
+        known = ledger.overlap
+        fresh = {g: at for g, at in deleted.at.items() if not known.is_deleted(g) and not known.outlives(g, at)}
+        # What was written since an old deletion may be forgotten: the tenant knows whether the activity came back.
+        doubtful = [g for g, at in fresh.items() if at < (ledger.checkpoint.remembered_from or 0)]
+        alive = await self._deletions.alive(doubtful) if doubtful else set()
+        async with ledger.turn:
+            fresh = {g: at for g, at in fresh.items() if g not in alive and not ledger.is_stale(g, asked)}
+            outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
+            if fresh:
+                outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 
-        await self._write(outgoing, checkpoint)
-        result.tombstones += len(fresh)
+            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+                for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
+                    ledger.note(gsid, Seen(at, None, offset), asked)
+                default = offsets[-1] + 1 if offsets else ledger.checkpoint.raw_offset
+                ledger.checkpoint = replace(
+                    ledger.checkpoint,
+                    deletions_cursor=deleted.cursor,
+                    deletion_cursors=deleted.cursors,
+                    raw_offset=known.first_offset(default),
+                )
+                return [feed.records.checkpoint(ledger.checkpoint)]
 
-    async def _deleted(self, window: Window) -> dict[str, int]:
-        """Gsid → time of deletion (milliseconds) of the activities deleted in the window."""
-        found: dict[str, int] = {}
-        where = [
-            Condition("DeletedOn", "GTE", [format_date(window.start)]),
-            Condition("DeletedOn", "LT", [format_date(window.end)]),
-            Condition("ObjectName", "EQ", [needs.ACTIVITY]),
-        ]
-        select = ["RecordId", "DeletedOn", "ObjectName"]
-        offset = 0
-        while True:
-            query = Query(DELETE_LOG, select, where, {"DeletedOn": "asc", "RecordId": "asc"}, offset=offset)
-            rows = await self.client.query(query)
-            for row in rows:
-                gsid = value_of(row, "RecordId")
-                if isinstance(gsid, str) and gsid:
-                    found[gsid] = _deleted_at(row, window)
-            if not is_full(rows, query.limit):
-                return found
-            offset += len(rows)
-
-
-def _deleted_at(row: Row, window: Window) -> int:
-    """A deletion whose time does not read still counts, as of the window's end."""
-    try:
-        at = parse_date(value_of(row, "DeletedOn"))
-    except ValueError:
-        at = None
-    return at if at is not None else window.end
+            await feed.write(outgoing, checkpoint)
+        return len(fresh)
 
 
 def _poll_id(connector: str, window: Window) -> str:

@@ -8,11 +8,14 @@ import orjson
 
 from bus import Headers, Outgoing, Settings
 from gainsight import Failure
+from producer import backfill as backfills
 from producer import checkpoint as checkpoints
+from producer.backfill import Backfill
 from producer.checkpoint import Checkpoint, OpenPeriod
 from producer.timeline import Activity, Unreadable
 from schemas import Codec
 
+COLUMNS = "columns"
 MARKER = "!period"  # the key's part after the connector; no Gsid has such a character
 
 
@@ -36,7 +39,8 @@ class Records:
             ("last_page", b"true" if last else b"false"),
         )
 
-    def activity(self, activity: Activity, print_: str, headers: Headers, fetched_at: int) -> Outgoing:
+    def activity(self, activity: Activity, print_: str, columns: str, headers: Headers, fetched_at: int) -> Outgoing:
+        """`columns`: the version of the column list that the row was read with."""
         value = {
             "connector": self.connector,
             "activity_id": activity.gsid,
@@ -49,7 +53,7 @@ class Records:
             self.lane,
             self._key(activity.gsid),
             self.codec.encode("raw_activity", value),
-            headers,
+            (*headers, (COLUMNS, columns.encode())),
             fetched_at,
         )
 
@@ -77,6 +81,10 @@ class Records:
     def checkpoint(self, checkpoint: Checkpoint) -> Outgoing:
         value = checkpoints.encode(self.codec, checkpoint)
         return Outgoing(self.settings.checkpoints_topic, self.lane, self.connector.encode(), value)
+
+    def backfill(self, backfill: Backfill) -> Outgoing:
+        value = backfills.encode(self.codec, backfill)
+        return Outgoing(self.settings.checkpoints_topic, self.lane, backfill.key, value)
 
     def dead_letter(self, row: Unreadable, headers: Headers, fetched_at: int) -> Outgoing:
         """The row itself is the source record; it has no offset in any topic."""

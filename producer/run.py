@@ -6,9 +6,12 @@ import asyncio
 import signal
 
 from bus import Settings
+from bus.metrics import Metrics
 from bus.topics import require
 from connectors import KmsVault, Registry
 from gainsight import SystemClock
+from producer.backfill import Backfill
+from producer.requests import Requests
 from producer.service import ProducerService
 from schemas import Codec, codec_for
 
@@ -16,27 +19,34 @@ from schemas import Codec, codec_for
 def run(settings: Settings, *, only: str | None = None, since: int | None = None, once: bool = False) -> dict[str, str]:
     """Polls until SIGINT or SIGTERM, or once; returns connector → last error of those that failed.
 
-    Raises BrokerError, TopicError, and UnknownConnectorError when `only` is not registered.
+    Args:
+        since: milliseconds; asks first for a backfill of `only` from there. One that is asked for already goes on.
+
+    Raises BrokerError, TopicError, SettingsError, and UnknownConnectorError when `only` is not registered.
     """
     require(settings)
     codec = codec_for(settings.schema_registry_url)
+    clock = SystemClock()
     if only is not None:
         Registry(settings, codec).get(only)
-    return asyncio.run(_run(settings, codec, only, since, once))
+        if since is not None:
+            requests = Requests(settings, codec, only)
+            if not any(b.since == since for b in requests.progress().backfills.values()):
+                requests.ask(Backfill(only, f"since-{since // 1000}", since, clock.now()))
+    return asyncio.run(_run(settings, codec, clock, only, once))
 
 
-async def _run(settings: Settings, codec: Codec, only: str | None, since: int | None, once: bool) -> dict[str, str]:
-    service = ProducerService(
-        settings,
-        codec,
-        KmsVault(settings.kms_key_id),
-        SystemClock(),
-        only=only,
-        since={only: since} if only and since is not None else None,
-        once=once,
-    )
+async def _run(settings: Settings, codec: Codec, clock: SystemClock, only: str | None, once: bool) -> dict[str, str]:
+    metrics = Metrics()
+    vault = KmsVault(settings.kms_key_id)
+    service = ProducerService(settings, codec, vault, clock, only=only, once=once, metrics=metrics)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, service.stop)
-    await service.run()
+    if settings.metrics_port is not None:
+        metrics.serve(settings.metrics_port, settings.metrics_address)
+    try:
+        await service.run()
+    finally:
+        metrics.close()
     return service.failures

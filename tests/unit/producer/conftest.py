@@ -15,6 +15,8 @@ from connectors import Definition
 from gainsight import AccessKey, CallBudget, GainsightClient, parse_date
 from producer import checkpoint as checkpoints
 from producer.checkpoint import Checkpoint
+from producer.feed import Feed
+from producer.ledger import Ledger
 from producer.overlap import Overlap, Seen
 from producer.poller import Poller, PollResult
 from producer.records import Records
@@ -112,7 +114,8 @@ class Bus:
                 overlap.note(gsid, Seen(deleted, None, offset))
             else:
                 value = CODEC.decode(record.value).value
-                overlap.note(gsid, Seen(value["modified_at"], value["fingerprint"], offset))
+                columns = dict(record.headers)["columns"].decode()
+                overlap.note(gsid, Seen(value["modified_at"], value["fingerprint"], offset, columns))
         return checkpoint, overlap
 
 
@@ -132,6 +135,7 @@ class Rig:
             "api_share": 1.0,
         }
         self._poller: Poller | None = None
+        self.feed: Feed | None = None
         self._stack = contextlib.AsyncExitStack()
 
     def define(self, **changes: Any) -> None:
@@ -152,9 +156,11 @@ class Rig:
             )
             await self._stack.enter_async_context(client)
             begin = BEGINNING if definition.start else self.clock.now()
-            checkpoint, overlap = self.bus.restored(Checkpoint("acme", begin, len(self.bus.raw), begin))
+            first = Checkpoint("acme", begin, len(self.bus.raw), begin, begun=begin)
+            ledger = Ledger(*self.bus.restored(first))
             records = Records(self.settings, CODEC, "acme", 0)
-            self._poller = Poller(definition, client, records, self.bus.write, self.clock, checkpoint, overlap)
+            self.feed = Feed(definition, client, records, self.bus.write, self.clock, ledger)
+            self._poller = Poller(self.feed)
         return await self._poller.poll()
 
     def kill(self) -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 import structlog
 
-from gainsight import ConfigError, TransientError, UnknownFieldError
+from gainsight import ConfigError, TransientError
 from schemas import Codec
 
 HOUR = 3600
@@ -209,15 +209,79 @@ async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_agai
     assert rig.bus.versions()[-1][1] is not None, "the restored activity is the last word"
 
 
-async def test_a_tenant_without_a_delete_log_is_said_once(rig: Any) -> None:
+async def test_a_tenant_that_tells_of_no_deletions_is_said_once(rig: Any) -> None:
     rig.tenant.set_variant("delete_log", "missing")
+    rig.tenant.set_variant("deleted_call", "missing")
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):
             rig.tenant.advance(2 * HOUR)
             await rig.poll()
-    assert [entry["event"] for entry in logs].count("no_delete_log") == 1
-    asked = rig.tenant.calls()["by_endpoint"]["query record_delete_log"]
-    assert asked == 1
+    assert [entry["event"] for entry in logs].count("no_deletions") == 1
+    assert rig.tenant.calls()["by_endpoint"]["query record_delete_log"] == 1
+
+
+@pytest.mark.parametrize(("log", "call"), [("low", "missing"), ("high", "missing"), ("missing", "on"), ("both", "on")])
+async def test_deletions_are_learnt_of_in_whichever_way_the_tenant_has(rig: Any, log: str, call: str) -> None:
+    rig.tenant.set_variant("delete_log", log)
+    rig.tenant.set_variant("deleted_call", call)
+    ids = [rig.create() for _ in range(3)]
+    rig.tenant.advance(60)
+    await rig.poll()
+    for gsid in ids:
+        rig.tenant.delete(gsid)
+        rig.tenant.advance(2 * HOUR)
+        assert (await rig.poll()).tombstones == 1
+    assert [v for v in rig.bus.versions() if v[1] is None] == [(gsid, None) for gsid in ids]
+
+
+async def test_once_one_way_has_told_of_deletions_the_others_are_asked_once_a_day(rig: Any) -> None:
+    ids = [rig.create() for _ in range(30)]
+    rig.tenant.advance(60)
+    await rig.poll()
+    before = dict(rig.tenant.calls()["by_endpoint"])
+    for gsid in ids:
+        rig.tenant.delete(gsid)
+        rig.tenant.advance(HOUR)
+        assert (await rig.poll()).tombstones == 1
+    calls = rig.tenant.calls()["by_endpoint"]
+    asked = {name: calls.get(name, 0) - before.get(name, 0) for name in calls}
+    assert asked["query record_delete_log"] == 30
+    assert 1 <= asked["query record_delete_log_high_volume"] <= 2
+    assert 1 <= asked["deleted"] <= 2
+
+
+async def test_a_log_that_appears_later_tells_what_happened_meanwhile(rig: Any) -> None:
+    gsid = rig.create()
+    rig.tenant.advance(60)
+    await rig.poll()
+    rig.tenant.set_variant("delete_log", "missing")
+    rig.tenant.set_variant("deleted_call", "missing")
+    rig.tenant.delete(gsid)
+    for _ in range(3):
+        rig.tenant.advance(2 * HOUR)
+        assert (await rig.poll()).tombstones == 0
+    rig.tenant.clear_variants()
+    rig.tenant.advance(24 * HOUR)
+    assert (await rig.poll()).tombstones == 1
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_an_activity_that_came_back_long_ago_is_asked_for_before_it_is_deleted(rig: Any, killed: bool) -> None:
+    rig.define(deletions_every="1d")
+    gsid = rig.create()
+    gone = rig.create()
+    rig.tenant.advance(60)
+    await rig.poll()
+    rig.tenant.delete(gsid)
+    rig.tenant.delete(gone)
+    rig.tenant.advance(120)
+    rig.create(Gsid=gsid, Subject="back")
+    for _ in range(25):
+        rig.tenant.advance(HOUR)
+        await rig.poll()
+        if killed:
+            rig.kill()
+    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
 
 
 async def test_a_capped_delete_log_is_read_to_its_end(rig: Any) -> None:
@@ -296,7 +360,8 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig
     assert {r["Gsid"]: r["Subject"] for r in rig.bus.rows() if r["Gsid"] in truth} == truth
 
 
-async def test_the_overlap_forgets_what_is_not_read_again(rig: Any) -> None:
+async def test_the_overlap_forgets_what_is_not_read_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.poller.REMEMBERED_ROWS", 0)
     for _ in range(20):
         rig.create()
         rig.tenant.advance(300)
@@ -310,47 +375,61 @@ async def test_the_overlap_forgets_what_is_not_read_again(rig: Any) -> None:
 # Tenants that change or differ
 
 
-async def test_a_field_that_vanishes_fails_once_and_is_then_left_out(rig: Any) -> None:
+async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Any) -> None:
     rig.create()
     rig.tenant.advance(60)
     await rig.poll()
     rig.tenant.set_variant("missing_fields", ["ConversationId"], object="activity_timeline")
     gsid = rig.create()
     rig.tenant.advance(60)
-    with pytest.raises(UnknownFieldError, match="ConversationId"):
-        await rig.poll()
-    await rig.poll()
+    before = rig.calls()
+    result = await rig.poll()
+    assert rig.calls() == before + 2, "the refused query, and the one without the field"
+    assert "ConversationId" in result.missing["ConversationId"]
+    assert (result.written, result.unchanged) == (1, 1), "what was read with the field is no new version without it"
     assert gsid in dict(rig.bus.versions())
     assert "ConversationId" not in rig.bus.rows()[-1]
 
 
-async def test_a_field_that_describe_shows_and_no_query_finds_is_left_out_too(rig: Any) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: Any, killed: bool) -> None:
+    first = rig.create()
+    rig.tenant.advance(60)
+    await rig.poll()
     rig.tenant.set_variant("gone_fields", ["From", "Source"], object="activity_timeline")
     gsid = rig.create()
     rig.tenant.advance(60)
-    for _ in range(2):
-        with pytest.raises(UnknownFieldError):
-            await rig.poll()
+    if killed:
+        rig.kill()
+    assert set((await rig.poll()).missing) == {"From", "Source"}
+    assert sorted(g for g, _ in rig.bus.versions()) == sorted([first, gsid])
+    before = rig.calls()
+    rig.tenant.advance(60)
     await rig.poll()
-    assert gsid in dict(rig.bus.versions())
+    assert rig.calls() == before + 1
 
 
-async def test_a_mapped_field_that_no_query_finds_stays_an_error(rig: Any) -> None:
+async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_same(rig: Any) -> None:
+    gsid = rig.create()
+    rig.tenant.advance(60)
+    await rig.poll()
+    rig.tenant.set_variant("gone_fields", ["From"], object="activity_timeline")
+    rig.tenant.edit(gsid, {"Subject": "new"})
+    rig.tenant.advance(60)
+    assert (await rig.poll()).written == 1
+
+
+@pytest.mark.parametrize("variant", ["gone_fields", "missing_fields"])
+async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Any, variant: str) -> None:
     rig.define(tags={"sentiment": "activity.Ant__Sentiment__c"})
-    rig.tenant.set_variant("gone_fields", ["Ant__Sentiment__c"], object="activity_timeline")
+    rig.tenant.set_variant(variant, ["Ant__Sentiment__c"], object="activity_timeline")
+    gsid = rig.create()
     rig.tenant.advance(60)
-    for _ in range(3):
-        with pytest.raises(ConfigError, match="Ant__Sentiment__c"):
-            await rig.poll()
-    assert rig.bus.transactions == 0, "nothing is passed over"
-
-
-async def test_a_mapped_field_that_does_not_exist_is_named(rig: Any) -> None:
-    rig.define(tags={"mood": "activity.Ant__Mood__c"})
-    rig.tenant.advance(60)
-    with pytest.raises(ConfigError, match="Ant__Mood__c"):
-        await rig.poll()
-    assert rig.tenant.calls()["by_endpoint"].keys() == {"describe activity_timeline"}
+    with structlog.testing.capture_logs() as logs:
+        result = await rig.poll()
+    assert "mapping" in result.missing["Ant__Sentiment__c"]
+    assert [e["field"] for e in logs if e["event"] == "field_missing"] == ["Ant__Sentiment__c"]
+    assert gsid in dict(rig.bus.versions())
 
 
 @pytest.mark.parametrize("field", ["Gsid", "LastModifiedDate"])

@@ -40,7 +40,7 @@ def test_headers(records: Records) -> None:
 
 def test_an_activity_keeps_its_row_verbatim(records: Records, codec: Codec, settings: Settings) -> None:
     row = {"Gsid": "G1", "Notes": "“ü” 🔥 \u0000", "Ant__X__c": ["a"], "Empty": "", "None": None, "N": 1.50}
-    record = records.activity(Activity("G1", 2000, row), "f1", records.headers(PERIOD, False), 9)
+    record = records.activity(Activity("G1", 2000, row), "f1", "c1", records.headers(PERIOD, False), 9)
     assert (record.topic, record.partition, record.key, record.timestamp) == (settings.raw_topic, 3, b"acme/G1", 9)
     found = read(codec, arrived(record))
     assert isinstance(found, RawActivity)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from gainsight import Condition, Row, format_date, parse_date, whole_second
 from producer.overlap import Overlap, Seen, Verdict, fingerprint
-from producer.timeline import Activity, Page, Position, StuckError, read_pages
+from producer.pages import Belief, PageSize
+from producer.timeline import Activity, Page, Position, Reply, StuckError, read_pages
 from producer.windows import Window, next_window
 
 T0 = 1_772_438_400_000
@@ -65,6 +66,25 @@ def _fits(condition: Condition, gsid: str, at: int) -> bool:
     return at >= bound if condition.operator == "GTE" else at < bound
 
 
+class Paged:
+    """A source that always asks for the same number of rows."""
+
+    def __init__(self, fetch: Any, limit: int) -> None:
+        self._fetch = fetch
+        self._limit = limit
+        self._size = PageSize(limit)
+
+    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> Reply:
+        given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
+        rows = await self._fetch(*given)
+        belief = self._size.belief(len(rows), self._limit)
+        return Reply(rows, belief is not Belief.LAST, belief is not Belief.FULL)
+
+
+def reading(fetch: Any, window: Window, position: Position, limit: int) -> AsyncIterator[Page]:
+    return read_pages(Paged(fetch, limit), window, position)
+
+
 def numbered(count: int, at: Callable[[int], int]) -> Memory:
     return Memory({f"G{n:03d}": at(n) for n in range(count)})
 
@@ -73,7 +93,7 @@ async def pages(
     memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None
 ) -> list[Page]:
     window = Window(T0, until)
-    return [p async for p in read_pages(memory.fetch, window, position or Position(T0), limit)]
+    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit)]
 
 
 def gsids(read: Sequence[Page]) -> list[str]:
@@ -144,7 +164,7 @@ async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None
         fresh = [a for p in read[: index + 1] for a in p.activities]
         for activity in fresh:
             overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint(activity), 0))
-        again = [p async for p in read_pages(memory.fetch, Window(T0, T0 + 60 * SECOND), page.next, limit)]
+        again = [p async for p in reading(memory.fetch, Window(T0, T0 + 60 * SECOND), page.next, limit)]
         new = [
             a.gsid for p in again for a in p.activities if overlap.verdict(a, fingerprint(a)) is not Verdict.UNCHANGED
         ]
@@ -189,7 +209,7 @@ async def test_unreadable_rows_are_told_and_the_rest_goes_on() -> None:
     async def fetch(conditions: Sequence[Condition], order: Mapping[str, str], limit: int) -> list[Row]:
         return [*bad[:4], *good, *bad[4:]]
 
-    (page,) = [p async for p in read_pages(fetch, Window(T0, T0 + SECOND * 9), Position(T0), 100)]
+    (page,) = [p async for p in reading(fetch, Window(T0, T0 + SECOND * 9), Position(T0), 100)]
     assert [(a.gsid, a.modified_at) for a in page.activities] == [("G1", T0), ("G2", T0 + SECOND)]
     assert [u.row for u in page.unreadable] == bad
     causes = [u.cause for u in page.unreadable]
@@ -205,7 +225,7 @@ async def test_a_full_page_of_unreadable_rows_is_said_not_repeated_for_ever() ->
 
     for position in (Position(T0), Position(T0, "")):
         with pytest.raises(StuckError, match="3 rows"):
-            _ = [p async for p in read_pages(fetch, Window(T0, T0 + SECOND * 9), position, 3)]
+            _ = [p async for p in reading(fetch, Window(T0, T0 + SECOND * 9), position, 3)]
 
 
 async def test_unreadable_rows_at_the_end_of_a_full_page_do_not_hide_what_follows() -> None:
@@ -215,7 +235,7 @@ async def test_unreadable_rows_at_the_end_of_a_full_page_do_not_hide_what_follow
         rows = await memory.fetch(conditions, order, limit)
         return [row | {"LastModifiedDate": "?"} if row["Gsid"] == "G002" else row for row in rows]
 
-    read = [p async for p in read_pages(fetch, Window(T0, T0 + 60 * SECOND), Position(T0), 3)]
+    read = [p async for p in reading(fetch, Window(T0, T0 + 60 * SECOND), Position(T0), 3)]
     assert sorted(gsids(read)) == ["G000", "G001", "G003", "G004", "G005"]
     assert "G002" in {u.row["Gsid"] for p in read for u in p.unreadable}
 
@@ -234,7 +254,7 @@ async def test_a_tenant_that_caps_its_pages_below_our_limit_loses_nothing(cap: i
             return await rows.fetch(conditions, order, min(limit, cap))
 
         window = Window(T0, T0 + 200 * SECOND)
-        read = [p async for p in read_pages(fetch, window, Position(T0), 5000)]
+        read = [p async for p in reading(fetch, window, Position(T0), 5000)]
         assert sorted(gsids(read)) == sorted(rows.rows)
 
 
@@ -268,11 +288,11 @@ async def offset_paging(fetch: Any, window: Window, position: Position, limit: i
 
 async def drain_from_the_last_gsid(fetch: Any, window: Window, position: Position, limit: int) -> AsyncIterator[Page]:
     """A public tap's bound: right at a resolution of seconds only."""
-    async for page in read_pages(fetch, window, position, limit):
+    async for page in reading(fetch, window, position, limit):
         yield page
         if page.next is not None and page.next.drained_after == "" and page.activities:
             skipped = Position(page.next.at, page.activities[-1].gsid)
-            async for further in read_pages(fetch, window, skipped, limit):
+            async for further in reading(fetch, window, skipped, limit):
                 yield further
             return
 
@@ -293,7 +313,7 @@ MARGIN = 2 * SECOND
 OVERLAP = 20 * SECOND
 
 
-async def simulate(random: Random, reader: Reader = read_pages, overlap_ms: int = OVERLAP) -> None:
+async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = OVERLAP) -> None:
     """Polls a tenant in which anything happens, dies now and then, and checks the invariant at every period's end."""
     memory = Memory(now=T0 + 30 * SECOND)
     resolution = random.choice([1, SECOND])
@@ -384,7 +404,7 @@ async def test_the_real_reader_withstands_what_breaks_the_others() -> None:
         (cursor_plus_one_second, OVERLAP, LOST),
         (offset_paging, OVERLAP, LOST),
         (drain_from_the_last_gsid, OVERLAP, LOST),
-        (read_pages, 0, LOST),
+        (reading, 0, LOST),
     ],
     ids=["cursor = max + 1 s", "offset paging", "drain from the last Gsid", "no overlap, late rows"],
 )

@@ -1,0 +1,83 @@
+"""Ways of learning which activities were deleted: two logs, and a call of its own. No tenant need have any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gainsight.client import GainsightClient
+from gainsight.dates import format_date, parse_date
+from gainsight.envelope import value_of
+from gainsight.errors import RefusedQueryError
+from gainsight.query import LEAST_CAP, Condition, Query
+
+ACTIVITY = "activity_timeline"
+# The high-volume log holds the objects that the first does not; which of them activities are, is not documented.
+LOGS = ("record_delete_log", "record_delete_log_high_volume")
+CALL = "activity/deleted"
+WAYS = (*LOGS, CALL)
+LOG_DAYS = 15  # they keep no older entries
+
+_PATH = "/v1/ant/es/activity/deleted"
+_IDS = ("Gsid", "RecordId", "ActivityId", "Id")
+_DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
+
+
+async def deleted_in(client: GainsightClient, way: str, start: int, end: int) -> dict[str, int]:
+    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, as one way tells it.
+
+    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such way.
+    """
+    return await _call(client, start, end) if way == CALL else await _log(client, way, start, end)
+
+
+async def _log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    where = [
+        Condition("DeletedOn", "GTE", [format_date(start)]),
+        Condition("DeletedOn", "LT", [format_date(end)]),
+        Condition("ObjectName", "EQ", [ACTIVITY]),
+    ]
+    select = ["RecordId", "DeletedOn", "ObjectName"]
+    offset = 0
+    while True:
+        query = Query(name, select, where, {"DeletedOn": "asc", "RecordId": "asc"}, offset=offset)
+        rows = await client.query(query)
+        for row in rows:
+            _take(found, row, end)
+        if len(rows) < LEAST_CAP:
+            return found
+        offset += len(rows)
+
+
+async def _call(client: GainsightClient, start: int, end: int) -> dict[str, int]:
+    """Body and reply of the call are not documented: its range is sent as named here, and any known shape is read.
+
+    Raises RefusedQueryError for a reply that has rows and none that can be read.
+    """
+    rows = await client.post(_PATH, {"fromDate": format_date(start), "toDate": format_date(end)}, CALL)
+    found: dict[str, int] = {}
+    for row in rows:
+        _take(found, row if isinstance(row, Mapping) else {"Gsid": row}, end)
+    if rows and not found:
+        raise RefusedQueryError(f"The tenant's answer to {_PATH} has rows of an unknown shape.")
+    return found
+
+
+def _take(found: dict[str, int], row: Mapping[str, Any], end: int) -> None:
+    gsid = _first(row, _IDS)
+    if isinstance(gsid, str) and gsid:
+        found[gsid] = _deleted_at(row, end)
+
+
+def _deleted_at(row: Mapping[str, Any], end: int) -> int:
+    """A deletion whose time does not read still counts, as of the range's end."""
+    try:
+        at = parse_date(_first(row, _DATES))
+    except ValueError:
+        at = None
+    return at if at is not None else end
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((value for name in names if (value := value_of(dict(row), name)) is not None), None)

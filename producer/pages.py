@@ -1,0 +1,224 @@
+"""Pages of the timeline over the API: how many rows, which columns, and what to do when refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+
+import structlog
+import xxhash
+
+from connectors import Definition, needs
+from gainsight import (
+    Clock,
+    Condition,
+    GainsightClient,
+    Priority,
+    Query,
+    ReplyTooLargeError,
+    UnknownFieldError,
+    UnknownObjectError,
+)
+from gainsight.query import LEAST_CAP, ROUND
+from producer.ledger import Ledger
+from producer.timeline import BY_GSID, GSID, Reply
+
+log = structlog.get_logger(__name__)
+
+DESCRIBE_EVERY = 86_400.0  # seconds: field sets change rarely, and a describe is a call
+PAGE_BYTES = 64 * 1024 * 1024  # of a decoded reply, at the most
+AIM = 0.75  # of that is what the next page is expected to have, since bodies differ
+LEAST_ROWS = 2
+
+
+class Belief(Enum):
+    """What a page's length says of what follows it."""
+
+    LAST = "last"
+    FULL = "full"  # as many as were asked for
+    RECORD = "record"  # the tenant has not been seen to give so many: it may have given all it gives at once
+    REPEATED = "repeated"  # as many as it ever gave: the more likely
+
+
+@dataclass(slots=True)
+class PageSize:
+    """How many rows to ask for, and whether a page that came back shorter is the last one.
+
+    A tenant may cap its pages below what is asked for, without saying so. Shorter than one that was seen before, a
+    page cannot be capped.
+
+    Attributes:
+        most: rows, never more than the API takes.
+        proven: the most rows that the tenant has been seen to give at once.
+        asked_at: when it was last asked how many it gives; seconds of the steady clock.
+    """
+
+    most: int
+    proven: int = 0
+    asked_at: float | None = None
+    _bytes: float = field(default=0.0, init=False)
+    _rows: float = field(default=0.0, init=False)
+
+    def limit(self) -> int:
+        """Rows to ask for, so that the reply is likely to fit into PAGE_BYTES."""
+        if not self._rows:
+            return self.most
+        return max(LEAST_ROWS, min(self.most, int(AIM * PAGE_BYTES * self._rows / self._bytes)))
+
+    def came(self, rows: int, size: int) -> None:
+        """A page of that many rows had `size` bytes. The last ten thousand rows count most."""
+        if rows:
+            fade = 0.5 if self._rows > self.most else 1.0
+            self._rows = self._rows * fade + rows
+            self._bytes = self._bytes * fade + max(size, rows)
+
+    def too_large(self, limit: int) -> None:
+        """A reply of up to `limit` rows did not fit: from now on half as many, until rows are seen to be smaller."""
+        self._rows, self._bytes = limit / 2, AIM * PAGE_BYTES
+
+    def belief(self, rows: int, limit: int) -> Belief:
+        """What a page of that many rows says, and remembers it."""
+        before, self.proven = self.proven, max(self.proven, rows)
+        if rows >= limit:
+            return Belief.FULL
+        if rows < max(before, LEAST_CAP):
+            return Belief.LAST
+        return Belief.RECORD if rows > before else Belief.REPEATED
+
+
+class Columns:
+    """The columns that are selected: those that are wanted and described, less those that a query does not find."""
+
+    def __init__(self, definition: Definition, client: GainsightClient, clock: Clock) -> None:
+        self._definition = definition
+        self._client = client
+        self.clock = clock
+        self._refused: set[str] = set()
+        self._described_at: float | None = None
+        self.select: list[str] = []
+        self.version = ""
+        self.missing: dict[str, str] = {}
+        """Mapped or once selected column → what to do about its absence."""
+
+    async def ensure(self) -> None:
+        """Fetches the field list, now and then: one unknown name would fail every query.
+
+        Raises UnknownObjectError, and UnknownFieldError for a column without which nothing can be read.
+        """
+        now = self.clock.monotonic()
+        if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
+            return
+        described = (await self._client.describe([needs.ACTIVITY])).get(needs.ACTIVITY)
+        if described is None:
+            raise UnknownObjectError(
+                f"The tenant does not describe {needs.ACTIVITY} to this key. Ask the Gainsight admin to let the key's "
+                "owner read Timeline activities."
+            )
+        for column in needs.ACTIVITY_REQUIRED:
+            if described.field(column) is None:
+                raise UnknownFieldError(needs.ACTIVITY, column, None)
+        self.missing.clear()
+        absent = set(self._refused)
+        for path in needs.mapped_columns(self._definition, needs.ACTIVITY):
+            if "." not in path and described.field(path) is None:
+                absent.add(path.lower())
+        self._take(needs.columns(self._definition, needs.ACTIVITY, described), absent)
+        self._described_at = now
+
+    def drop(self, error: UnknownFieldError) -> bool:
+        """Does without the column that a query did not find; False when that is not possible."""
+        name = (error.field or "").lower()
+        required = {c.lower() for c in needs.ACTIVITY_REQUIRED}
+        if name in required or name not in {c.lower() for c in self.select}:
+            return False
+        self._refused.add(name)
+        self._take(self.select, {name})
+        return True
+
+    def _take(self, wanted: Sequence[str], absent: set[str]) -> None:
+        self.select = [c for c in wanted if c.lower() not in absent]
+        self.version = xxhash.xxh3_64_hexdigest("\n".join(sorted(c.lower() for c in self.select)).encode())
+        mapped = {c.lower() for c in needs.mapped_columns(self._definition, needs.ACTIVITY)}
+        for column in (c for c in wanted if c.lower() in absent):
+            use = "it is in the mapping, whose value stays empty" if column.lower() in mapped else "it is left out"
+            self.missing[column] = (
+                f"The tenant has no field '{column}' on {needs.ACTIVITY} (any more): {use}. Ask the Gainsight admin "
+                "whether it was renamed or hidden from the key's owner, and correct the mapping."
+            )
+            log.warning("field_missing", connector=self._definition.id, field=column, hint=self.missing[column])
+
+
+class TimelineSource:
+    """Pages for one reading, within the call budget. To be closed after it, whatever happened."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        client: GainsightClient,
+        columns: Columns,
+        size: PageSize,
+        ledger: Ledger,
+        priority: Priority,
+    ) -> None:
+        self._definition = definition
+        self._client = client
+        self._columns = columns
+        self._size = size
+        self._ledger = ledger
+        self._priority = priority
+        self._may_defer = priority is Priority.LIVE
+        self._held: dict[int, Callable[[], None]] = {}
+        self.calls = 0
+
+    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> Reply:
+        """One page; asked again with fewer rows when it is too large, or without a column that has vanished."""
+        where = list(conditions)
+        if self._definition.activity_types:
+            where.append(Condition("TypeName", "IN", list(self._definition.activity_types)))
+        while True:
+            limit = self._size.limit()
+            query = Query(needs.ACTIVITY, self._columns.select, where, order, limit, offset)
+            asked = self._ledger.ask()
+            try:
+                self.calls += 1
+                got = await self._client.fetch(query, priority=self._priority)
+            except BaseException as error:
+                self._ledger.settle(asked)
+                if isinstance(error, ReplyTooLargeError) and limit > LEAST_ROWS:
+                    self._size.too_large(limit)
+                elif not (isinstance(error, UnknownFieldError) and self._columns.drop(error)):
+                    raise
+                continue
+            self._held[asked] = got.release
+            self._size.came(len(got.rows), got.size)
+            belief = self._size.belief(len(got.rows), limit)
+            # A round number is what caps are. Of any other, live polling reads what may follow at its next window.
+            unsure = belief is Belief.RECORD and self._may_defer and len(got.rows) % ROUND != 0
+            if belief is Belief.REPEATED and await self._gives_more(len(got.rows)):
+                belief = Belief.LAST
+            full = belief is not Belief.LAST and not unsure
+            return Reply(got.rows, full, belief is not Belief.FULL, unsure, asked, partial(self._release, asked))
+
+    async def _gives_more(self, rows: int) -> bool:
+        """Whether the tenant gives more rows than that at once, as one narrow question shows where it has so many."""
+        now = self._columns.clock.monotonic()
+        if self._size.asked_at is not None and now - self._size.asked_at < DESCRIBE_EVERY:
+            return False
+        self._size.asked_at = now
+        self.calls += 1
+        narrow = Query(needs.ACTIVITY, [GSID], order_by=BY_GSID, limit=self._size.most)
+        given = len(await self._client.query(narrow, priority=self._priority))
+        self._size.proven = max(self._size.proven, given)
+        return given > rows
+
+    def close(self) -> None:
+        """Gives back what is still held."""
+        for asked in list(self._held):
+            self._release(asked)
+
+    def _release(self, asked: int) -> None:
+        if (release := self._held.pop(asked, None)) is not None:
+            release()
+            self._ledger.settle(asked)

@@ -1,0 +1,304 @@
+"""The real reading code against a tenant that changes between any two steps, and a process that dies at any of them.
+
+What must hold: every version that could be read when a poll began, that did not change until it ended, and that became
+visible within the overlap, is written; none is written twice; the newest is written last, tombstones included. The
+variants at the end break the code in the ways that peers are broken, and must be found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+import gainsight.deleted
+import gainsight.lookup
+import producer.backfiller
+import producer.pages
+import producer.poller
+from bus import Settings
+from producer.ledger import Ledger
+from producer.pages import Belief, PageSize
+from producer.timeline import BY_DATE, Page, Position, _between, _read, read_pages
+from producer.windows import Window
+from tests.fixtures.model import OVERLAP, PERIOD, SECOND, T0, World
+
+SCHEDULES = int(os.environ.get("MODEL_SCHEDULES", "2000"))
+SHARE = int(os.environ.get("MODEL_WORKERS", "2"))
+GSIDS = [f"G{n}" for n in range(6)]
+
+
+class Schedule(RuleBasedStateMachine):
+    """One schedule: what happens at the tenant, which step is done next, when the process dies."""
+
+    run = 0
+    overlap = OVERLAP
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).run += 1
+        self.loop = LOOP
+        self.world: World = None  # type: ignore[assignment]
+
+    @initialize(
+        page=st.integers(2, 5), cap=st.sampled_from([None, None, 2, 3]), refuses=st.booleans(), past=st.integers(0, 5)
+    )
+    def begin(self, page: int, cap: int | None, refuses: bool, past: int) -> None:
+        self.world = World(self.loop, SETTINGS.model_copy(update={"page_rows": page}), overlap=self.overlap)
+        tenant = self.world.tenant
+        tenant.cap, tenant.refuses_three_terms = cap, refuses
+        tenant.now = T0 - 30 * SECOND
+        for n in range(past):
+            tenant.commit(f"P{n}", 0)
+            tenant.now += (n % 2) * SECOND
+        tenant.now = T0
+        self._settle()
+
+    def _settle(self) -> None:
+        self.loop.run_until_complete(self.world.settle())
+
+    @rule(gsid=st.sampled_from(GSIDS), late=st.sampled_from([0, 0, 0, 1, 3, OVERLAP]))
+    def commit(self, gsid: str, late: int) -> None:
+        self.world.tenant.commit(gsid, late)
+
+    @rule(count=st.integers(2, 6), late=st.sampled_from([0, 0, 2]))
+    def commit_many_in_one_second(self, count: int, late: int) -> None:
+        for gsid in GSIDS[:count]:
+            self.world.tenant.commit(gsid, late)
+
+    @rule(gsid=st.sampled_from([*GSIDS, "P0", "P1"]))
+    def delete(self, gsid: str) -> None:
+        self.world.tenant.delete(gsid)
+
+    @rule(n=st.integers(0, 4))
+    def edit_the_past(self, n: int) -> None:
+        if self.world.tenant.current(f"P{n}") is not None:
+            self.world.tenant.commit(f"P{n}", 0)
+
+    @rule(milliseconds=st.sampled_from([300, 1000, 1000, 2000, PERIOD * 1000]))
+    def tick(self, milliseconds: int) -> None:
+        self.world.tenant.now += milliseconds
+
+    @rule(steps=st.lists(st.integers(0, 5), min_size=1, max_size=6))
+    def step(self, steps: list[int]) -> None:
+        for which in steps:
+            self.world.gates.open(which)
+            self._settle()
+
+    @rule()
+    def poll(self) -> None:
+        self.world.poll()
+        self._settle()
+
+    @rule(seconds=st.sampled_from([1, PERIOD, OVERLAP + PERIOD]), count=st.integers(1, 2))
+    def whole_polls(self, seconds: int, count: int) -> None:
+        """Polls come to their end while whatever else is under way stands still."""
+        for _ in range(count):
+            self.world.tenant.now += seconds * SECOND
+            self.world.poll()
+            self._until_idle("poll")
+
+    @rule(n=st.integers(0, 4), opened=st.integers(1, 6), deleted=st.booleans())
+    def overtake_the_backfill(self, n: int, opened: int, deleted: bool) -> None:
+        """It goes on a little; then what it may have read changes, and polls write that before it goes on again."""
+        for _ in range(opened):
+            self.world.gates.open(0, "backfill")
+            self._settle()
+        if deleted:
+            self.world.tenant.delete(f"P{n}")
+        else:
+            self.edit_the_past(n)
+        self.whole_polls(OVERLAP + PERIOD, 1)
+
+    @rule(back=st.sampled_from([40, 29, 3]), newest_first=st.booleans())
+    def backfill(self, back: int, newest_first: bool) -> None:
+        self.world.backfill(T0 - back * SECOND, newest_first)
+        self._settle()
+
+    @rule()
+    def crash(self) -> None:
+        self.world.crash()
+        self._settle()
+
+    @invariant()
+    def nothing_twice_and_in_order(self) -> None:
+        if self.world is not None:
+            self.world.check_order()
+
+    def teardown(self) -> None:
+        if self.world is None:
+            return
+        try:
+            self._finish()
+        finally:
+            self.world.crash()
+            self._settle()
+
+    def _finish(self) -> None:
+        """Nothing happens any more but polls, and the backfill goes to its end."""
+        world = self.world
+        if any(b.is_open for b in world.log.backfills.values()):
+            world.backfill(T0)
+        for _ in range(4):  # two more than it takes, were each of a poll's pages to be doubted
+            world.tenant.now += (OVERLAP + PERIOD) * SECOND
+            world.poll()
+            self._until_idle("poll", "backfill")
+        world.check_end()
+
+    def _until_idle(self, *work: str) -> None:
+        """Lets the named work go on, in turns, until none of it is left."""
+        for _ in range(400):
+            self._settle()
+            left = [name for name in work if name in self.world.busy]
+            if not left:
+                return
+            # A work that waits for another's transaction to end goes on when that does.
+            opened = [self.world.gates.open(0, name) for name in left]
+            if not any(opened):
+                self.world.gates.open(0)
+        raise AssertionError("it does not come to an end")
+
+
+LOOP = asyncio.SelectorEventLoop()
+SETTINGS = Settings(_env_file=None, overlap_margin_seconds=1)
+QUIET = settings(
+    max_examples=max(1, SCHEDULES // SHARE),
+    stateful_step_count=25,
+    deadline=None,
+    database=None,
+    report_multiple_bugs=False,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(autouse=True)
+def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Short pages are doubted from two rows on; and nothing runs in threads, whose order nobody could replay."""
+
+    async def at_once(work: Callable[[], Any]) -> Any:
+        return work()
+
+    monkeypatch.setattr(producer.pages, "LEAST_CAP", 2)
+    monkeypatch.setattr(gainsight.deleted, "LEAST_CAP", 2)
+    monkeypatch.setattr(gainsight.lookup, "LEAST_CAP", 2)
+    monkeypatch.setattr(producer.poller, "REMEMBERED_ROWS", 4)
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", range(SHARE))
+def test_whatever_happens_every_version_is_written_once_and_the_newest_last(part: int) -> None:
+    Schedule.run = 0
+    run_state_machine_as_test(Schedule, settings=QUIET)
+    print(f"{Schedule.run} schedules")
+    assert Schedule.run >= SCHEDULES // SHARE
+
+
+# The same must find out what is broken.
+
+
+class WithoutOverlap(Schedule):
+    """A definition whose overlap is 0."""
+
+    overlap = 0
+
+
+async def by_offset(source: Any, window: Window, position: Position, taken: Any = ()) -> AsyncGenerator[Page]:
+    """Pages by offset, as several public connectors read them."""
+    offset = 0
+    while True:
+        reply = await source.fetch(_between(window.start, window.end), BY_DATE, offset)
+        activities, unreadable = _read(reply.rows)
+        offset += len(reply.rows)
+        following = position if reply.full and reply.rows else None
+        yield Page(activities, unreadable, following, frozenset(), reply.asked, reply.release)
+        if following is None:
+            return
+
+
+def behind_the_newest(cursor: int, overlap: int, beginning: int, now: int, margin: int) -> Window | None:
+    """A window from one second behind the newest row that was read, as another one does."""
+    newest = max((seen.at for seen in _overlap_of_the_run()), default=cursor - SECOND)
+    end = (now - margin) // SECOND * SECOND
+    start = newest // SECOND * SECOND + SECOND
+    return Window(start, end) if end > start else None
+
+
+def _overlap_of_the_run() -> list[Any]:
+    return [entry[2] for entry in CURRENT[0].log.raw if entry is not None and entry[1] is not None]
+
+
+CURRENT: list[World] = []
+
+
+def broken_offset(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    patch.setattr(producer.poller, "read_pages", by_offset)
+    return Schedule
+
+
+def broken_overlap(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    return WithoutOverlap
+
+
+def broken_cursor(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    patch.setattr(producer.poller, "next_window", behind_the_newest)
+    patch.setattr(World, "_boot", _booted(World._boot))
+    return Schedule
+
+
+def _booted(boot: Callable[[World], Any]) -> Callable[[World], Any]:
+    def remembering(world: World) -> Any:
+        CURRENT[:] = [world]
+        return boot(world)
+
+    return remembering
+
+
+def broken_order(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    """A backfill that does not know what was written since it asked."""
+    patch.setattr(Ledger, "is_stale", lambda *_: False)
+    return Schedule
+
+
+def broken_resume(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    """A backfill that is taken up again without what it had taken of the present second."""
+
+    def forgetful(source: Any, window: Window, position: Position, taken: Any = ()) -> AsyncGenerator[Page]:
+        return read_pages(source, window, position)
+
+    patch.setattr(producer.backfiller, "read_pages", forgetful)
+    patch.setattr("producer.backfiller.KnownVersions.has", lambda *_: False)
+    return Schedule
+
+
+def broken_belief(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    """Every page that is shorter than asked for is taken for the last one."""
+    patch.setattr("producer.pages.PageSize.belief", _believe)
+    return Schedule
+
+
+def _believe(size: PageSize, rows: int, limit: int) -> Belief:
+    return Belief.FULL if rows >= limit else Belief.LAST
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "breaking", [broken_overlap, broken_offset, broken_cursor, broken_order, broken_resume, broken_belief]
+)
+def test_it_finds_out_what_is_broken(breaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = breaking(monkeypatch)
+    found_soon = settings(QUIET, max_examples=5000, phases=(Phase.generate,))
+    with pytest.raises(AssertionError, match=r"missed|written twice|behind|stands"):
+        run_state_machine_as_test(machine, settings=found_soon)
