@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Literal
 
 from gainsight import whole_second
+from gainsight.query import MAX_ROWS
 from producer.timeline import Position
 from producer.windows import Window
 from schemas import Codec
@@ -16,7 +17,7 @@ State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED", "FAILED"]
 OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 
 KEY_PART = "/backfill/"
-SLICE_ROWS = 40_000  # eight full pages: the one that is not full weighs little
+SLICE_PAGES = 8  # full ones; the one that is not full weighs little
 MOST_SLICES = 1000
 BLIND_SLICES = 24  # when it is not known how the rows are spread
 
@@ -94,14 +95,19 @@ def is_backfill_key(key: str) -> bool:
 
 
 def cut(
-    since: int, until: int, marks: Sequence[Mark], newest_first: bool, settled: int | None = None
+    since: int,
+    until: int,
+    marks: Sequence[Mark],
+    newest_first: bool,
+    settled: int | None = None,
+    page_rows: int = MAX_ROWS,
 ) -> tuple[Slice, ...]:
-    """The span in slices of about as many rows each, in the order in which they are to be read.
+    """The span in slices of about SLICE_PAGES pages each, in the order in which they are to be read.
 
     What lies behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
     """
     rows = marks[-1].rows if marks else None
-    count = BLIND_SLICES if rows is None else max(1, min(MOST_SLICES, round(rows / SLICE_ROWS)))
+    count = BLIND_SLICES if rows is None else max(1, min(MOST_SLICES, round(rows / (SLICE_PAGES * page_rows))))
     known = [Mark(0, since), *(m for m in marks if since < m.at < until), Mark(rows or count, until)]
     bounds = sorted({whole_second(_at(known, i * known[-1].rows / count)) for i in range(1, count)} - {since})
     tail = until if settled is None else min(until, max(since, settled))

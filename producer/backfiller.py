@@ -29,6 +29,7 @@ ROOM = 1.2  # times the calls that would do if all took equally long
 FIRST_WAIT = 2.0  # seconds after a failure, doubled with each further one
 MOST_WAIT = 300.0
 CONFIG_WAIT = 600.0
+SAY_EVERY = 30.0
 
 
 class KnownVersions:
@@ -73,6 +74,7 @@ class Backfiller:
         self._known: KnownVersions | None = None
         self._on_progress = on_progress
         self._busy: set[Window] = set()
+        self._moved = asyncio.Event()
 
     async def run(self) -> Backfill:
         """Works until it is done. What a tenant's trouble stops is tried again, for as long as it takes.
@@ -112,11 +114,14 @@ class Backfiller:
             seconds = error.retry_after
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
-        cause = str(error)
+        await self._say(str(error))
+        await self._feed.clock.sleep(seconds)
+
+    async def _say(self, cause: str) -> None:
+        """Records why it does not go on, once."""
         if cause != self.backfill.cause:
             log.warning("backfill_waits", connector=self.backfill.connector, id=self.backfill.id, cause=cause)
             await self._write_state(cause=cause)
-        await self._feed.clock.sleep(seconds)
 
     async def _prepare(self) -> None:
         """Finds out what is to be read, and cuts it into slices; after a restart both are known."""
@@ -128,15 +133,15 @@ class Backfiller:
             return
         live_from = feed.ledger.live_from
         until = max(asked.since, min(asked.until if asked.until is not None else live_from, live_from))
-        marks, calls = asked.marks, 0
+        marks, calls, page_rows = asked.marks, 0, feed.records.settings.page_rows
         if not marks and asked.since < until:
-            found = await estimate(feed.client, feed.definition, asked.since, until, feed.records.settings.page_rows)
+            found = await estimate(feed.client, feed.definition, asked.since, until, page_rows)
             marks, calls = found.marks, found.probes
         await self._write_state(
             state="RUNNING",
             until=until,
             marks=marks,
-            slices=cut(asked.since, until, marks, asked.newest_first, self._settled()),
+            slices=cut(asked.since, until, marks, asked.newest_first, self._settled(), page_rows),
             started_at=feed.clock.now(),
             calls=asked.calls + calls,
             cause=None,
@@ -149,8 +154,13 @@ class Backfiller:
                 while len(running) < self._parallel() and (slice_ := self._next_slice()) is not None:
                     self._busy.add(slice_.window)
                     running.add(asyncio.create_task(self._read(slice_.window)))
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                # Every page tells how slow the tenant is: more slices may be wanted.
+                self._moved.clear()
+                moved = asyncio.create_task(self._moved.wait())
+                await asyncio.wait({*running, moved}, return_when=asyncio.FIRST_COMPLETED)
+                moved.cancel()
+                for task in {t for t in running if t.done()}:
+                    running.discard(task)
                     task.result()
         finally:
             for task in running:
@@ -173,7 +183,9 @@ class Backfiller:
     async def _read_on(self, window: Window) -> None:
         """Reads a slice from where it stands to its end, once all its rows must have become visible."""
         while (ahead_by := window.end - self._settled()) > 0:
-            await self._feed.clock.sleep(ahead_by / 1000)
+            at = format_date(self._feed.clock.now() + ahead_by)
+            await self._say(f"The last of it is read at {at}: until then rows may become visible.")
+            await self._feed.clock.sleep(min(ahead_by / 1000, SAY_EVERY))
         slice_ = next(s for s in self.backfill.slices if s.window == window)
         source = self._feed.source(Priority.BACKFILL)
         calls = 0
@@ -223,6 +235,7 @@ class Backfiller:
                 return [*trailing, feed.records.backfill(self.backfill)]
 
             await feed.write(outgoing, progress)
+        self._moved.set()
         if self._on_progress is not None:
             self._on_progress(self.backfill)
         return following

@@ -18,7 +18,7 @@ from gainsight import (
     parse_date,
     value_of,
 )
-from producer.backfill import SLICE_ROWS, Mark
+from producer.backfill import SLICE_PAGES, Mark
 from producer.timeline import BY_DATE, GSID, MODIFIED
 
 GROWTH = 4
@@ -78,7 +78,7 @@ async def estimate(client: GainsightClient, definition: Definition, since: int, 
 
 def _calls(rows: int, page_rows: int, marks: Sequence[Mark]) -> int:
     """A call a full page, and half a page more for each slice."""
-    return math.ceil(rows / page_rows) + round(rows / SLICE_ROWS / 2)
+    return math.ceil(rows / page_rows) + round(rows / (SLICE_PAGES * page_rows) / 2)
 
 
 class _Probe:

@@ -171,7 +171,7 @@ LOOP = asyncio.SelectorEventLoop()
 SETTINGS = Settings(_env_file=None, overlap_margin_seconds=1)
 QUIET = settings(
     max_examples=max(1, SCHEDULES // SHARE),
-    stateful_step_count=25,
+    stateful_step_count=15,
     deadline=None,
     database=None,
     report_multiple_bugs=False,
