@@ -157,8 +157,10 @@ class Backfiller:
                 # Every page tells how slow the tenant is: more slices may be wanted.
                 self._moved.clear()
                 moved = asyncio.create_task(self._moved.wait())
-                await asyncio.wait({*running, moved}, return_when=asyncio.FIRST_COMPLETED)
-                moved.cancel()
+                try:
+                    await asyncio.wait({*running, moved}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    moved.cancel()
                 for task in {t for t in running if t.done()}:
                     running.discard(task)
                     task.result()
