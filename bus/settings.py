@@ -158,6 +158,25 @@ class Settings(BaseSettings):
     absent_ttl_hours: float = Field(
         6.0, gt=0, alias=ours("absent_ttl_hours"), description="How long an absent entity is believed absent."
     )
+    refresh_seconds: float = Field(
+        3600.0,
+        ge=1,
+        alias=ours("refresh_seconds"),
+        description="How often the tenant is asked which entities were changed or deleted, while activities come.",
+    )
+    whole_object_rows: int = Field(
+        20_000,
+        ge=0,
+        le=1_000_000,
+        alias=ours("whole_object_rows"),
+        description="Users, and persons, are read as a whole where a tenant has no more of them; 0: never.",
+    )
+    entities_max: int = Field(
+        100_000,
+        ge=1000,
+        alias=ours("entities_max"),
+        description="Entities that a lane keeps in memory; about 1 kB each.",
+    )
 
     # KMS and HTTP
     kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import xxhash
 
 from connectors.definition import Definition
 from connectors.paths import LOOKUP_SUFFIX
@@ -43,6 +45,9 @@ ACTIVITY_COLUMNS = (
     "DurationInMins",
 )
 ACTIVITY_LOOKUPS = ("AuthorId__gr.Email", "AuthorId__gr.Name")
+# Look-ups of an activity whose objects' columns come with it: no call of their own.
+RIDES: Mapping[str, str] = {"company": "GsCompanyId", "relationship": "GsRelationshipId"}
+MOST_LOOKUPS = 2  # in one path, documented
 ACTIVITY_REQUIRED = ("Gsid", "LastModifiedDate")
 CUSTOM_PREFIX = "ant__"  # a tenant's own activity fields: Ant__<Label>__c
 
@@ -53,6 +58,8 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     RELATIONSHIP: ("Gsid", "Name"),
     GSUSER: ("Gsid", "Email", "Name"),
 }
+# What the producer describes: the timeline, and what rides on it.
+TIMELINE_OBJECTS = (ACTIVITY, *RIDES)
 # The tenant's public samples spell these two in two ways.
 PERSON_OF = ("Person_ID", "PersonId")
 COMPANY_OF = ("Company_ID", "CompanyId")
@@ -79,6 +86,36 @@ def columns(definition: Definition, object_name: str, described: ObjectDescripti
     else:
         own = [c for c in _OWN[object_name] if described.field(c)]
     return list(dict.fromkeys([*own, *mapped_columns(definition, object_name)]))
+
+
+def riding(definition: Definition, object_name: str, described: Mapping[str, ObjectDescription]) -> dict[str, str]:
+    """Column of an object → its path from the activity, where all that is needed of the object can ride along.
+
+    Empty where the tenant has no such look-up, where a mapped column is not described, or where a path would be longer
+    than the API documents.
+    """
+    activity, own = described.get(ACTIVITY), described.get(object_name)
+    link = activity.field(RIDES[object_name]) if activity else None
+    if own is None or link is None or not link.lookup_objects:
+        return {}
+    lookup = link.lookup or f"{link.name}{LOOKUP_SUFFIX}"
+    needed = columns(definition, object_name, own)
+    for path in needed:
+        if path.count(".") >= MOST_LOOKUPS or ("." not in path and own.field(path) is None):
+            return {}
+    return {path: f"{lookup}.{path}" for path in needed}
+
+
+def timeline_columns(definition: Definition, described: Mapping[str, ObjectDescription]) -> list[str]:
+    """The columns to select from the timeline, those that ride along last."""
+    own = columns(definition, ACTIVITY, described[ACTIVITY])
+    rides = (riding(definition, name, described).values() for name in RIDES)
+    return list(dict.fromkeys([*own, *(path for paths in rides for path in paths)]))
+
+
+def columns_version(select: Sequence[str]) -> str:
+    """The version of a list of columns, whatever their order and case."""
+    return xxhash.xxh3_64_hexdigest("\n".join(sorted(c.lower() for c in select)).encode())
 
 
 def first_described(described: ObjectDescription | None, names: tuple[str, ...]) -> str | None:

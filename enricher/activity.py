@@ -20,7 +20,10 @@ class DataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RawActivity:
-    """A version of an activity. `modified_at` in milliseconds; `source` is the record that it came in."""
+    """A version of an activity. `modified_at` in milliseconds; `source` is the record that it came in.
+
+    `columns` is the version of the column list that the row was read with, "" where it is not told.
+    """
 
     source: Incoming
     connector: str
@@ -28,6 +31,10 @@ class RawActivity:
     modified_at: int
     fingerprint: str
     row: Row
+
+    @property
+    def columns(self) -> str:
+        return self.source.header("columns") or ""
 
     def get(self, path: str) -> Any:
         """The row's value by path; "" counts as absent, since the tenant gives any of the two."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from bus import Headers, Outgoing, Settings
-from connectors import Definition
+from connectors import Definition, needs
 from enricher.activity import DataError, Deletion, RawActivity
 from enricher.attendees import mentions
 from enricher.bodies import bodies
 from enricher.identity import Participant, identify
 from enricher.mapping import Rows, picked, profile
-from enricher.resolve import Resolved, Wanted
-from gainsight import Row, format_date, parse_date
+from enricher.resolve import Reference, Resolved, Wanted
+from gainsight import Row, format_date, parse_date, value_of
 from schemas import Codec
 
 SOURCE = "gainsight"
@@ -23,9 +23,7 @@ DELETED_TYPE = "ai.frame.gainsight.conversation.deleted"
 def wanted(activities: list[RawActivity]) -> Wanted:
     """Everything that these activities refer to."""
     return Wanted(
-        list(dict.fromkeys(m for a in activities for m in mentions(a))),
-        _ids(activities, "GsCompanyId"),
-        _ids(activities, "GsRelationshipId"),
+        [Reference(mentions(a), _text(a, "GsCompanyId"), _text(a, "GsRelationshipId"), a) for a in activities]
     )
 
 
@@ -49,7 +47,7 @@ def build(activity: RawActivity, definition: Definition, found: Resolved) -> dic
         "version": activity.modified_at,
         "participants": [_participant(p, definition, found) for p in identify(mentions(activity), company, found)],
         "account": _account(company, definition, rows, found),
-        "relationship": _relationship(relationship, found),
+        "relationship": _relationship(relationship, rows),
         "tags": [{"name": name, "value": value} for name, value in tags.items()],
         "mapping_version": definition.mapping_version,
     }
@@ -92,9 +90,9 @@ def _rows(
 ) -> Rows:
     """What each root of a path means for this activity."""
     rows: dict[str, list[Row]] = {"activity": [activity.row]}
-    if company and (row := found.companies.get(company)):
+    if company and (row := found.ridden(needs.COMPANY, activity) or found.companies.get(company)):
         rows["company"] = [row]
-    if relationship and (row := found.relationships.get(relationship)):
+    if relationship and (row := found.ridden(needs.RELATIONSHIP, activity) or found.relationships.get(relationship)):
         rows["relationship"] = [row]
     for name, custom in definition.objects.items():
         joined = company if custom.joined_to == "company" else relationship
@@ -116,19 +114,20 @@ def _participant(participant: Participant, definition: Definition, found: Resolv
 def _account(company: str | None, definition: Definition, rows: Rows, found: Resolved) -> dict[str, Any] | None:
     if company is None:
         return None
-    name = found.companies.get(company, {}).get("Name")
     return {
         "id": company,
-        "name": str(name) if name else None,
+        "name": _name(rows, "company"),
         "profile": profile(definition.org_paths, rows, found.described),
     }
 
 
-def _relationship(relationship: str | None, found: Resolved) -> dict[str, Any] | None:
-    if relationship is None:
-        return None
-    name = found.relationships.get(relationship, {}).get("Name")
-    return {"id": relationship, "name": str(name) if name else None}
+def _relationship(relationship: str | None, rows: Rows) -> dict[str, Any] | None:
+    return {"id": relationship, "name": _name(rows, "relationship")} if relationship is not None else None
+
+
+def _name(rows: Rows, root: str) -> str | None:
+    name = next((value_of(row, "Name") for row in rows.get(root, ())), None)
+    return str(name) if name else None
 
 
 def _text(activity: RawActivity, field: str) -> str | None:
@@ -141,7 +140,3 @@ def _date(activity: RawActivity, field: str) -> int | None:
         return parse_date(activity.get(field))
     except ValueError as error:
         raise DataError(f"{field} of activity {activity.gsid} cannot be read: {error}.") from error
-
-
-def _ids(activities: list[RawActivity], field: str) -> list[str]:
-    return list(dict.fromkeys(value for a in activities if (value := _text(a, field))))

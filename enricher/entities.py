@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 from bus import Outgoing, Settings
-from gainsight import Row
+from gainsight import Row, value_of
 from schemas import Codec
+
+GSID = "Gsid"
+EMAIL = "Email"
+MEMBERSHIPS = "company_person"
+"""A person's row has its company_person rows under this name; no Gainsight column is a list of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +41,103 @@ class Entity:
     fetched_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer as it is kept: rows as JSON take a fifth of the memory."""
+
+    columns: tuple[str, ...]
+    rows: bytes | None
+    fetched_at: int
+
+
 class EntityCache:
-    """The newest answer to every look-up.
+    """The newest answer to every look-up, the least recently used ones forgotten.
 
     Args:
         ttl: milliseconds for which rows count as fresh.
         absent_ttl: milliseconds for which absence does.
+        most: answers that are kept at once.
     """
 
-    def __init__(self, ttl: int, absent_ttl: int) -> None:
-        self._ttl = ttl
-        self._absent_ttl = absent_ttl
-        self._entities: dict[EntityKey, Entity] = {}
+    def __init__(self, ttl: int, absent_ttl: int, most: int = 100_000) -> None:
+        self.ttl = ttl
+        self.absent_ttl = absent_ttl
+        self._most = most
+        self._kept: OrderedDict[EntityKey, _Kept] = OrderedDict()
+        self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._by_email: dict[tuple[str, str, str], tuple[EntityKey, ...]] = {}
+        self._emails: dict[EntityKey, tuple[str, ...]] = {}
+        self._of_object: defaultdict[tuple[str, str], dict[EntityKey, None]] = defaultdict(dict)
+        self._forgotten: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def __len__(self) -> int:
-        return len(self._entities)
+        return len(self._kept)
 
     def put(self, entity: Entity) -> None:
-        self._entities[entity.key] = entity
+        key, columns = entity.key, self._columns.setdefault(entity.columns, entity.columns)
+        self._unlist(key)
+        self._kept[key] = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
+        self._kept.move_to_end(key)
+        self._of_object[key.connector, key.object_name][key] = None
+        emails = tuple(
+            {v.strip().lower() for row in entity.rows if isinstance(v := value_of(row, EMAIL), str) and v.strip()}
+            if key.field == GSID
+            else ()
+        )
+        if emails:
+            self._emails[key] = emails
+            for email in emails:
+                at = (key.connector, key.object_name, email)
+                self._by_email[at] = (*self._by_email.get(at, ()), key)
+        while len(self._kept) > self._most:
+            oldest = next(iter(self._kept))
+            self.drop(oldest)
+            self._forgotten[oldest.connector, oldest.object_name] += 1
 
     def drop(self, key: EntityKey) -> None:
-        self._entities.pop(key, None)
+        if self._kept.pop(key, None) is not None:
+            self._unlist(key)
+            del self._of_object[key.connector, key.object_name][key]
 
-    def fresh(self, key: EntityKey, columns: Iterable[str], now: int) -> Entity | None:
-        """The answer, if it is young enough and was asked for all these columns."""
-        entity = self._entities.get(key)
-        if entity is None:
+    def get(self, key: EntityKey) -> Entity | None:
+        """The answer, however old."""
+        kept = self._kept.get(key)
+        if kept is None:
             return None
-        age = now - entity.fetched_at
-        if age > (self._ttl if entity.rows else self._absent_ttl):
+        self._kept.move_to_end(key)
+        return Entity(key, kept.columns, orjson.loads(kept.rows) if kept.rows else [], kept.fetched_at)
+
+    def fresh(self, key: EntityKey, columns: Iterable[str], now: int | None) -> Entity | None:
+        """The answer, if it is young enough and was asked for all these columns. `now` None: however old."""
+        kept = self._kept.get(key)
+        if kept is None:
             return None
-        return entity if entity.columns == columns or set(columns) <= set(entity.columns) else None
+        if now is not None and now - kept.fetched_at > (self.ttl if kept.rows else self.absent_ttl):
+            return None
+        if kept.columns != columns and not set(columns) <= set(kept.columns):
+            return None
+        return self.get(key)
+
+    def with_email(self, connector: str, object_name: str, email: str) -> tuple[EntityKey, ...]:
+        """The answers by Gsid whose row has this (lower-case) email, in the order of their Gsids."""
+        return tuple(sorted(self._by_email.get((connector, object_name, email), ()), key=lambda key: key.value))
+
+    def keys(self, connector: str, object_name: str) -> Iterator[EntityKey]:
+        """Everything kept of an object."""
+        return iter(tuple(self._of_object.get((connector, object_name), ())))
+
+    def forgotten(self, connector: str, object_name: str) -> int:
+        """How many answers about an object had to be forgotten for lack of room."""
+        return self._forgotten[connector, object_name]
+
+    def _unlist(self, key: EntityKey) -> None:
+        for email in self._emails.pop(key, ()):
+            at = (key.connector, key.object_name, email)
+            left = tuple(k for k in self._by_email.get(at, ()) if k != key)
+            if left:
+                self._by_email[at] = left
+            else:
+                self._by_email.pop(at, None)
 
 
 def encode(codec: Codec, settings: Settings, lane: int, entity: Entity) -> Outgoing:

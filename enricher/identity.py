@@ -8,6 +8,7 @@ from typing import Literal
 
 from connectors import needs
 from enricher.attendees import Mention, Side
+from enricher.people import fold, full_name
 from enricher.resolve import Resolved
 from gainsight import Row, value_of
 
@@ -29,22 +30,35 @@ class Participant:
 def identify(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[Participant]:
     """The distinct participants, in the order first mentioned.
 
-    Known by email, else by Gsid, else by name only. A gsuser is an agent, a person a customer; whom the tenant does not
-    know is an agent when listed among the internal attendees. A name alone is dropped when a participant has it.
+    Known by email, else by Gsid, else by name: a name is somebody where exactly one user, or exactly one of the
+    company's people, has it. A gsuser is an agent, a person a customer; whom the tenant does not know is an agent when
+    listed among the internal attendees. A name alone is dropped when a participant has it.
     """
     merged: dict[str, Mention] = {}
     for named_so in mentions:
-        mention = _with_email(named_so, found)
-        key = mention.email or mention.gsid or f"name:{(mention.name or '').casefold()}"
+        mention = _with_email(_with_gsid(named_so, company, found), found)
+        key = mention.email or mention.gsid or f"name:{fold(mention.name or '')}"
         merged[key] = _merge(merged[key], mention) if key in merged else mention
     known = [_participant(m, company, found) for m in merged.values() if m.email or m.gsid]
-    named = {name.casefold() for p in known if (name := p.name)}
-    named |= {m.name.casefold() for m in merged.values() if m.name and (m.email or m.gsid)}
+    named = {fold(name) for p in known if (name := p.name)}
+    named |= {fold(m.name) for m in merged.values() if m.name and (m.email or m.gsid)}
     return [
         _participant(m, company, found)
         for m in merged.values()
-        if m.email or m.gsid or (m.name and m.name.casefold() not in named)
+        if m.email or m.gsid or (m.name and fold(m.name) not in named)
     ]
+
+
+def _with_gsid(mention: Mention, company: str | None, found: Resolved) -> Mention:
+    """A bare name gets the Gsid of the one who has it: among the internal attendees a user's, among the external ones
+    a person's of the company, elsewhere either's."""
+    if mention.email or mention.gsid or not mention.name:
+        return mention
+    name = fold(mention.name)
+    person = found.named_people.get(company or "", {}).get(name) if mention.side is not Side.INTERNAL else None
+    user = found.named_users.get(name) if mention.side is not Side.EXTERNAL else None
+    gsid = person or user
+    return Mention(None, mention.name, gsid, mention.side) if gsid else mention
 
 
 def _with_email(mention: Mention, found: Resolved) -> Mention:
@@ -53,7 +67,7 @@ def _with_email(mention: Mention, found: Resolved) -> Mention:
         return mention
     row = found.users_by_gsid.get(mention.gsid) or found.persons_by_gsid.get(mention.gsid)
     email = value_of(row, "Email") if row else None
-    if not isinstance(email, str) or not email:
+    if not isinstance(email, str) or not email.strip():
         return mention
     return Mention(email.strip().lower(), mention.name, mention.gsid, mention.side)
 
@@ -65,12 +79,12 @@ def _merge(first: Mention, second: Mention) -> Mention:
 
 
 def _participant(mention: Mention, company: str | None, found: Resolved) -> Participant:
-    user = _row(mention, found.users, found.users_by_gsid)
+    user = _user(mention, found)
     if user is not None:
         return Participant(
-            mention.email, _name(user) or mention.name, "agent", _gsid(user), None, {needs.GSUSER: [user]}
+            mention.email, full_name(user) or mention.name, "agent", _gsid(user), None, {needs.GSUSER: [user]}
         )
-    person = _row(mention, found.persons, found.persons_by_gsid)
+    person = _person(mention, company, found)
     if person is None:
         role: Role = "agent" if mention.side is Side.INTERNAL else "unknown"
         return Participant(mention.email, mention.name, role, None, None)
@@ -78,12 +92,27 @@ def _participant(mention: Mention, company: str | None, found: Resolved) -> Part
     membership = _membership(found.memberships.get(gsid or "", []), company, found)
     rows = {needs.PERSON: [person]} | ({needs.COMPANY_PERSON: [membership]} if membership else {})
     account = _company_of(membership, found) if membership else None
-    return Participant(mention.email, _name(person) or mention.name, "customer", gsid, account, rows)
+    return Participant(mention.email, full_name(person) or mention.name, "customer", gsid, account, rows)
 
 
-def _row(mention: Mention, by_email: dict[str, Row], by_gsid: dict[str, Row]) -> Row | None:
-    row = by_email.get(mention.email) if mention.email else None
-    return row or (by_gsid.get(mention.gsid) if mention.gsid else None)
+def _user(mention: Mention, found: Resolved) -> Row | None:
+    row = found.users.get(mention.email) if mention.email else None
+    return row or (found.users_by_gsid.get(mention.gsid) if mention.gsid else None)
+
+
+def _person(mention: Mention, company: str | None, found: Resolved) -> Row | None:
+    """Of several persons with one address: who is at the activity's company, else at any, else the first by Gsid."""
+    rows = found.persons.get(mention.email, []) if mention.email else []
+    if not rows:
+        return found.persons_by_gsid.get(mention.gsid) if mention.gsid else None
+
+    def rank(row: Row) -> tuple[bool, bool, bool, str]:
+        held = found.memberships.get(_gsid(row) or "", [])
+        active = [m for m in held if value_of(m, "Active") is not False]
+        there = any(_company_of(m, found) == company for m in active)
+        return (company is None or not there, not active, not held, _gsid(row) or "")
+
+    return min(rows, key=rank)
 
 
 def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Row | None:
@@ -109,11 +138,3 @@ def _company_of(row: Row, found: Resolved) -> str | None:
 def _gsid(row: Row) -> str | None:
     value = value_of(row, "Gsid")
     return value if isinstance(value, str) and value else None
-
-
-def _name(row: Row) -> str | None:
-    name = value_of(row, "Name")
-    if isinstance(name, str) and name.strip():
-        return name.strip()
-    parts = [p.strip() for f in ("FirstName", "LastName") if isinstance(p := value_of(row, f), str) and p.strip()]
-    return " ".join(parts) or None

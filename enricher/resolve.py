@@ -1,4 +1,4 @@
-"""Resolution in batches: what a window refers to, less what the cache has, in as few queries as the tenant takes."""
+"""Resolution in batches: what a window refers to, less what is known, in as few queries as the tenant takes."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connectors import Definition, needs
-from enricher.attendees import Mention
-from enricher.entities import Entity, EntityCache, EntityKey
-from gainsight import (
-    Chunking,
-    Clock,
-    Field,
-    GainsightClient,
-    ObjectDescription,
-    Row,
-    UnknownFieldError,
-    UnknownObjectError,
-    fetch_in,
-    value_of,
-)
+from enricher.activity import RawActivity
+from enricher.attendees import Mention, Side
+from enricher.desk import Desk
+from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Entity, EntityCache
+from enricher.people import People, fold, full_name
+from enricher.refresh import Refresh
+from enricher.riding import Riding
+from enricher.together import together
+from gainsight import Clock, GainsightClient, ObjectDescription, Row, value_of
 
-DESCRIBE = "!describe"
+WHOLE_ROWS = 20_000
+BEAT = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What one activity refers to."""
+
+    mentions: Sequence[Mention]
+    company: str | None = None
+    relationship: str | None = None
+    activity: RawActivity | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a window's activities refer to, each once, in the order met."""
+    """What a window's activities refer to, one reference an activity."""
 
-    mentions: Sequence[Mention]
-    companies: Sequence[str]
-    relationships: Sequence[str]
+    references: Sequence[Reference]
+
+    @property
+    def mentions(self) -> list[Mention]:
+        """Everyone mentioned, each once, in the order met."""
+        return list(dict.fromkeys(m for r in self.references for m in r.mentions))
 
 
 @dataclass(slots=True)
@@ -40,181 +49,181 @@ class Resolved:
     """Everything found, by what it was looked up with; what is absent is not in it."""
 
     described: Mapping[str, ObjectDescription]
-    persons: dict[str, Row] = field(default_factory=dict)  # by email
+    riding: Riding | None = None
+    persons: dict[str, list[Row]] = field(default_factory=dict)  # by email; several may share one
     persons_by_gsid: dict[str, Row] = field(default_factory=dict)
     users: dict[str, Row] = field(default_factory=dict)  # gsuser by email
     users_by_gsid: dict[str, Row] = field(default_factory=dict)
     memberships: dict[str, list[Row]] = field(default_factory=dict)  # company_person rows by person's Gsid
+    named_users: dict[str, str] = field(default_factory=dict)  # folded name → Gsid, of names that only one has
+    named_people: dict[str, dict[str, str]] = field(default_factory=dict)  # company → the same of its people
     companies: dict[str, Row] = field(default_factory=dict)
     relationships: dict[str, Row] = field(default_factory=dict)
     custom: dict[str, dict[str, list[Row]]] = field(default_factory=dict)  # object → joined id → rows
     new: list[Entity] = field(default_factory=list)
 
+    def ridden(self, object_name: str, activity: RawActivity) -> Row | None:
+        """The activity's company or relationship, where it rode along."""
+        return self.riding.row(object_name, activity) if self.riding is not None else None
+
 
 class Resolver:
-    """Resolves windows of one connector. The cache is its lane's; new answers are put there and in `Resolved.new`."""
+    """Resolves windows of one connector. The cache is its lane's; new answers are put there and in `Resolved.new`.
 
-    def __init__(self, definition: Definition, client: GainsightClient, cache: EntityCache, clock: Clock) -> None:
+    Args:
+        whole_rows: the most rows of an object that is read as a whole.
+        beat: milliseconds between looks for changed and deleted entities.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        client: GainsightClient,
+        cache: EntityCache,
+        clock: Clock,
+        *,
+        whole_rows: int = WHOLE_ROWS,
+        beat: int = BEAT,
+    ) -> None:
         self._definition = definition
-        self._client = client
-        self._cache = cache
-        self._clock = clock
-        self._chunking: dict[str, Chunking] = defaultdict(Chunking)
-        self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
+        self._desk = Desk(definition, client, cache, clock)
+        self._people = People(self._desk, whole_rows)
+        self._refresh = Refresh(self._desk, self._people, beat)
+        self._resolving = asyncio.Lock()  # two at once would ask the same twice
 
-    async def resolve(self, wanted: Wanted) -> Resolved:
-        """Looks up everything. Raises GainsightError when a query fails for good or for now."""
-        new: list[Entity] = []
-        described = await self._describe(new)
-        found = Resolved(described, new=new)
+    async def resolve(self, wanted: Wanted, *, renew: bool = True) -> Resolved:
+        """Looks up everything. Raises GainsightError when a query fails for good or for now.
+
+        What was learnt before a failure is kept, and is among the new answers of the next success.
+
+        Args:
+            renew: False: whatever is known counts, however old it is, as for a replay.
+        """
+        async with self._resolving:
+            self._desk.renew = renew
+            return await self._resolve(wanted)
+
+    async def _resolve(self, wanted: Wanted) -> Resolved:
+        await self._desk.describe()
+        await self._refresh.if_due()
+        described = self._desk.described
+        found = Resolved(described, Riding(self._definition, described))
         emails = list(dict.fromkeys(m.email for m in wanted.mentions if m.email))
         gsids = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.gsid and not m.email))
-        persons, persons_by_gsid, users, users_by_gsid, companies, relationships, *custom = await asyncio.gather(
-            self._lookup(found, needs.PERSON, "Email", emails),
-            self._lookup(found, needs.PERSON, "Gsid", gsids),
-            self._lookup(found, needs.GSUSER, "Email", emails),
-            self._lookup(found, needs.GSUSER, "Gsid", gsids),
-            self._lookup(found, needs.COMPANY, "Gsid", wanted.companies),
-            self._lookup(found, needs.RELATIONSHIP, "Gsid", wanted.relationships),
+        await together(
+            self._find_people(found, wanted, emails, gsids),
+            self._objects(found, needs.COMPANY, _unridden(found, needs.COMPANY, wanted)),
+            self._objects(found, needs.RELATIONSHIP, _unridden(found, needs.RELATIONSHIP, wanted)),
             *(self._custom(found, name, wanted) for name in self._definition.objects),
         )
-        found.persons, found.persons_by_gsid = _one_each(persons), _one_each(persons_by_gsid)
-        found.users, found.users_by_gsid = _one_each(users), _one_each(users_by_gsid)
-        found.companies, found.relationships = _one_each(companies), _one_each(relationships)
-        found.custom = dict(zip(self._definition.objects, custom, strict=True))
-        await self._members(found)
+        found.new = self._desk.take_new()
         return found
 
-    async def _members(self, found: Resolved) -> None:
-        """The companies of the persons found; a second step, since they are known by the persons' Gsids."""
-        people = [*found.persons.values(), *found.persons_by_gsid.values()]
-        gsids = list(dict.fromkeys(str(g) for row in people if (g := value_of(row, "Gsid"))))
-        link = needs.first_described(found.described.get(needs.COMPANY_PERSON), needs.PERSON_OF)
-        if link is not None:
-            found.memberships = await self._lookup(found, needs.COMPANY_PERSON, link, gsids)
+    # People
 
-    async def _custom(self, found: Resolved, name: str, wanted: Wanted) -> dict[str, list[Row]]:
+    async def _find_people(self, found: Resolved, wanted: Wanted, emails: Sequence[str], gsids: Sequence[str]) -> None:
+        await self._people.find(emails, gsids)
+        self._take(found, emails, gsids)
+        await self._find_named(found, wanted)
+
+    def _take(self, found: Resolved, emails: Iterable[str], gsids: Iterable[str]) -> None:
+        for email in emails:
+            if isinstance(user := self._people.user(EMAIL, email), dict):
+                found.users[email] = user
+            if persons := self._people.persons(EMAIL, email):
+                found.persons[email] = [self._person(found, row) for row in persons]
+        for gsid in gsids:
+            if isinstance(user := self._people.user(GSID, gsid), dict):
+                found.users_by_gsid[gsid] = user
+            if persons := self._people.persons(GSID, gsid):
+                found.persons_by_gsid[gsid] = self._person(found, persons[0])
+
+    @staticmethod
+    def _person(found: Resolved, row: Row) -> Row:
+        found.memberships[str(value_of(row, GSID))] = list(row.get(MEMBERSHIPS) or ())
+        return {k: v for k, v in row.items() if k != MEMBERSHIPS}
+
+    async def _find_named(self, found: Resolved, wanted: Wanted) -> None:
+        """Who stands behind a bare name: a user, or one of the people of the activity's company."""
+        inside: set[str] = set()
+        outside: defaultdict[str, set[str]] = defaultdict(set)
+        for reference in wanted.references:
+            for mention in _only_named(reference.mentions, found):
+                if mention.side is not Side.EXTERNAL:
+                    inside.add(mention.name or "")
+                if mention.side is not Side.INTERNAL and reference.company:
+                    outside[reference.company].add(mention.name or "")
+        if inside:
+            await self._name_users(found, inside)
+        if outside:
+            await self._name_people(found, outside)
+
+    async def _name_users(self, found: Resolved, names: Iterable[str]) -> None:
+        found.named_users = await self._people.users_named(names)
+        await self._find_by_gsid(found, found.named_users.values())
+
+    async def _name_people(self, found: Resolved, names: Mapping[str, Iterable[str]]) -> None:
+        found.named_people = await self._people.members_named(names)
+        await self._find_by_gsid(found, (gsid for of in found.named_people.values() for gsid in of.values()))
+
+    async def _find_by_gsid(self, found: Resolved, gsids: Iterable[str]) -> None:
+        wanted = list(dict.fromkeys(gsids))
+        await self._people.find((), wanted)
+        self._take(found, (), wanted)
+
+    # Other objects
+
+    async def _objects(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
+        rows = {g: r[0] for g, r in (await self._lookup(name, GSID, gsids)).items()}
+        if name == needs.COMPANY:
+            found.companies = rows
+        else:
+            found.relationships = rows
+
+    async def _custom(self, found: Resolved, name: str, wanted: Wanted) -> None:
         custom = self._definition.objects[name]
-        ids = wanted.companies if custom.joined_to == "company" else wanted.relationships
-        return await self._lookup(found, name, custom.join_field, ids)
+        joined = custom.joined_to
+        ids = [r.company if joined == "company" else r.relationship for r in wanted.references]
+        values = list(dict.fromkeys(i for i in ids if i))
+        found.custom[name] = await self._lookup(name, custom.join_field, values)
 
-    async def _describe(self, new: list[Entity]) -> dict[str, ObjectDescription]:
-        """The objects' fields, from the cache or in one call (two where mapped look-ups lead further)."""
-        names = needs.objects_of(self._definition)
-        described = await self._described(names, new)
-        if further := needs.looked_up_objects(self._definition, described):
-            described |= await self._described(further, new)
-        return described
-
-    async def _described(self, names: Sequence[str], new: list[Entity]) -> dict[str, ObjectDescription]:
-        now = self._clock.now()
-        known: dict[str, ObjectDescription] = {}
-        missing = []
-        for name in names:
-            entity = self._cache.fresh(self._key(DESCRIBE, "object", name), (), now)
-            if entity is None:
-                missing.append(name)
-            elif entity.rows:
-                known[name] = _description(entity.rows[0])
-        if missing:
-            fetched = await self._client.describe(missing)
-            for name in missing:
-                rows = [_compact(fetched[name])] if name in fetched else []
-                self._keep(Entity(self._key(DESCRIBE, "object", name), (), rows, now), new)
-            known |= fetched
-        return {name: known[name] for name in names if name in known}
-
-    async def _lookup(
-        self, found: Resolved, object_name: str, field: str, values: Iterable[str]
-    ) -> dict[str, list[Row]]:
-        """Rows by value, from the cache and, for what it lacks, in as few queries as the tenant takes.
-
-        Raises UnknownObjectError or UnknownFieldError when the tenant lacks what the mapping takes; an object that
-        only we want is treated as empty.
-        """
-        values = list(values)
-        description = found.described.get(object_name)
-        mapped = needs.mapped_columns(self._definition, object_name)
-        if not values:
+    async def _lookup(self, name: str, field: str, values: Sequence[str]) -> dict[str, list[Row]]:
+        """Rows by value, from the cache and, for what it lacks, in as few queries as the tenant takes."""
+        columns = self._desk.columns(name, field) if values else ()
+        if not columns:
             return {}
-        if description is None:
-            if mapped or object_name in self._definition.objects:
-                raise UnknownObjectError(
-                    f"The tenant does not describe '{object_name}', which the mapping takes fields of. Ask the "
-                    "Gainsight admin to let the key's owner read it, or change the mapping."
-                )
-            return {}
-        for path in mapped:
-            if "." not in path and description.field(path) is None:
-                raise UnknownFieldError(object_name, path, None)
-        needed = {name.lower() for name in (*mapped, field)}
-        columns = tuple(
-            c
-            for c in needs.columns(self._definition, object_name, description)
-            if c.lower() in needed or (object_name, c.lower()) not in self._refused
-        )
-        if field not in columns:
-            columns = (*columns, field)
-        now = self._clock.now()
-        answers: dict[str, Entity] = {}
-        missing = []
-        for value in values:
-            entity = self._cache.fresh(self._key(object_name, field, value), columns, now)
-            if entity is None:
-                missing.append(value)
-            else:
-                answers[value] = entity
+        missing = [v for v in values if self._desk.fresh(name, field, v, columns) is None]
         if missing:
-            try:
-                rows = await fetch_in(self._client, object_name, columns, field, missing, self._chunking[object_name])
-            except UnknownFieldError as error:  # the field list has changed: describe again before the next try,
-                self._cache.drop(self._key(DESCRIBE, "object", object_name))
-                gone = (object_name, (error.field or "").lower())
-                if gone[1] in needed or gone in self._refused or not gone[1]:
-                    raise
-                self._refused.add(gone)  # and do without a column that only the describe knows
-                return await self._lookup(found, object_name, field, values)
-            for value, entity in self._answers(object_name, field, columns, missing, rows, now).items():
-                self._keep(entity, found.new)
-                answers[value] = entity
-        return {value: list(entity.rows) for value, entity in answers.items() if entity.rows}
-
-    def _answers(
-        self,
-        object_name: str,
-        field: str,
-        columns: tuple[str, ...],
-        values: Sequence[str],
-        rows: Sequence[Row],
-        now: int,
-    ) -> dict[str, Entity]:
-        """An answer per value asked for; emails are the same whatever their case."""
-        by_value: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_value[str(value_of(row, field) or "").lower()].append(row)
-        ordered = {v: sorted(by_value[v.lower()], key=lambda r: str(value_of(r, "Gsid") or "")) for v in values}
-        return {v: Entity(self._key(object_name, field, v), columns, found, now) for v, found in ordered.items()}
-
-    def _keep(self, entity: Entity, new: list[Entity]) -> None:
-        self._cache.put(entity)
-        new.append(entity)
-
-    def _key(self, object_name: str, field: str, value: str) -> EntityKey:
-        return EntityKey(self._definition.id, object_name, field, value)
+            rows, columns = await self._desk.rows_in(name, field, missing, columns)
+            by_value: defaultdict[str, list[Row]] = defaultdict(list)
+            for row in rows:
+                by_value[str(value_of(row, field) or "")].append(row)
+            for value in missing:
+                ordered = sorted(by_value[value], key=lambda r: str(value_of(r, GSID) or ""))
+                self._desk.keep(name, field, value, columns, ordered)
+        answers = {v: self._desk.fresh(name, field, v, columns) for v in values}
+        return {v: list(entity.rows) for v, entity in answers.items() if entity is not None and entity.rows}
 
 
-def _one_each(found: Mapping[str, list[Row]]) -> dict[str, Row]:
-    """The first row by Gsid: the same one every time."""
-    return {value: rows[0] for value, rows in found.items()}
+def _unridden(found: Resolved, name: str, wanted: Wanted) -> list[str]:
+    """The ids of the objects that did not ride along with every activity that refers to them."""
+    ids = []
+    for reference in wanted.references:
+        gsid = reference.company if name == needs.COMPANY else reference.relationship
+        rides = reference.activity is not None and found.ridden(name, reference.activity) is not None
+        if gsid and not rides:
+            ids.append(gsid)
+    return list(dict.fromkeys(ids))
 
 
-def _compact(description: ObjectDescription) -> Row:
-    fields = [
-        [f.name, f.data_type, f.lookup, list(f.lookup_objects), dict(f.options)] for f in description.fields.values()
-    ]
-    return {"name": description.name, "fields": fields}
-
-
-def _description(row: Row) -> ObjectDescription:
-    fields = [Field(n, t, lookup, tuple(objects), options) for n, t, lookup, objects, options in row["fields"]]
-    return ObjectDescription(row["name"], {f.name.lower(): f for f in fields})
+def _only_named(mentions: Sequence[Mention], found: Resolved) -> list[Mention]:
+    """Mentions by name alone, of whom no other of the activity is known to have the name."""
+    named: set[str] = set()
+    for mention in mentions:
+        if not (mention.email or mention.gsid):
+            continue
+        named.add(fold(mention.name or ""))
+        rows = [found.users.get(mention.email or ""), found.users_by_gsid.get(mention.gsid or "")]
+        rows += [*found.persons.get(mention.email or "", ()), found.persons_by_gsid.get(mention.gsid or "")]
+        named |= {fold(full_name(row) or "") for row in rows if row}
+    return [m for m in mentions if m.name and not (m.email or m.gsid) and fold(m.name) not in named]

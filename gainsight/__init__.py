@@ -18,7 +18,7 @@ from gainsight.errors import (
     UnknownFieldError,
     UnknownObjectError,
 )
-from gainsight.lookup import Chunking, fetch_in
+from gainsight.lookup import Chunking, Proven, Stretch, fetch_in, fetch_on
 from gainsight.memory import LargeReplies
 from gainsight.query import Condition, Query, is_full
 
@@ -38,17 +38,20 @@ __all__ = [
     "LargeReplies",
     "ObjectDescription",
     "Priority",
+    "Proven",
     "Query",
     "RefusedQueryError",
     "Reply",
     "ReplyTooLargeError",
     "Row",
+    "Stretch",
     "SystemClock",
     "ThrottledError",
     "TransientError",
     "UnknownFieldError",
     "UnknownObjectError",
     "fetch_in",
+    "fetch_on",
     "format_date",
     "is_full",
     "parse_date",

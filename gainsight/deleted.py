@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from gainsight.client import GainsightClient
@@ -31,22 +31,45 @@ async def deleted_in(client: GainsightClient, way: str, start: int, end: int) ->
     return await _call(client, start, end) if way == CALL else await _log(client, way, start, end)
 
 
+async def deleted_records(
+    client: GainsightClient, log: str, start: int, end: int, objects: Sequence[str]
+) -> set[tuple[str, str]]:
+    """(object, Gsid), the object in lower case, of the records of these objects that were deleted in `[start, end)`.
+
+    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such log.
+    """
+    found: set[tuple[str, str]] = set()
+    async for row in _entries(client, log, start, end, Condition("ObjectName", "IN", list(objects))):
+        gsid, name = _first(row, _IDS), value_of(row, "ObjectName")
+        if isinstance(gsid, str) and isinstance(name, str):
+            found.add((name.lower(), gsid))
+    return found
+
+
 async def _log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
     found: dict[str, int] = {}
+    async for row in _entries(client, name, start, end, Condition("ObjectName", "EQ", [ACTIVITY])):
+        _take(found, row, end)
+    return found
+
+
+async def _entries(
+    client: GainsightClient, log: str, start: int, end: int, of: Condition
+) -> AsyncIterator[dict[str, Any]]:
     where = [
         Condition("DeletedOn", "GTE", [format_date(start)]),
         Condition("DeletedOn", "LT", [format_date(end)]),
-        Condition("ObjectName", "EQ", [ACTIVITY]),
+        of,
     ]
     select = ["RecordId", "DeletedOn", "ObjectName"]
     offset = 0
     while True:
-        query = Query(name, select, where, {"DeletedOn": "asc", "RecordId": "asc"}, offset=offset)
+        query = Query(log, select, where, {"DeletedOn": "asc", "RecordId": "asc"}, offset=offset)
         rows = await client.query(query)
         for row in rows:
-            _take(found, row, end)
+            yield row
         if len(rows) < LEAST_CAP:
-            return found
+            return
         offset += len(rows)
 
 

@@ -1,14 +1,14 @@
-"""Look-ups in batches: all rows whose field is one of many values, in as few calls as the tenant takes."""
+"""Look-ups in batches: all rows whose field is one of many values, or all rows at all, in as few calls as possible."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gainsight.client import GainsightClient
-from gainsight.envelope import Row
+from gainsight.envelope import Row, value_of
 from gainsight.errors import RefusedQueryError
-from gainsight.query import LEAST_CAP, Condition, Query, is_full
+from gainsight.query import LEAST_CAP, MAX_ROWS, Condition, Query, is_full
 
 KEY = "Gsid"
 START = 1000  # values of an IN list: its maximum is unknown, so start large and halve when refused
@@ -21,6 +21,21 @@ class Chunking:
     size: int = START
 
 
+@dataclass
+class Proven:
+    """The most rows that a tenant has been seen to give at once: a shorter page is the last one.
+
+    A tenant may cap its pages below what is asked for, without saying so; the cap is taken to be one for all objects.
+    """
+
+    rows: int = 0
+
+    def is_last(self, rows: int, limit: int = MAX_ROWS) -> bool:
+        """Whether surely nothing follows a page of so many rows; the page counts for those after it."""
+        before, self.rows = self.rows, max(self.rows, rows)
+        return rows < limit and rows < max(before, LEAST_CAP)
+
+
 async def fetch_in(
     client: GainsightClient,
     object_name: str,
@@ -30,10 +45,12 @@ async def fetch_in(
     chunking: Chunking,
     *,
     surely: bool = False,
+    proven: Proven | None = None,
 ) -> list[Row]:
     """Every row of the object whose `field` is one of `values`.
 
-    `surely`: also where the tenant caps its pages at an odd number, at the price of a call more for each page.
+    Also where the tenant caps its pages at an odd number: with `surely`, at the price of a call more for each page, or
+    with `proven`, for each page that is larger than any before.
     The `IN` list is halved when the tenant refuses it, and the size that works is kept in `chunking`.
     Raises as `GainsightClient.query` does; RefusedQueryError when even one value is refused.
     """
@@ -45,7 +62,7 @@ async def fetch_in(
         chunk = values[start : start + chunking.size]
         try:
             query = Query(object_name, select, [Condition(field, "IN", chunk)], {order: "asc"})
-            rows += await _all(client, query, len(chunk) if field == KEY else None, surely)
+            rows += await _all(client, query, len(chunk) if field == KEY else None, surely, proven)
         except RefusedQueryError as error:
             if len(chunk) == 1 or (error.code or "").startswith("P_"):  # not the size: forget what it seemed to teach
                 chunking.size = before
@@ -56,7 +73,9 @@ async def fetch_in(
     return rows
 
 
-async def _all(client: GainsightClient, query: Query, most: int | None, surely: bool) -> list[Row]:
+async def _all(
+    client: GainsightClient, query: Query, most: int | None, surely: bool, proven: Proven | None
+) -> list[Row]:
     """All pages: an ordered offset is safe here, since these rows do not leave the condition while being read.
 
     Args:
@@ -64,10 +83,55 @@ async def _all(client: GainsightClient, query: Query, most: int | None, surely: 
     """
     rows: list[Row] = []
     while True:
-        page = await client.query(
-            Query(query.object_name, query.select, query.where, query.order_by, query.limit, len(rows))
-        )
+        page = await client.query(replace(query, offset=len(rows)))
         rows += page
-        more = len(page) >= LEAST_CAP if surely else is_full(page, query.limit)
-        if not more or (most is not None and len(rows) >= most):
+        if proven is not None:
+            last = proven.is_last(len(page), query.limit)
+        else:
+            last = len(page) < LEAST_CAP if surely else not is_full(page, query.limit)
+        if last or not page or (most is not None and len(rows) >= most):
             return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of an object's rows in the order of their Gsids.
+
+    `last`: the Gsid to read on from. `ended`: whether it reached the end; `surely`: whether that is beyond doubt.
+    """
+
+    rows: list[Row]
+    last: str
+    ended: bool
+    surely: bool
+
+
+async def fetch_on(
+    client: GainsightClient, query: Query, key: str, proven: Proven, *, after: str = "", most: int
+) -> Stretch:
+    """Rows of a query without conditions, by Gsid, from behind `after` on: about `most`, or all there are.
+
+    Of a page that is larger than any before nobody knows whether it was the last: then `surely` is false.
+    Raises as `GainsightClient.query` does, and RefusedQueryError for a page from which nothing leads on.
+    """
+    rows: list[Row] = []
+    while True:
+        where = [Condition(key, "GT", [after])] if after else []
+        before = proven.rows
+        page = await client.query(replace(query, where=where, order_by={key: "asc"}))
+        rows += page
+        if page:
+            after = _key_of(page[-1], key)
+        if proven.is_last(len(page), query.limit) or not page:
+            return Stretch(rows, after, True, True)
+        if not is_full(page, query.limit) and len(page) != before:
+            return Stretch(rows, after, True, False)
+        if len(rows) >= most:
+            return Stretch(rows, after, False, False)
+
+
+def _key_of(row: Mapping[str, object], key: str) -> str:
+    value = value_of(dict(row), key)
+    if not isinstance(value, str) or not value:
+        raise RefusedQueryError(f"A row has no {key}: the object cannot be read in its order.")
+    return value

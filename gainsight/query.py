@@ -32,7 +32,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: all conditions hold together (AND); `order_by` maps field → asc | desc, first key first."""
+    """A query: all conditions hold together (AND), or with `either` one of them does (OR); `order_by` maps
+    field → asc | desc, first key first."""
 
     object_name: str
     select: Sequence[str]
@@ -40,6 +41,7 @@ class Query:
     order_by: Mapping[str, str] = field(default_factory=dict)
     limit: int = MAX_ROWS
     offset: int = 0
+    either: bool = False
 
     def body(self) -> dict[str, Any]:
         """The request's JSON."""
@@ -51,7 +53,7 @@ class Query:
                     {"name": c.name, "alias": a, "operator": c.operator, "value": list(c.values)}
                     for a, c in zip(aliases, self.where, strict=True)
                 ],
-                "expression": " AND ".join(aliases),
+                "expression": (" OR " if self.either else " AND ").join(aliases),
             }
         if self.order_by:
             body["orderBy"] = dict(self.order_by)

@@ -8,7 +8,6 @@ from enum import Enum
 from functools import partial
 
 import structlog
-import xxhash
 
 from connectors import Definition, needs
 from gainsight import (
@@ -17,6 +16,7 @@ from gainsight import (
     GainsightClient,
     Priority,
     Query,
+    RefusedQueryError,
     ReplyTooLargeError,
     UnknownFieldError,
     UnknownObjectError,
@@ -89,7 +89,11 @@ class PageSize:
 
 
 class Columns:
-    """The columns that are selected: those that are wanted and described, less those that a query does not find."""
+    """The columns that are selected: those that are wanted and described, less those that a query does not find.
+
+    The columns of the activity's company and relationship ride along where the tenant takes them: they save the
+    enricher its calls. Where it does not, the timeline is read without them.
+    """
 
     def __init__(self, definition: Definition, client: GainsightClient, clock: Clock) -> None:
         self._definition = definition
@@ -97,6 +101,8 @@ class Columns:
         self.clock = clock
         self._refused: set[str] = set()
         self._described_at: float | None = None
+        self._riding: set[str] = set()
+        self._ride_taken: bool | None = None  # not known before the first answer
         self.select: list[str] = []
         self.version = ""
         self.missing: dict[str, str] = {}
@@ -110,7 +116,8 @@ class Columns:
         now = self.clock.monotonic()
         if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
             return
-        described = (await self._client.describe([needs.ACTIVITY])).get(needs.ACTIVITY)
+        objects = await self._client.describe(needs.TIMELINE_OBJECTS)
+        described = objects.get(needs.ACTIVITY)
         if described is None:
             raise UnknownObjectError(
                 f"The tenant does not describe {needs.ACTIVITY} to this key. Ask the Gainsight admin to let the key's "
@@ -124,11 +131,36 @@ class Columns:
         for path in needs.mapped_columns(self._definition, needs.ACTIVITY):
             if "." not in path and described.field(path) is None:
                 absent.add(path.lower())
-        self._take(needs.columns(self._definition, needs.ACTIVITY, described), absent)
+        own = needs.columns(self._definition, needs.ACTIVITY, described)
+        wanted = needs.timeline_columns(self._definition, objects) if self._ride_taken is not False else own
+        self._riding = {c.lower() for c in wanted} - {c.lower() for c in own}
+        self._take(wanted, absent)
         self._described_at = now
 
-    def drop(self, error: UnknownFieldError) -> bool:
-        """Does without the column that a query did not find; False when that is not possible."""
+    def answered(self) -> None:
+        """A query with these columns was answered."""
+        self._ride_taken = self._ride_taken or bool(self._riding)
+
+    def drop(self, error: BaseException) -> bool:
+        """Does without what a query was refused for; False when that is not possible."""
+        if self._is_for_riding(error):
+            log.info("nothing_rides_along", connector=self._definition.id, cause=str(error))
+            self._ride_taken = False
+            self._take([c for c in self.select if c.lower() not in self._riding], set())
+            self._riding = set()
+            return True
+        return isinstance(error, UnknownFieldError) and self._drop_column(error)
+
+    def _is_for_riding(self, error: BaseException) -> bool:
+        """Whether the refusal may be for columns that ride along. An unknown one may be named without its path."""
+        if isinstance(error, ReplyTooLargeError) or not self._riding:
+            return False
+        if isinstance(error, UnknownFieldError):
+            name = (error.field or "").lower()
+            return any(path == name or path.endswith(f".{name}") or not name for path in self._riding)
+        return isinstance(error, RefusedQueryError) and not self._ride_taken
+
+    def _drop_column(self, error: UnknownFieldError) -> bool:
         name = (error.field or "").lower()
         required = {c.lower() for c in needs.ACTIVITY_REQUIRED}
         if name in required or name not in {c.lower() for c in self.select}:
@@ -139,7 +171,7 @@ class Columns:
 
     def _take(self, wanted: Sequence[str], absent: set[str]) -> None:
         self.select = [c for c in wanted if c.lower() not in absent]
-        self.version = xxhash.xxh3_64_hexdigest("\n".join(sorted(c.lower() for c in self.select)).encode())
+        self.version = needs.columns_version(self.select)
         mapped = {c.lower() for c in needs.mapped_columns(self._definition, needs.ACTIVITY)}
         for column in (c for c in wanted if c.lower() in absent):
             use = "it is in the mapping, whose value stays empty" if column.lower() in mapped else "it is left out"
@@ -188,9 +220,10 @@ class TimelineSource:
                 self._ledger.settle(asked)
                 if isinstance(error, ReplyTooLargeError) and limit > LEAST_ROWS:
                     self._size.too_large(limit)
-                elif not (isinstance(error, UnknownFieldError) and self._columns.drop(error)):
+                elif not self._columns.drop(error):
                     raise
                 continue
+            self._columns.answered()
             self._held[asked] = got.release
             self._size.came(len(got.rows), got.size)
             belief = self._size.belief(len(got.rows), limit)

@@ -59,13 +59,13 @@ class Desk:
     def definition(self, **changes: Any) -> Definition:
         return Definition.model_validate({"id": "acme", "host": self.url, "api_share": 1.0} | changes)
 
-    def resolver(self, **changes: Any) -> Resolver:
-        return Resolver(self.definition(**changes), self.client, self.cache, self.clock)
+    def resolver(self, whole_rows: int = 20_000, **changes: Any) -> Resolver:
+        return Resolver(self.definition(**changes), self.client, self.cache, self.clock, whole_rows=whole_rows)
 
-    async def activities(self, definition: Definition | None = None) -> list[RawActivity]:
+    async def activities(self, definition: Definition | None = None, *, riding: bool = True) -> list[RawActivity]:
         """Everything in the timeline, as the producer selects it."""
-        described = (await self.client.describe([needs.ACTIVITY]))[needs.ACTIVITY]
-        columns = needs.columns(definition or self.definition(), needs.ACTIVITY, described)
+        described = await self.client.describe(needs.TIMELINE_OBJECTS if riding else [needs.ACTIVITY])
+        columns = needs.timeline_columns(definition or self.definition(), described)
         order = {"LastModifiedDate": "asc", "Gsid": "asc"}
         rows = await self.client.query(Query(needs.ACTIVITY, columns, (), order))
         return [raw(r, str(value_of(r, "Gsid")), parse_date(value_of(r, "LastModifiedDate")) or 0) for r in rows]

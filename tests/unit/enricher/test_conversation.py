@@ -144,6 +144,5 @@ def test_the_same_inputs_give_the_same_bytes(
 
 def test_what_activities_refer_to_each_once(of: Any) -> None:
     refers = wanted([of(ROW), of(ROW | {"GsCompanyId": "C2", "GsRelationshipId": ""}), of(ROW)])
-    assert refers.companies == ["C1", "C2"]
-    assert refers.relationships == ["R1"]
+    assert [(r.company, r.relationship) for r in refers.references] == [("C1", "R1"), ("C2", None), ("C1", "R1")]
     assert refers.mentions == [Mention("dana@x.example", "Dana Osei")]

@@ -25,15 +25,15 @@ def cache(*entities: Entity) -> EntityCache:
 @pytest.mark.parametrize(("entity", "ttl"), [(FOUND, 100), (ABSENT, 10)], ids=["found", "absent"])
 def test_an_answer_is_fresh_for_its_time(entity: Entity, ttl: int) -> None:
     known = cache(entity)
-    assert known.fresh(KEY, entity.columns, 1000) is entity
-    assert known.fresh(KEY, entity.columns, 1000 + ttl) is entity
+    assert known.fresh(KEY, entity.columns, 1000) == entity
+    assert known.fresh(KEY, entity.columns, 1000 + ttl) == entity
     assert known.fresh(KEY, entity.columns, 1001 + ttl) is None
 
 
 def test_fewer_columns_are_in_it_and_more_are_not() -> None:
-    assert cache(FOUND).fresh(KEY, ("Email",), 1000) is FOUND
-    assert cache(FOUND).fresh(KEY, (), 1000) is FOUND
-    assert cache(FOUND).fresh(KEY, ("Email", "Gsid"), 1000) is FOUND
+    assert cache(FOUND).fresh(KEY, ("Email",), 1000) == FOUND
+    assert cache(FOUND).fresh(KEY, (), 1000) == FOUND
+    assert cache(FOUND).fresh(KEY, ("Email", "Gsid"), 1000) == FOUND
     assert cache(FOUND).fresh(KEY, ("Gsid", "Email", "Title"), 1000) is None
 
 
@@ -48,7 +48,7 @@ def test_another_key_is_another_question() -> None:
 
 def test_the_newest_answer_counts_and_a_dropped_one_does_not() -> None:
     known = cache(ABSENT, FOUND)
-    assert known.fresh(KEY, (), 1000) is FOUND
+    assert known.fresh(KEY, (), 1000) == FOUND
     assert len(known) == 1
     known.drop(KEY)
     known.drop(KEY)

@@ -32,7 +32,7 @@ def known(*jobs: dict[str, Any], users: bool = True, persons: bool = True) -> Re
         found.users = {"sam@acme.example": SAM}
         found.users_by_gsid = {"U1": SAM}
     if persons:
-        found.persons = {"dana@x.example": DANA}
+        found.persons = {"dana@x.example": [DANA]}
         found.persons_by_gsid = {"P1": DANA}
     found.memberships = {"P1": list(jobs)}
     return found
@@ -76,7 +76,7 @@ def test_whom_the_tenant_does_not_know_is_as_listed(sides: list[Side], role: str
 
 def test_a_user_who_is_also_a_person_is_an_agent() -> None:
     found = known(job("C1"))
-    found.persons["sam@acme.example"] = DANA
+    found.persons["sam@acme.example"] = [DANA]
     assert told(Mention("sam@acme.example"), found=found) == [SAM_TOLD]
 
 
@@ -107,7 +107,7 @@ def test_a_name_comes_from_the_tenant_else_from_beside_the_address() -> None:
     assert told(Mention("dana@x.example", "Wrong"))[0][1] == "Dana Osei"
     assert told(Mention("new@x.example"), Mention("new@x.example", "New One"))[0][1] == "New One"
     found = known()
-    found.persons = {"dana@x.example": {"Gsid": "P1", "FirstName": "Dana", "LastName": " "}}
+    found.persons = {"dana@x.example": [{"Gsid": "P1", "FirstName": "Dana", "LastName": " "}]}
     assert told(Mention("dana@x.example", "Wrong"), found=found)[0][1] == "Dana"
 
 

@@ -46,10 +46,10 @@ def people(participants: Any) -> set[Any]:
     return {(p["email"], p["name"], p["role"], p["user_id"], p["account_id"]) for p in participants}
 
 
-async def conversations(desk: Any) -> dict[str, Any]:
+async def conversations(desk: Any, *, riding: bool = True, whole_rows: int = 20_000) -> dict[str, Any]:
     definition = desk.definition(**MAPPING)
-    activities = await desk.activities(definition)
-    found = await desk.resolver(**MAPPING).resolve(wanted(activities))
+    activities = await desk.activities(definition, riding=riding)
+    found = await desk.resolver(whole_rows, **MAPPING).resolve(wanted(activities))
     return {a.gsid: build(a, definition, found) for a in activities}
 
 
@@ -120,6 +120,16 @@ async def test_whoever_can_be_found_is_found(desk: Any, form: str) -> None:
     compare_mapped(built, truth)
 
 
+@pytest.mark.parametrize("form", ["mixed", "names", "gsids"])
+@pytest.mark.parametrize("riding", [True, False], ids=["riding", "looked up"])
+@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+async def test_whichever_way_it_is_asked_for(desk: Any, form: str, riding: bool, whole_rows: int) -> None:
+    desk.tenant.set_variant("attendees", form)
+    built, truth = await conversations(desk, riding=riding, whole_rows=whole_rows), desk.tenant.truth()
+    compare(built, truth, lambda told: told["participants"])
+    compare_mapped(built, truth)
+
+
 @pytest.mark.parametrize("form", ["emails", "angle", "names", "gsids"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 async def test_whatever_parts_the_lists(desk: Any, form: str, delimiter: str) -> None:
@@ -129,10 +139,14 @@ async def test_whatever_parts_the_lists(desk: Any, form: str, delimiter: str) ->
 
 
 @pytest.mark.parametrize("form", ["bare_names", "null"])
-async def test_of_those_whose_address_is_nowhere_the_names_are_left(desk: Any, form: str) -> None:
+async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(desk: Any, form: str) -> None:
     desk.tenant.set_variant("attendees", form)
     timeline = desk.tenant.timeline.current
     users = {u["Gsid"]: u["Email"].lower() for u in desk.tenant.world.rows("gsuser")}
+    ids = {p["Gsid"]: (p["Email"] or "").lower() for p in desk.tenant.world.rows("person")}
+    at: dict[str, set[str]] = {}
+    for row in desk.tenant.world.rows("company_person"):
+        at.setdefault(ids[row["Person_ID"]], set()).add(row["Company_ID"])
 
     def seen(told: dict[str, Any]) -> list[dict[str, Any]]:
         activity = timeline[told["activity_id"]]
@@ -153,6 +167,9 @@ async def test_of_those_whose_address_is_nowhere_the_names_are_left(desk: Any, f
                 found.append(person)
             elif email in listed:
                 role = "agent" if email in internal else "unknown"
+                if (email in users.values()) if email in internal else (told["account_id"] in at.get(email, ())):
+                    found.append(person)  # the only one of that name
+                    continue
                 blank = {"email": None, "user_id": None, "account_id": None}
                 found.append(person | blank | {"name": listed[email].name, "role": role})
         return found
@@ -186,4 +203,7 @@ async def test_the_same_conversations_come_out_of_the_cache(desk: Any) -> None:
     desk.tenant.reset_calls()
     again = await conversations(desk)
     assert again == first
-    assert desk.calls().keys() == {"describe activity_timeline", "query activity_timeline"}, "only this test's own"
+    assert desk.calls().keys() == {
+        "describe activity_timeline,company,relationship",
+        "query activity_timeline",
+    }, "only this test's own"

@@ -1,0 +1,249 @@
+"""Keeping known entities up to date, on a beat of their own: what was modified, and what deleted, since the last look.
+
+Three calls a beat, whatever the mapping: one for the persons and what they are at their companies, one for what was
+deleted, and one for the other objects in turn. Nothing is asked while no activities come: the next ones make it due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from connectors import needs
+from enricher.desk import Desk
+from enricher.entities import GSID
+from enricher.people import GSUSER, MEMBER, PERSON, People
+from enricher.together import together
+from gainsight import Condition, ConfigError, Query, RefusedQueryError, Row, format_date, value_of, whole_second
+from gainsight.deleted import LOG_DAYS, LOGS, deleted_records
+from gainsight.query import MAX_ROWS
+
+log = structlog.get_logger(__name__)
+
+REFRESH = "!refresh"
+MODIFIED = "ModifiedDate"
+AGAIN = 120_000  # milliseconds that each look reaches back behind the last one, for what becomes visible late
+MOST_PAGES = 4  # of changes: more are not worth reading
+DAY = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Until when each object's changes and each log's deletions are known (milliseconds of the tenant's clock)."""
+
+    until: dict[str, int]
+
+    def since(self, name: str, now: int) -> int:
+        """Nothing is known of what was never looked at: it counts from now."""
+        return self.until.get(name, now)
+
+    def row(self) -> Row:
+        return {"until": self.until}
+
+
+class Refresh:
+    """Follows the changes of one connector's entities.
+
+    Args:
+        beat: milliseconds between two looks at the same thing.
+    """
+
+    def __init__(self, desk: Desk, people: People, beat: int) -> None:
+        self._desk = desk
+        self._people = people
+        self._beat = beat
+        self._absent_log: dict[str, int] = {}
+        self._no_dates: set[str] = set()
+
+    async def if_due(self) -> None:
+        """Looks where the last look is a beat ago. Raises GainsightError as a query does."""
+        if not self._desk.renew:
+            return
+        now, looked = self._now(), self._looked()
+        if not looked.until:  # nothing is known yet: all that will be is as of now
+            self._keep(looked, [], now)
+            return
+        jobs = []
+        if now - looked.since(MEMBER, now) >= self._beat:
+            jobs.append(self._members(looked, now))
+        turn = min(self._in_turn(), key=lambda name: looked.since(name, now))
+        if now - max(looked.since(name, now) for name in self._in_turn()) >= self._beat:  # one of them a beat
+            jobs.append(self._object(turn, looked, now))
+        if (due := self._log_due(looked, now)) is not None:
+            jobs.append(self._deleted(due, looked, now))
+        if jobs:
+            self._keep(looked, [name for name in await together(*jobs) if name], now)
+
+    def _keep(self, looked: Looked, done: Sequence[str], now: int) -> None:
+        at = min(now, self._now())  # the tenant's clock is known by now, if it was not
+        objects = [name for name in self._desk.described if name != needs.ACTIVITY]
+        until = dict.fromkeys((*objects, MEMBER, *LOGS), at) | looked.until | dict.fromkeys(done, at)
+        self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [Looked(until).row()])
+
+    def _looked(self) -> Looked:
+        entity = self._desk.cache.get(self._desk.key(REFRESH, "tenant", self._desk.definition.host))
+        return Looked(dict(entity.rows[0]["until"]) if entity is not None and entity.rows else {})
+
+    def _now(self) -> int:
+        at = self._desk.client.tenant_now()
+        return at if at is not None else self._desk.clock.now()
+
+    def _in_turn(self) -> list[str]:
+        """The objects besides that are in the cache, or may be."""
+        desk = self._desk
+        names = [GSUSER, *([PERSON] if self._people.link else []), needs.COMPANY, needs.RELATIONSHIP]
+        found = [n for n in (*names, *desk.definition.objects) if n in desk.described and n not in self._no_dates]
+        return [n for n in found if next(desk.cache.keys(desk.definition.id, n), None) is not None] or [GSUSER]
+
+    # What was modified
+
+    async def _members(self, looked: Looked, now: int) -> str:
+        dotted = self._people.dotted()
+        if dotted is None:
+            own, select = PERSON, self._desk.columns(PERSON, GSID)
+            if self._people.link is None:
+                rows = await self._changed(own, select, looked, MEMBER)
+                self._take(rows, PERSON, lambda changed: self._people.change(PERSON, changed), now)
+            else:
+                link = self._people.link
+                rows = await self._changed(MEMBER, self._desk.columns(MEMBER, link), looked, MEMBER)
+                if rows is None:
+                    self._drop_all(PERSON)
+                for row in rows or ():  # asked again when they are met: with their persons
+                    self._desk.cache.drop(self._desk.key(PERSON, GSID, str(value_of(row, link))))
+            return MEMBER
+        lookup, select = dotted
+        rows = await self._changed(MEMBER, select, looked, MEMBER, f"{lookup}.{MODIFIED}")
+        self._take(rows, MEMBER, self._people.change_members, now)
+        return MEMBER
+
+    async def _object(self, name: str, looked: Looked, now: int) -> str:
+        desk = self._desk
+        if name in (GSUSER, PERSON):
+            rows = await self._changed(name, desk.columns(name, GSID), looked, name)
+            self._take(rows, name, lambda changed: self._people.change(name, changed), now)
+            return name
+        field = desk.definition.objects[name].join_field if name in desk.definition.objects else GSID
+        columns = desk.columns(name, field)
+        rows = await self._changed(name, columns, looked, name)
+        if rows is None:
+            self._drop_all(name)
+        else:
+            self._change_rows(name, field, columns, rows)
+        return name
+
+    def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None], now: int) -> None:
+        if rows is not None:
+            change(rows)
+            self._people.renewed(name, now)
+            return
+        self._people.forget_whole(name)
+        self._drop_all(PERSON if name == MEMBER else name)
+
+    def _drop_all(self, name: str) -> None:
+        """Too much has changed to be read: what is met is asked for anew."""
+        for key in self._desk.cache.keys(self._desk.definition.id, name):
+            self._desk.cache.drop(key)
+
+    def _change_rows(self, name: str, field: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
+        """Takes changed rows over into the answers that hold them; a row may have moved to another answer."""
+        desk = self._desk
+        changed = {str(value_of(row, GSID)): row for row in rows if value_of(row, GSID)}
+        for key in desk.cache.keys(desk.definition.id, name):
+            entity = desk.cache.get(key)
+            if entity is None:
+                continue
+            left = [r for r in entity.rows if str(value_of(r, GSID)) not in changed]
+            mine = [row for row in changed.values() if str(value_of(row, field)) == key.value]
+            if mine or len(left) < len(entity.rows):
+                desk.keep(name, field, key.value, columns, [*left, *mine])
+
+    async def _changed(
+        self, name: str, select: Sequence[str], looked: Looked, since: str, *besides: str
+    ) -> list[Row] | None:
+        """Rows modified since the last look; None: too many, or nothing tells."""
+        start = format_date(whole_second(max(0, looked.since(since, self._now()) - AGAIN)))
+        described = self._desk.described.get(name)
+        if described is None or described.field(MODIFIED) is None:
+            self._tell(name, f"{name} has no {MODIFIED}")
+            return []
+        where = [Condition(field, "GTE", [start]) for field in (MODIFIED, *besides)]
+        facts = self._desk.facts
+        if besides and facts.either is False:
+            where = where[:1]
+        try:
+            rows = await self._pages(Query(name, tuple(select), where, {GSID: "asc"}, either=len(where) > 1))
+        except (RefusedQueryError, ConfigError) as error:
+            if len(where) > 1 and facts.either is None and not _is_for_key(error):
+                facts.either = False
+                return await self._changed(name, select, looked, since, *besides)
+            if _is_for_key(error):
+                raise
+            self._tell(name, str(error))
+            return []
+        if len(where) > 1:
+            facts.either = True
+        return rows
+
+    async def _pages(self, query: Query) -> list[Row] | None:
+        rows: list[Row] = []
+        for _ in range(MOST_PAGES):
+            page = await self._desk.client.query(
+                Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, len(rows), query.either)
+            )
+            rows += page
+            if not page or self._desk.facts.proven.is_last(len(page)):
+                return rows
+        return None
+
+    def _tell(self, name: str, cause: str) -> None:
+        if name not in self._no_dates:
+            self._no_dates.add(name)
+            log.info("changes_not_told", connector=self._desk.definition.id, object=name, cause=cause)
+
+    # What was deleted
+
+    def _log_due(self, looked: Looked, now: int) -> str | None:
+        """The log to look into: the first one on the beat, the other once a day, neither where it is missing."""
+        for name, every in zip(reversed(LOGS), (DAY, self._beat), strict=True):
+            if now - looked.since(name, now) >= every and now - self._absent_log.get(name, 0) >= DAY:
+                return name
+        return None
+
+    async def _deleted(self, name: str, looked: Looked, now: int) -> str:
+        """The log's name; "" where the tenant does not have it."""
+        desk = self._desk
+        objects = [n for n in desk.described if n != needs.ACTIVITY]
+        start = whole_second(max(0, looked.since(name, now) - AGAIN, now - LOG_DAYS * DAY))
+        try:
+            found = await deleted_records(desk.client, name, start, now, objects)
+        except (RefusedQueryError, ConfigError) as error:
+            if _is_for_key(error):
+                raise
+            self._absent_log[name] = now
+            log.info("deletions_not_told", connector=desk.definition.id, way=name, cause=str(error))
+            return ""
+        named = {n.lower(): n for n in objects}
+        for object_name, gsid in found:
+            self._gone(named.get(object_name, object_name), gsid)
+        return name
+
+    def _gone(self, name: str, gsid: str) -> None:
+        if name in (PERSON, GSUSER, MEMBER):
+            self._people.gone(name, gsid)
+            return
+        desk = self._desk
+        for key in desk.cache.keys(desk.definition.id, name):
+            entity = desk.cache.get(key)
+            if entity is not None and any(value_of(row, GSID) == gsid for row in entity.rows):
+                left = [row for row in entity.rows if value_of(row, GSID) != gsid]
+                desk.keep(name, key.field, key.value, entity.columns, left)
+
+
+def _is_for_key(error: Exception) -> bool:
+    """Whether it is the key that is refused, and not the query."""
+    return isinstance(error, ConfigError) and (
+        error.status in (401, 403) or (error.code or "").startswith(("GS_APIG_24", "GSOBJ_1024"))
+    )
