@@ -39,9 +39,9 @@ NAME = "Name"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An object that was read as a whole: since when, how fresh (milliseconds), and up to which Gsid.
+    """An object that was read as a whole: since when, how fresh (milliseconds), and up to which key.
 
-    `surely`: nothing follows that Gsid. `too_large`: it was not read, since it has too many rows.
+    `surely`: nothing follows that key. `too_large`: it was not read, since it has too many rows.
     """
 
     columns: tuple[str, ...]
@@ -292,7 +292,7 @@ class People:
         if name == MEMBER:
             desk.facts.dotted = True
         if not too_large:
-            self._keep_all(name, rows, select, bool(after))
+            self._keep_all(name, rows, select)
         begun, until = (state.begun, state.until) if state is not None else (now, now)
         self._keep_whole(name, Whole(columns, begun, until, last, surely, too_large))
         log.info("read_as_a_whole", connector=desk.definition.id, object=name, rows=len(rows), too_large=too_large)
@@ -308,26 +308,26 @@ class People:
         return self.user_columns(), self._desk.columns(GSUSER, EMAIL, GSID)
 
     async def _stretch(self, name: str, select: tuple[str, ...], after: str) -> tuple[list[Row], str, bool, bool]:
-        """(rows, last Gsid, surely all, too large); whether it is too large is asked for after the first page."""
+        """(rows, last key, surely all, too large); whether it is too large is asked for after the first page."""
         desk = self._desk
         query = Query(name, select)
-        part = await fetch_on(
-            desk.client, query, GSID, desk.facts.proven, after=after, most=min(MAX_ROWS, self._whole_rows)
-        )
+        key = (self.link or GSID) if name == MEMBER else GSID  # a person's rows one after the other
+        most = min(MAX_ROWS, self._whole_rows)
+        part = await fetch_on(desk.client, query, key, desk.facts.proven, after=after, most=most)
         rows = part.rows
         if not part.ended:
             further = Query(name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._whole_rows)
             if await desk.client.query(further):
                 return [], "", False, True
-            part = await fetch_on(desk.client, query, GSID, desk.facts.proven, after=part.last, most=self._whole_rows)
+            part = await fetch_on(desk.client, query, key, desk.facts.proven, after=part.last, most=self._whole_rows)
             rows = rows + part.rows
             if not part.ended:
                 return [], "", False, True
         return rows, part.last, part.surely, False
 
-    def _keep_all(self, name: str, rows: Sequence[Row], select: tuple[str, ...], more: bool) -> None:
+    def _keep_all(self, name: str, rows: Sequence[Row], select: tuple[str, ...]) -> None:
         if name == MEMBER:
-            self._keep_members(rows, add=more)
+            self._keep_members(rows)
         elif name == GSUSER:
             self._keep_users(rows, select)
         else:

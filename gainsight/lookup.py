@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gainsight.client import GainsightClient
@@ -95,9 +95,9 @@ async def _all(
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A stretch of an object's rows in the order of their Gsids.
+    """A stretch of an object's rows in the order of a key.
 
-    `last`: the Gsid to read on from. `ended`: whether it reached the end; `surely`: whether that is beyond doubt.
+    `last`: the key's value to read on from. `ended`: whether it reached the end; `surely`: whether beyond doubt.
     """
 
     rows: list[Row]
@@ -109,29 +109,44 @@ class Stretch:
 async def fetch_on(
     client: GainsightClient, query: Query, key: str, proven: Proven, *, after: str = "", most: int
 ) -> Stretch:
-    """Rows of a query without conditions, by Gsid, from behind `after` on: about `most`, or all there are.
+    """Rows of a query without conditions, by a key, from behind `after` on: about `most`, or all there are.
 
+    Several rows may have one key: where a page may have cut them apart, they are read again from there on.
     Of a page that is larger than any before nobody knows whether it was the last: then `surely` is false.
     Raises as `GainsightClient.query` does, and RefusedQueryError for a page from which nothing leads on.
     """
     rows: list[Row] = []
+    order = {key: "asc"} if key == KEY else {key: "asc", KEY: "asc"}
     while True:
         where = [Condition(key, "GT", [after])] if after else []
         before = proven.rows
-        page = await client.query(replace(query, where=where, order_by={key: "asc"}))
-        rows += page
-        if page:
-            after = _key_of(page[-1], key)
+        page = await client.query(replace(query, where=where, order_by=order))
         if proven.is_last(len(page), query.limit) or not page:
-            return Stretch(rows, after, True, True)
+            return Stretch(rows + page, _last(page, key) or after, True, True)
+        after, whole = _cut(page, key)
         if not is_full(page, query.limit) and len(page) != before:
-            return Stretch(rows, after, True, False)
+            return Stretch(rows + page, after, True, False)
+        rows += page[:whole]
         if len(rows) >= most:
             return Stretch(rows, after, False, False)
 
 
-def _key_of(row: Mapping[str, object], key: str) -> str:
-    value = value_of(dict(row), key)
-    if not isinstance(value, str) or not value:
-        raise RefusedQueryError(f"A row has no {key}: the object cannot be read in its order.")
-    return value
+def _cut(page: Sequence[Row], key: str) -> tuple[str, int]:
+    """The last key whose rows are surely all on the page, and how many rows those up to it are."""
+    end = _last(page, key)
+    if key == KEY:
+        return end, len(page)
+    whole = next((n for n in range(len(page), 0, -1) if _text(page[n - 1], key) not in ("", end)), 0)
+    if not end or not whole:
+        raise RefusedQueryError(f"A page holds only one {key}: the object cannot be read in this order.")
+    return _text(page[whole - 1], key), whole
+
+
+def _last(page: Sequence[Row], key: str) -> str:
+    """The last row's key; rows without one, wherever they are put, lead nowhere and are passed over."""
+    return next((value for row in reversed(page) if (value := _text(row, key))), "")
+
+
+def _text(row: Row, key: str) -> str:
+    value = value_of(row, key)
+    return value if isinstance(value, str) else ""
