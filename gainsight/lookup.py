@@ -26,6 +26,7 @@ class Proven:
     """The most rows that a tenant has been seen to give at once: a shorter page is the last one.
 
     A tenant may cap its pages below what is asked for, without saying so; the cap is taken to be one for all objects.
+    Caps are round numbers: a page of such a length is not believed to be the last one, should the cap be lowered.
     """
 
     rows: int = 0
@@ -33,7 +34,7 @@ class Proven:
     def is_last(self, rows: int, limit: int = MAX_ROWS) -> bool:
         """Whether surely nothing follows a page of so many rows; the page counts for those after it."""
         before, self.rows = self.rows, max(self.rows, rows)
-        return rows < limit and rows < max(before, LEAST_CAP)
+        return rows < max(before, LEAST_CAP) and not is_full(range(rows), limit)
 
 
 async def fetch_in(
