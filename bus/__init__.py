@@ -3,7 +3,7 @@
 from bus.errors import BrokerError, BusError, FencedError, SettingsError, TopicError
 from bus.lanes import lane_of
 from bus.putting import put
-from bus.reading import end_offset, incoming, read_to_end, reader
+from bus.reading import end_offset, first_between, incoming, read_at, read_to_end, reader
 from bus.records import Headers, Incoming, Outgoing
 from bus.settings import Settings, load_settings
 from bus.transactions import KafkaLaneWriter, LaneWriter
@@ -21,10 +21,12 @@ __all__ = [
     "SettingsError",
     "TopicError",
     "end_offset",
+    "first_between",
     "incoming",
     "lane_of",
     "load_settings",
     "put",
+    "read_at",
     "read_to_end",
     "reader",
 ]

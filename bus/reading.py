@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -81,6 +81,35 @@ def read_to_end(
                     raise unreachable(settings, KafkaException(error))
     finally:
         consumer.close()
+
+
+def read_at(
+    settings: Settings, topic: str, partition: int, offsets: Collection[int], most: int = 50_000, timeout: float = 30.0
+) -> dict[int, Incoming]:
+    """Offset → committed record, of those offsets that still have one; at most `most` records are read for it.
+
+    Raises BrokerError, TopicError.
+    """
+    if not offsets:
+        return {}
+    found: dict[int, Incoming] = {}
+    last = max(offsets)
+    for number, record in enumerate(read_to_end(settings, topic, {partition: min(offsets)}, timeout)):
+        if record.offset > last or number >= most:
+            break
+        if record.offset in offsets:
+            found[record.offset] = record
+    return found
+
+
+def first_between(settings: Settings, topic: str, partition: int, start: int, end: int) -> int | None:
+    """The offset of the first committed record in `[start, end)`; None: there is none.
+
+    Raises BrokerError, TopicError.
+    """
+    for record in read_to_end(settings, topic, {partition: start}, 30.0):
+        return record.offset if record.offset < end else None
+    return None
 
 
 def end_offset(settings: Settings, topic: str, partition: int, timeout: float = 10.0) -> int:

@@ -150,7 +150,23 @@ class Settings(BaseSettings):
         10.0, ge=0, le=300, alias=ours("retry_seconds"), description="How long a failing call is tried again."
     )
     unpark_seconds: float = Field(
-        30.0, gt=0, alias=ours("unpark_seconds"), description="How often parked activities are tried again."
+        5.0,
+        gt=0,
+        alias=ours("unpark_seconds"),
+        description="How often it is looked for parked activities to try again.",
+    )
+    handle_seconds: float = Field(
+        60.0,
+        ge=5,
+        le=100,
+        alias=ours("handle_seconds"),
+        description="A worker that takes longer for a batch ends itself, to be started again.",
+    )
+    dead_letters_in_a_row: int = Field(
+        100,
+        ge=1,
+        alias=ours("dead_letters_in_a_row"),
+        description="So many activities of a connector in a row that cannot be converted stop it; the rest are parked.",
     )
     entity_ttl_hours: float = Field(
         24.0, gt=0, alias=ours("entity_ttl_hours"), description="How long a resolved entity counts as fresh."

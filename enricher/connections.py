@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
 
 import structlog
@@ -105,15 +106,18 @@ class Clients:
         self._vault = vault
         self._clock = clock
         self._open: dict[str, tuple[Connector, GainsightClient]] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one's KMS call delays nobody else's
 
     async def of(self, connector: Connector) -> GainsightClient:
         """Raises VaultError when the key cannot be decrypted."""
-        async with self._opening:
+        async with self._opening[connector.id]:
             known = self._open.get(connector.id)
             if known is not None and known[0] == connector:
                 return known[1]
-            client = await open_client(self._settings, self._vault, self._clock, connector)
+            spent = known[1].spent if known is not None else None
+            client = await open_client(
+                self._settings, self._vault, self._clock, connector, role="enricher", spent_today=spent
+            )
             self._open[connector.id] = (connector, client)
         if known is not None:
             await known[1].close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from bus import Incoming, Outgoing, Settings
+from bus import Incoming, Outgoing, Settings, first_between
 from bus.clients import ssl_context
 from enricher.publisher import Publisher, deadline
 from enricher.windows import BatchEnd
@@ -28,23 +29,47 @@ log = structlog.get_logger(__name__)
 
 FETCH_SECONDS = 0.2
 FETCH_BYTES = 16 * 1024 * 1024
+CHECK_SECONDS = 1.0  # between looks whether a lane's work besides has failed
 
 
 class LaneWork(Protocol):
-    """What the edge drives for each lane. One call at a time."""
+    """What the edge drives for each lane. One batch after the other."""
 
-    def restore(self) -> None:
-        """Reads the lane's state. May block; called after the lane's earlier owner was fenced."""
+    def restore(self, position: int) -> None:
+        """Reads the lane's state. May block; called after the lane's earlier owner was fenced.
+
+        Args:
+            position: offset of the first record that batches will bring.
+        """
 
     async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
-        """The records to publish for a batch of the lane. Its time must stay below the rebalance timeout."""
+        """The records to publish for a batch of the lane."""
 
-    async def retry(self) -> list[Outgoing]:
-        """The records to publish besides, for what was set aside earlier."""
+    async def spare(self) -> Callable[[], list[Outgoing]] | None:
+        """A bounded piece of work beside the batches; None: nothing to do now.
+
+        What it returns gives the records to publish, and is called when no batch is in hand: it leaves out what batches
+        have made obsolete meanwhile.
+        """
 
     @property
     def parked(self) -> int:
         """How much is set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A partition's records of a batch: all that there are from where the reading began on, in order.
+
+    `begin`: the offset that the reading began at; None: it is not known.
+    """
+
+    begin: int | None
+    records: list[ConsumerRecord] = field(default_factory=list)
+
+
+class GapError(Exception):
+    """Records were passed over: the lane must not go on, and nothing is committed."""
 
 
 MakeWork = Callable[[int], LaneWork]
@@ -81,12 +106,19 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Stock Faust would miss its own commits."""
 
+    def _positions(self) -> dict[TP, int]:
+        """Where each partition is read on from, as far as that is known."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        states = subscription.assignment._tp_state if subscription and subscription.assignment else {}
+        return {TP(*tp): state._position for tp, state in list(states.items()) if state._position is not None}
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message that carries a whole batch: tp → its records, in order."""
-        batch: dict[TP, list[ConsumerRecord]] = {}
+        """One message that carries a whole batch: tp → its stretch."""
+        batch: dict[TP, Stretch] = {}
         end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
         generation = None
         while (wait := end.wait(monotonic())) != 0.0:
+            begins = self._positions()
             records, _ = await self._wait_next_records(min(wait, FETCH_SECONDS) if wait else timeout)
             if records is None or self.should_stop:
                 return
@@ -99,14 +131,14 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
             now = monotonic()
             for tp, fetched in records.items():
-                batch.setdefault(tp, []).extend(fetched)
+                batch.setdefault(tp, Stretch(begins.get(tp))).records.extend(fetched)
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for record in fetched:
                     end.add(incoming(record), now)
             if not batch:
                 return
         tp, carried = next(iter(batch.items()))  # any partition may carry the batch
-        last = carried[-1]
+        last = carried.records[-1]
         self._read_offset[tp] = None  # Faust must neither drop the batch as read, nor look for gaps
         yield (
             tp,
@@ -144,12 +176,15 @@ def incoming(record: ConsumerRecord) -> Incoming:
 class _Lane:
     """One input partition within one assignment: its publisher, its work, and where it stands."""
 
-    def __init__(self, publisher: Publisher, work: LaneWork, position: int) -> None:
+    def __init__(self, settings: Settings, publisher: Publisher, work: LaneWork, tp: TP, position: int) -> None:
+        self._settings = settings
         self._publisher = publisher
         self._work = work
+        self._tp = tp
         self._position = position
         self._busy = asyncio.Lock()
         self._closed = False
+        self._sparing = asyncio.create_task(self._spare(), name=f"lane-{tp.partition}-spare")
 
     @staticmethod
     async def open(app: faust.App, settings: Settings, tp: TP, work: LaneWork) -> _Lane:
@@ -160,33 +195,69 @@ class _Lane:
         thread = app.consumer._thread
         with deadline(60, "reading the committed offset"):
             committed = await thread.call_thread(thread._ensure_consumer().committed, partition)
-        await asyncio.to_thread(work.restore)
-        log.info("lane_opened", lane=tp.partition, position=committed or 0, parked=work.parked)
-        return _Lane(publisher, work, committed or 0)
+        position = committed or 0
+        await asyncio.to_thread(work.restore, position)
+        log.info("lane_opened", lane=tp.partition, position=position, parked=work.parked)
+        return _Lane(settings, publisher, work, tp, position)
 
-    async def settle(self, records: Sequence[Incoming]) -> None:
-        """Handles the records not settled yet and publishes the outputs with the position behind them."""
+    async def settle(self, stretch: Stretch) -> None:
+        """Handles the records not settled yet and publishes the outputs with the position behind them.
+
+        Raises GapError, and what a failed spare work raised.
+        """
         async with self._busy:
-            fresh = [r for r in records if r.offset >= self._position]
-            if not fresh or self._closed:
+            if self._closed:
+                raise GapError(f"Lane {self._tp.partition} was given up while a batch of it was under way.")
+            if self._sparing.done():
+                self._sparing.result()
+            fresh = [incoming(r) for r in stretch.records if r.offset >= self._position]
+            await self._check(stretch)
+            if not fresh:
                 return
-            outputs = await self._work.handle(fresh)  # no transaction is open while this waits
+            with deadline(self._settings.handle_seconds, "a batch"):
+                outputs = await self._work.handle(fresh)  # no transaction is open while this waits
             after = fresh[-1].offset + 1
             await self._publisher.publish(outputs, after)
             self._position = after
 
-    async def retry(self) -> None:
-        """Tries again what was set aside."""
-        async with self._busy:
-            if self._closed or not self._work.parked:
-                return
-            if outputs := await self._work.retry():
-                await self._publisher.publish(outputs, None)
+    async def _check(self, stretch: Stretch) -> None:
+        """Raises GapError where records between the lane's position and the stretch were passed over.
+
+        Offsets are missing wherever a transaction ended, was aborted, or records were compacted: only the log tells.
+        """
+        first = stretch.records[0].offset
+        if first <= self._position or (stretch.begin is not None and stretch.begin <= self._position):
+            return
+        lane, topic = self._tp.partition, self._tp.topic
+        lost = await asyncio.to_thread(first_between, self._settings, topic, lane, self._position, first)
+        if lost is not None:
+            raise GapError(
+                f"Lane {lane} stands at offset {self._position} and was given {first}, but there is a record at "
+                f"{lost}. Nothing was committed; start the worker again."
+            )
+
+    async def _spare(self) -> None:
+        """Does what there is to do besides; ends with the lane."""
+        while True:
+            finish = await self._work.spare()
+            if finish is None:
+                await asyncio.sleep(self._settings.unpark_seconds)
+                continue
+            async with self._busy:
+                if outputs := finish():
+                    await self._publisher.publish(outputs, None)
+
+    def check(self) -> None:
+        """Raises what the spare work failed with."""
+        if self._sparing.done() and not self._sparing.cancelled():
+            self._sparing.result()
 
     async def close(self) -> None:
         """After the batch in flight."""
         async with self._busy:
             self._closed = True
+            self._sparing.cancel()
+            await asyncio.gather(self._sparing, return_exceptions=True)
             await self._publisher.close()
 
 
@@ -237,11 +308,11 @@ def create(
             lanes[generation, tp] = asyncio.create_task(opening, name=f"lane-{tp.partition}")
         return lanes[generation, tp]
 
-    async def settle(generation: int, batch: dict[TP, list[ConsumerRecord]]) -> None:
+    async def settle(generation: int, batch: dict[TP, Stretch]) -> None:
         mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
         async with asyncio.TaskGroup() as tasks:  # any failure ends the process
-            for tp, records in batch.items():
-                tasks.create_task(mine[tp].settle([incoming(r) for r in records]))
+            for tp, stretch in batch.items():
+                tasks.create_task(mine[tp].settle(stretch))
 
     async def forget(*_: Any, **__: Any) -> None:
         closing = [lanes.pop(key) for key in list(lanes)]
@@ -274,10 +345,10 @@ def create(
                 await settle(event.message.generation_id, event.value)
             event.ack()
 
-    @app.timer(interval=settings.unpark_seconds, name="unpark")  # type: ignore[untyped-decorator]
-    async def unpark() -> None:
+    @app.timer(interval=CHECK_SECONDS, name="check")  # type: ignore[untyped-decorator]
+    async def check() -> None:
         for opening in list(lanes.values()):
-            await (await opening).retry()  # a lane that could not be opened ends the process here, if not before
+            (await opening).check()  # what could not be opened, or failed since, ends the process here
 
     return app
 

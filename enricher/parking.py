@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from bus import Incoming, Outgoing, Settings
 from enricher.activity import RawActivity
+from gainsight import Failure
 from schemas import Codec
 
 # Seconds: how long a connector is left alone after its n-th failure in a row, doubling up to the last.
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 300.0
+SHAKY_FOR = 600.0  # seconds after its recovery that a connector's next failure is expected
+MOST_BYTES = 64 * 1024 * 1024  # of parked values in memory; what is beyond is read back when it is tried again
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """An activity's newest version that could not be enriched, and why."""
+    """An activity's newest version that could not be enriched, and why.
+
+    `loaded`: whether `source` has its value; else it is to be read from its topic again.
+    """
 
     connector: str
     source: Incoming
@@ -24,6 +31,7 @@ class Parked:
     cause: str
     parked_at: int
     attempts: int
+    loaded: bool = True
 
 
 def encode(codec: Codec, settings: Settings, parked: Parked) -> Outgoing:
@@ -58,50 +66,144 @@ def decode(codec: Codec, data: bytes) -> Parked:
     return Parked(value["connector"], source, value["failure"], value["cause"], value["parked_at"], value["attempts"])
 
 
-class ParkingLot:
-    """What is parked in a lane, and which connectors are left alone for how long (a circuit breaker)."""
+@dataclass(slots=True)
+class Trouble:
+    """Why a connector is left alone, since its last success. Times are seconds of a steady clock.
 
-    def __init__(self) -> None:
-        self.parked: dict[bytes, Parked] = {}
-        self._failures: dict[str, int] = {}
-        self._alone_until: dict[str, float] = {}
+    `stopped`: until its definition changes.
+    """
+
+    failure: Failure
+    cause: str
+    failures: int = 0
+    until: float = 0.0
+    stopped: bool = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A connector's parked activities, oldest first."""
+
+    by_key: dict[bytes, Parked] = field(default_factory=dict)
+
+
+class ParkingLot:
+    """What is parked in a lane, and which connectors are left alone for how long (a circuit breaker).
+
+    Args:
+        most_bytes: of parked values that are kept in memory.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._waiting: dict[str, _Waiting] = {}
+        self._connector_of: dict[bytes, str] = {}
+        self._trouble: dict[str, Trouble] = {}
+        self._recovered_at: dict[str, float] = {}
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._jitter = random.Random()
 
     def __len__(self) -> int:
-        return len(self.parked)
+        return len(self._connector_of)
 
-    def is_open(self, connector: str, now: float) -> bool:
-        """Whether the connector may be tried; `now` in seconds of a steady clock."""
-        return now >= self._alone_until.get(connector, 0.0)
+    # Who may be tried
 
-    def failed(self, connector: str, now: float) -> None:
+    def trouble(self, connector: str) -> Trouble | None:
+        """Why the connector is to be left alone; None: it may be asked."""
+        return self._trouble.get(connector)
+
+    def failed(self, connector: str, failure: Failure, cause: str, now: float) -> None:
         """Leaves the connector alone for a while, longer each time."""
-        count = self._failures[connector] = self._failures.get(connector, 0) + 1
-        self._alone_until[connector] = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(count - 1, 20))
+        known = self._trouble.setdefault(connector, Trouble(failure, cause))
+        known.failure, known.cause = failure, cause
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(known.failures, 20))
+        known.failures += 1
+        known.until = now + pause * self._jitter.uniform(0.8, 1.2)
 
-    def recovered(self, connector: str) -> None:
-        self._failures.pop(connector, None)
-        self._alone_until.pop(connector, None)
+    def stop(self, connector: str, cause: str) -> None:
+        """Leaves the connector alone until it has changed."""
+        self._trouble[connector] = Trouble(Failure.CONFIG, cause, stopped=True)
 
-    def due(self, now: float) -> dict[str, list[Parked]]:
-        """Parked activities by connector, of those that may be tried, oldest first."""
-        found: dict[str, list[Parked]] = {}
-        for parked in sorted(self.parked.values(), key=lambda p: p.source.offset):
-            if self.is_open(parked.connector, now):
-                found.setdefault(parked.connector, []).append(parked)
-        return found
+    def recovered(self, connector: str, now: float) -> None:
+        """It may be asked again."""
+        if self._trouble.pop(connector, None) is not None:
+            self._recovered_at[connector] = now
 
-    def park(self, activities: Iterable[RawActivity], failure: str, cause: str, now: int) -> list[Parked]:
-        """Parks the newest version of each activity. `now` in milliseconds."""
+    def changed(self, connector: str) -> None:
+        """Its definition or key is another one: what was does not count."""
+        self._trouble.pop(connector, None)
+        self._recovered_at.pop(connector, None)
+
+    def shaky(self, connector: str, now: float) -> bool:
+        """Whether it was in trouble of late."""
+        at = self._recovered_at.get(connector)
+        return at is not None and now - at < SHAKY_FOR
+
+    def connectors(self) -> set[str]:
+        """Those that have something parked, or are left alone."""
+        return self._waiting.keys() | self._trouble.keys()
+
+    def due(self, now: float) -> str | None:
+        """A connector whose parked activities may be tried again: the one left alone the longest ago."""
+        found = []
+        for connector in self._waiting:
+            trouble = self._trouble.get(connector)
+            if trouble is None or (not trouble.stopped and now >= trouble.until):
+                found.append((trouble.until if trouble else 0.0, connector))
+        return min(found)[1] if found else None
+
+    # What is parked
+
+    def get(self, key: bytes) -> Parked | None:
+        connector = self._connector_of.get(key)
+        return self._waiting[connector].by_key[key] if connector is not None else None
+
+    def oldest(self, connector: str, count: int) -> list[Parked]:
+        """The connector's parked activities, those first that came first."""
+        waiting = self._waiting.get(connector)
+        if waiting is None:
+            return []
+        by_offset = sorted(waiting.by_key.values(), key=lambda p: p.source.offset)
+        return by_offset[:count]
+
+    def put(self, parked: Parked) -> None:
+        """Parks it, in the place of an earlier version."""
+        key = parked.source.key or b""
+        self.take(key)
+        size = len(parked.source.value or b"")
+        if self._bytes + size > self._most_bytes:
+            parked = replace(parked, source=replace(parked.source, value=None), loaded=False)
+            size = 0
+        self._bytes += size
+        self._connector_of[key] = parked.connector
+        self._waiting.setdefault(parked.connector, _Waiting()).by_key[key] = parked
+
+    def take(self, key: bytes) -> Parked | None:
+        """Takes it out, if it is there."""
+        connector = self._connector_of.pop(key, None)
+        if connector is None:
+            return None
+        waiting = self._waiting[connector]
+        parked = waiting.by_key.pop(key)
+        if not waiting.by_key:
+            del self._waiting[connector]
+        self._bytes -= len(parked.source.value or b"")
+        return parked
+
+    def park(self, activities: Iterable[RawActivity], failure: Failure, cause: str, now: int) -> list[Parked]:
+        """Parks the newest version of each activity; they come in their order. `now` in milliseconds."""
         changed: dict[bytes, Parked] = {}
         for activity in activities:
             key = activity.source.key or b""
-            before = self.parked.get(key)
-            changed[key] = self.parked[key] = Parked(
+            before = changed.get(key) or self.get(key)
+            changed[key] = Parked(
                 activity.connector,
                 activity.source,
-                failure,
+                failure.value,
                 cause,
                 before.parked_at if before else now,
                 before.attempts + 1 if before else 1,
             )
+        for parked in changed.values():
+            self.put(parked)
         return list(changed.values())

@@ -1,30 +1,38 @@
-"""A lane's work between Kafka and Kafka: raw records in, the records to publish out. Knows no client of either."""
+"""A lane's work between Kafka and Kafka: raw records in, the records to publish out. Knows no client of either.
+
+A tenant in trouble must not hold up the others of its lane: in a batch it gets a bounded time, once. From then on its
+activities are parked at once, and it is tried again beside the batches.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 import structlog
 
-from bus import Incoming, Outgoing, Settings, read_to_end
-from bus.clients import MAX_MESSAGE_BYTES
-from connectors import Connector, Definition, VaultError
+from bus import Incoming, Outgoing, Settings, read_at, read_to_end
+from connectors import Connector, VaultError
 from enricher import conversation, entities, parking
 from enricher.activity import DataError, Deletion, Marker, RawActivity, read
 from enricher.connections import Clients, Directory
+from enricher.enriching import Enriched, Enricher
 from enricher.entities import EntityCache
-from enricher.parking import ParkingLot
-from enricher.resolve import Resolved, Resolver
+from enricher.parking import Parked, ParkingLot
+from enricher.together import together
 from gainsight import Clock, Failure, GainsightError
-from schemas import Codec, DecodeError, EncodeError
+from schemas import Codec, DecodeError
 
 log = structlog.get_logger(__name__)
 
 HOUR = 3_600_000
-# Above this a record is not sent at all: headers, key and batch overhead come on top.
-LARGEST_VALUE = MAX_MESSAGE_BYTES - 65_536
+SLICE = 500  # parked activities that are tried again at once
+RETRY_SECONDS = 300.0  # for a slice, beside the batches
+SHAKY_SECONDS = 2.0  # for a connector in a batch, after a failure of late
+
+Finish = Callable[[], list[Outgoing]]
+Job = Callable[[], Awaitable[Finish | None]]
 
 
 class Pipeline:
@@ -39,19 +47,25 @@ class Pipeline:
         self._settings = settings
         self._codec = codec
         self._directory = directory
-        self._clients = clients
         self._clock = clock
         self._lane = lane
-        self._cache = EntityCache(int(settings.entity_ttl_hours * HOUR), int(settings.absent_ttl_hours * HOUR))
+        self._cache = EntityCache(
+            int(settings.entity_ttl_hours * HOUR), int(settings.absent_ttl_hours * HOUR), settings.entities_max
+        )
+        self._enricher = Enricher(settings, codec, clients, clock, lane, self._cache)
         self._lot = ParkingLot()
-        self._resolvers: dict[str, tuple[Connector, Resolver]] = {}
+        self._jobs: list[Job] = [self._retry_parked]
 
     @property
     def parked(self) -> int:
         return len(self._lot)
 
-    def restore(self) -> None:
-        """Reads the lane's entities and parked activities from Kafka. Blocks. Raises BrokerError."""
+    def restore(self, position: int) -> None:
+        """Reads the lane's entities and parked activities from Kafka. Blocks. Raises BrokerError.
+
+        Args:
+            position: offset of the first raw record that batches will bring.
+        """
         self._directory.start()
         for record in read_to_end(self._settings, self._settings.entities_topic, {self._lane: None}):
             if record.value is not None:
@@ -61,13 +75,15 @@ class Pipeline:
                     log.warning("entity_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         for record in read_to_end(self._settings, self._settings.parked_topic, {self._lane: None}):
             if record.value is None:
-                self._lot.parked.pop(record.key or b"", None)
+                self._lot.take(record.key or b"")
             else:
                 try:
-                    self._lot.parked[record.key or b""] = parking.decode(self._codec, record.value)
+                    self._lot.put(parking.decode(self._codec, record.value))
                 except DecodeError as error:  # it is still in its topic, for whoever looks into it
                     log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._lot))
+
+    # Batches
 
     async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
@@ -78,7 +94,7 @@ class Pipeline:
             try:
                 arrival = read(self._codec, record)
             except DataError as error:
-                outputs[record.offset] = [self._dead_letter(record, str(error))]
+                outputs[record.offset] = [self._enricher.dead_letter(record, str(error))]
                 continue
             if isinstance(arrival, Deletion):
                 deletions.append(arrival)
@@ -87,111 +103,170 @@ class Pipeline:
             else:
                 assert isinstance(arrival, Marker)
         new: list[Outgoing] = []
-        for found, done in await asyncio.gather(*(self._window(c, a) for c, a in by_connector.items())):
+        for found, done in await together(*(self._window(c, a) for c, a in by_connector.items())):
             new += found
             outputs |= done
         for deletion in deletions:  # now that it is known which of the batch's own activities had to be parked
             source = deletion.source
-            parked = self._lot.parked.get(source.key or b"")
+            parked = self._lot.get(source.key or b"")
             obsolete = self._unpark(source) if parked is not None and parked.source.offset < source.offset else []
             outputs[source.offset] = [*obsolete, conversation.tombstone(self._settings, deletion)]
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
 
-    async def retry(self) -> list[Outgoing]:
-        """The records to publish for parked activities that may be tried again."""
-        waiting = {parked.connector for parked in self._lot.parked.values()}
-        for connector in self._directory.take_changed(waiting):
-            self._lot.recovered(connector)
-        outputs: list[Outgoing] = []
-        for connector, parked in self._lot.due(self._clock.monotonic()).items():
-            activities = []
-            for item in parked:
-                arrival = read(self._codec, item.source)
-                assert isinstance(arrival, RawActivity)
-                activities.append(arrival)
-            new, done = await self._window(connector, activities, tried_before=True)
-            outputs += [*new, *(out for offset in sorted(done) for out in done[offset])]
-        return outputs
-
     async def _window(
-        self, connector: str, activities: list[RawActivity], tried_before: bool = False
+        self, connector: str, activities: list[RawActivity]
     ) -> tuple[list[Outgoing], dict[int, list[Outgoing]]]:
         """One connector's activities: (new entities, records by the offset that they are for)."""
-        now = self._clock.monotonic()
-        if not self._lot.is_open(connector, now):
-            return [], self._park(activities, Failure.TRANSIENT, "The tenant is being left alone after failures.")
+        if (trouble := self._lot.trouble(connector)) is not None:
+            return [], self._park(activities, trouble.failure, trouble.cause)
         registered = self._directory.get(connector)
         if registered is None:
-            cause = f"There is no connector '{connector}' registered. Add it: frame-gainsight connector add FILE"
-            self._lot.failed(connector, now)
-            return [], {} if tried_before else self._park(activities, Failure.CONFIG, cause)
+            self._fail(connector, Failure.CONFIG, _unregistered(connector))
+            return [], self._park(activities, Failure.CONFIG, _unregistered(connector))
         try:
-            resolver = await self._resolver(registered)
-            found = await resolver.resolve(conversation.wanted(activities))
+            done = await self._within(self._patience(connector), registered, activities)
         except (GainsightError, VaultError) as error:
-            failure = error.failure if isinstance(error, GainsightError) else Failure.CONFIG
-            self._lot.failed(connector, self._clock.monotonic())
+            failure = self._fail(connector, _class_of(error), str(error))
             log.warning(
                 "parked", connector=connector, activities=len(activities), failure=failure.value, cause=str(error)
             )
-            return [], {} if tried_before else self._park(activities, failure, str(error))
-        self._lot.recovered(connector)
-        done = {a.source.offset: self._convert(a, registered.definition, found) for a in activities}
-        if tried_before:
-            log.info("unparked", connector=connector, activities=len(activities))
-        return [entities.encode(self._codec, self._settings, self._lane, e) for e in found.new], done
+            return [], self._park(activities, failure, str(error))
+        outputs = {
+            a.source.offset: [*self._unpark(a.source), done.outputs[a.source.offset]]
+            for a in activities
+            if a.source.offset in done.outputs
+        }
+        return done.new, outputs | self._stop_if_refused(connector, done)
 
-    def _convert(self, activity: RawActivity, definition: Definition, found: Resolved) -> list[Outgoing]:
-        """The conversation, or a dead letter when the activity cannot be read or is too large for the topic."""
-        unparked = self._unpark(activity.source)
+    def _patience(self, connector: str) -> float:
+        """Seconds that the others of the lane wait for a connector: little where it has failed of late."""
+        shaky = self._lot.shaky(connector, self._clock.monotonic())
+        return min(SHAKY_SECONDS, self._settings.retry_seconds) if shaky else self._settings.retry_seconds
+
+    async def _within(self, seconds: float, connector: Connector, activities: Sequence[RawActivity]) -> Enriched:
+        """Raises as `enrich` does, and TooSlowError."""
         try:
-            value = conversation.build(activity, definition, found)
-            out = conversation.record(self._codec, self._settings, activity, value)
-            if len(out.value or b"") > LARGEST_VALUE:
-                raise DataError(
-                    f"The conversation has {len(out.value or b'')} bytes; the topic takes {LARGEST_VALUE}. "
-                    "Raise max.message.bytes and retry, or shorten the activity."
-                )
-        except (DataError, EncodeError) as error:
-            return [*unparked, self._dead_letter(activity.source, str(error))]
-        return [*unparked, out]
+            async with asyncio.timeout(max(1.0, seconds)):
+                return await self._enricher.enrich(connector, activities)
+        except TimeoutError as error:
+            raise TooSlowError(f"The tenant's answers took longer than {max(1.0, seconds):g} seconds.") from error
 
-    async def _resolver(self, connector: Connector) -> Resolver:
-        known = self._resolvers.get(connector.id)
-        if known is None or known[0] != connector:
-            client = await self._clients.of(connector)
-            known = (connector, Resolver(connector.definition, client, self._cache, self._clock))
-            self._resolvers[connector.id] = known
-        return known[1]
+    def _stop_if_refused(self, connector: str, done: Enriched) -> dict[int, list[Outgoing]]:
+        """Stops a connector whose every activity fails; those that were not tried are parked."""
+        if not done.refused:
+            return {}
+        count = self._settings.dead_letters_in_a_row
+        cause = f"The last {count} activities could not be converted; the rest wait. The last cause: {done.cause}"
+        self._lot.stop(connector, cause)
+        log.error("connector_stopped", connector=connector, cause=cause)
+        return self._park(done.refused, Failure.CONFIG, cause)
+
+    def _fail(self, connector: str, failure: Failure, cause: str) -> Failure:
+        self._lot.failed(connector, failure, cause, self._clock.monotonic())
+        return failure
 
     def _park(self, activities: Sequence[RawActivity], failure: Failure, cause: str) -> dict[int, list[Outgoing]]:
-        parked = self._lot.park(activities, failure.value, cause, self._clock.now())
+        parked = self._lot.park(activities, failure, cause, self._clock.now())
         return {p.source.offset: [parking.encode(self._codec, self._settings, p)] for p in parked}
 
     def _unpark(self, source: Incoming) -> list[Outgoing]:
         """The tombstone for a parked version that this record makes obsolete, if there is one."""
-        if self._lot.parked.pop(source.key or b"", None) is None:
-            return []
-        return [parking.done(self._settings, source)]
+        return [parking.done(self._settings, source)] if self._lot.take(source.key or b"") is not None else []
 
-    def _dead_letter(self, record: Incoming, cause: str) -> Outgoing:
-        log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset, cause=cause)
-        value = {
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "key": record.key,
-            "value": record.value,
-            "headers": [{"key": k, "value": v} for k, v in record.headers],
-            "failure": Failure.DATA.value,
-            "cause": cause,
-            "failed_at": self._clock.now(),
-        }
-        headers = (("failure", Failure.DATA.value.encode()),)
-        return Outgoing(
-            self._settings.dead_letters_topic,
-            self._lane,
-            record.key or b"",
-            self._codec.encode("dead_letter", value),
-            headers,
-        )
+    # Beside the batches
+
+    async def spare(self) -> Finish | None:
+        """A bounded piece of work beside the batches; None: nothing to do now.
+
+        What it returns gives the records to publish, and is called when no batch is in hand.
+        """
+        for job in self._jobs:
+            if (finish := await job()) is not None:
+                return finish
+        return None
+
+    async def _retry_parked(self) -> Finish | None:
+        """Tries a slice of some connector's parked activities again."""
+        for connector in self._directory.take_changed(self._lot.connectors()):
+            self._lot.changed(connector)
+            self._enricher.forgive(connector)
+        due = self._lot.due(self._clock.monotonic())
+        if due is None:
+            return None
+        registered = self._directory.get(due)
+        if registered is None:
+            self._fail(due, Failure.CONFIG, _unregistered(due))
+            return _nothing
+        items = await self._loaded(self._lot.oldest(due, SLICE))
+        activities, unreadable = self._readable(items)
+        try:
+            done = await self._within(RETRY_SECONDS, registered, activities)
+        except (GainsightError, VaultError) as error:
+            failure = self._fail(due, _class_of(error), str(error))
+            log.info("still_parked", connector=due, parked=len(items), failure=failure.value, cause=str(error))
+            return _nothing
+        self._lot.recovered(due, self._clock.monotonic())
+        self._stop_if_refused(due, done)
+        outputs = done.outputs | unreadable
+        return lambda: self._settled(due, items, done.new, outputs)
+
+    def _settled(
+        self, connector: str, items: Sequence[Parked], new: Sequence[Outgoing], outputs: dict[int, Outgoing]
+    ) -> list[Outgoing]:
+        """What to publish of a slice: nothing of what a batch has replaced meanwhile."""
+        records = list(new)
+        count = 0
+        for item in items:
+            now, output = self._lot.get(item.source.key or b""), outputs.get(item.source.offset)
+            if output is not None and now is not None and now.source.offset == item.source.offset:
+                records += [*self._unpark(item.source), output]
+                count += 1
+        if count:
+            log.info("unparked", connector=connector, activities=count, left=len(self._lot))
+        return records
+
+    async def _loaded(self, items: Sequence[Parked]) -> list[Parked]:
+        """The same with their values: those that memory had no room for are read again."""
+        missing = {item.source.offset for item in items if not item.loaded}
+        if not missing:
+            return list(items)
+        found = await asyncio.to_thread(read_at, self._settings, self._settings.raw_topic, self._lane, missing)
+        # One that is not there any more has a newer version, which takes its place when its batch comes.
+        return [
+            item
+            if item.loaded
+            else Parked(
+                item.connector, found[item.source.offset], item.failure, item.cause, item.parked_at, item.attempts
+            )
+            for item in items
+            if item.loaded or item.source.offset in found
+        ]
+
+    def _readable(self, items: Sequence[Parked]) -> tuple[list[RawActivity], dict[int, Outgoing]]:
+        activities, unreadable = [], {}
+        for item in items:
+            try:
+                arrival = read(self._codec, item.source)
+            except DataError as error:
+                unreadable[item.source.offset] = self._enricher.dead_letter(item.source, str(error))
+                continue
+            if isinstance(arrival, RawActivity):
+                activities.append(arrival)
+        return activities, unreadable
+
+
+class TooSlowError(GainsightError):
+    """The tenant's answers took longer than the others can wait."""
+
+
+def _nothing() -> list[Outgoing]:
+    return []
+
+
+def _class_of(error: GainsightError | VaultError) -> Failure:
+    """A key that cannot be decrypted may be so because KMS is away: it is tried again like a tenant that is."""
+    return error.failure if isinstance(error, GainsightError) else Failure.TRANSIENT
+
+
+def _unregistered(connector: str) -> str:
+    return f"There is no connector '{connector}' registered. Add it: frame-gainsight connector add FILE"

@@ -14,6 +14,8 @@ from gainsight import (
     Clock,
     Condition,
     GainsightClient,
+    GainsightError,
+    ObjectDescription,
     Priority,
     Query,
     RefusedQueryError,
@@ -116,7 +118,7 @@ class Columns:
         now = self.clock.monotonic()
         if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
             return
-        objects = await self._client.describe(needs.TIMELINE_OBJECTS)
+        objects = await self._describe()
         described = objects.get(needs.ACTIVITY)
         if described is None:
             raise UnknownObjectError(
@@ -136,6 +138,15 @@ class Columns:
         self._riding = {c.lower() for c in wanted} - {c.lower() for c in own}
         self._take(wanted, absent)
         self._described_at = now
+
+    async def _describe(self) -> dict[str, ObjectDescription]:
+        """The timeline's fields, and those of what may ride on it; without the latter where they cannot be had."""
+        try:
+            return await self._client.describe(needs.TIMELINE_OBJECTS)
+        except GainsightError as error:
+            described = await self._client.describe([needs.ACTIVITY])
+            log.info("nothing_rides_along", connector=self._definition.id, cause=str(error))
+            return described
 
     def answered(self) -> None:
         """A query with these columns was answered."""

@@ -7,7 +7,7 @@ from collections import Counter
 from sandbox import Morning, Tenant
 from tests.fixtures.world import World, calls, unlimited, until
 
-LOOKUP = "query person"
+LOOKUP = "query company_person"
 
 
 def morning(seed: int, emails: int) -> Tenant:
@@ -28,11 +28,11 @@ def once_each(world: World) -> None:
 
 
 def test_killed_while_it_resolves_a_window_and_while_it_publishes(world: World) -> None:
-    tenant = morning(5, 150)
+    tenant = morning(5, 2000)
     world.add("acme", tenant)
     world.poll()
     tenant.reset_calls()
-    tenant.set_variant("slow", 3.0, object="person", endpoint="query")
+    tenant.set_variant("slow", 3.0, object="company_person", endpoint="query")
     enricher = world.enricher()
     until("a window is being resolved", lambda: calls(tenant, LOOKUP))
     enricher.kill()
@@ -42,7 +42,7 @@ def test_killed_while_it_resolves_a_window_and_while_it_publishes(world: World) 
 
     # Small windows: a transaction each few records, so that the next kills fall among transactions.
     for published in (1, 60):
-        enricher = world.enricher(FRAME_GAINSIGHT_WINDOW_MAX="12")
+        enricher = world.enricher(FRAME_GAINSIGHT_WINDOW_MAX="3")
         until("so many are published", lambda: len(world.conversations()) >= published)  # noqa: B023
         enricher.kill()
         world.bury("enricher")

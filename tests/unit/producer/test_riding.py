@@ -97,3 +97,10 @@ async def test_a_column_of_its_own_that_vanishes_is_still_dropped_alone(rig: Any
     assert "Source" not in row
     assert riding(row) == RIDING
     assert "Source" in rig.feed.columns.missing
+
+
+async def test_a_key_that_may_not_see_companies_still_reads_the_timeline(rig: Any) -> None:
+    rig.define(**MAPPED)
+    rig.tenant.set_variant("unauthorized", "GS_APIG_2401", object="company")
+    rows = await polled(rig)
+    assert [riding(row) for row in rows] == [set()] * 3
