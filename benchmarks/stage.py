@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 import uuid
 from collections import Counter
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AlterConfigOpType,
     ConfigEntry,
@@ -150,13 +151,20 @@ class Stage:
         theirs = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
         return theirs | self._kms.environment() | ours
 
-    def register(self, settings: Settings, tenants: Tenants, **changes: Any) -> dict[str, str]:
-        """A connector for every tenant, unchecked; connector → host address."""
+    def register(
+        self, settings: Settings, tenants: Tenants, each: Sequence[Mapping[str, Any]] = (), **changes: Any
+    ) -> dict[str, str]:
+        """A connector for every tenant, unchecked; connector → host address.
+
+        Args:
+            changes: of every definition, and `each` of one, in the tenants' order.
+        """
         writer = Producer(confluent_config(settings, **{"enable.idempotence": True}))
         now = int(datetime.now(UTC).timestamp() * 1000)
         made: dict[str, str] = {}
         for number, (host, key) in enumerate(tenants.keys.items()):
-            definition = Definition(id=f"tenant-{number}", host=tenants.url(host), api_share=1.0, **changes)
+            own = changes | dict(each[number] if each else {})
+            definition = Definition(id=f"tenant-{number}", host=tenants.url(host), api_share=1.0, **own)
             sealed = self.vault.seal(definition.id, definition.host, key)
             value = encode_connector(self.codec, Connector(definition.started(now), sealed, "ACTIVE", now, now))
             lane = lane_of(definition.id, settings.partitions)
@@ -171,6 +179,30 @@ class Stage:
         command = [sys.executable, "-m", "producer", *arguments]
         log = self.folder / f"{settings.prefix}-producer.log"
         return Measured(command, log, self.environment(settings), every=every)
+
+    def enricher(self, settings: Settings) -> Measured:
+        """The enricher, as a process; its log is in the stage's folder."""
+        command = [sys.executable, "-m", "cli.main", "enrich"]
+        return Measured(command, self.folder / f"{settings.prefix}-enricher.log", self.environment(settings))
+
+    def enriched(self, settings: Settings, timeout: float = 900.0) -> None:
+        """Returns when the enricher has committed everything that is in the raw topic now."""
+        client = admin(settings)
+        partitions = [TopicPartition(settings.raw_topic, p) for p in range(settings.partitions)]
+        starts: dict[int, int | None] = dict.fromkeys(range(settings.partitions))
+        ends: dict[int, int] = {}
+        for record in read_to_end(settings, settings.raw_topic, starts):
+            ends[record.partition] = record.offset + 1
+        deadline = time.monotonic() + timeout
+        while True:
+            request = ConsumerGroupTopicPartitions(f"{settings.prefix}-enricher", partitions)
+            (answer,) = client.list_consumer_group_offsets([request]).values()
+            reached = {p.partition: p.offset for p in answer.result(30).topic_partitions or ()}
+            if all(reached.get(p, -1) >= end for p, end in ends.items()):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the enricher is at {reached}, of {ends}")
+            time.sleep(0.2)
 
     def landed(self, settings: Settings, newest: Mapping[str, int]) -> Landed:
         """Reads the raw topic, ours or a peer's, and holds it against the tenant's own versions."""

@@ -39,26 +39,36 @@ class Book:
     body: bytes = b""  # of the first timeline query
 
 
-def _steady(rows: int, seconds: int, start_ms: int, clock: Clock, seed: int = 1) -> Tenant:
-    return Tenant(seed=seed, scenario=Steady(rows, start_ms, seconds), clock=clock, size=20, limits=NO_LIMITS)
+def _steady(rows: int, seconds: int, start_ms: int, clock: Clock, seed: int = 1, size: int = 20, **more: Any) -> Tenant:
+    scenario = Steady(rows, start_ms, seconds, **more)
+    return Tenant(seed=seed, scenario=scenario, clock=clock, size=size, limits=NO_LIMITS)
 
 
 def _made(plan: dict[str, Any]) -> tuple[dict[str, Tenant], int]:
     """Tenants by host address, and the date of their first email. They live in the present.
 
-    `rows` in the last `seconds`. Or `rates`: a tenant for each number of rows in ten minutes, its clock stopped before
-    the first of so many `periods`, which end now. Or `tiny`: so many tenants of one company.
+    `rows` in the last `seconds`. Or `rates`: a tenant for each pair of rows in ten minutes and companies, its clock
+    stopped before the first of so many `periods`, which end now; of the people met in each `new_people` are new.
+    Or `tiny`: so many tenants of one company.
     """
     now = int(time.time()) * SECOND
     if rates := plan.get("rates"):
         seconds = 600 * plan["periods"]
         start = now - seconds * SECOND
-        clocks = {rate: Clock.stopped(start) for rate in rates}
-        made = (
-            (f"127.0.1.{number}", _steady(rate * plan["periods"], seconds, start, clocks[rate], number))
-            for number, rate in enumerate(rates, 1)
-        )
-        return dict(made), start
+        made = {
+            f"127.0.1.{number}": _steady(
+                rate * plan["periods"],
+                seconds,
+                start,
+                Clock.stopped(start),
+                number,
+                size,
+                periods=plan["periods"],
+                new_people=plan["new_people"],
+            )
+            for number, (rate, size) in enumerate(rates, 1)
+        }
+        return made, start
     if count := plan.get("tiny"):
         tenants = {
             f"127.0.{1 + n // 200}.{1 + n % 200}": Tenant(

@@ -1,5 +1,6 @@
 """Composes activities: who writes to whom, about what, in which language, and how the row lists them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -33,14 +34,18 @@ class _Thread:
 
 
 class Writer:
-    """Writes one activity after the other from one stream of chance; replies go to threads it wrote before."""
+    """Writes one activity after the other from one stream of chance; replies go to threads it wrote before.
 
-    def __init__(self, world: World, rng: Random, label: str) -> None:
+    Args:
+        companies: those whose people write; None: all.
+    """
+
+    def __init__(self, world: World, rng: Random, label: str, companies: Sequence[Row] | None = None) -> None:
         self._world = world
         self._rng = rng
         self._label = label
         self._threads: list[_Thread] = []
-        self._companies = [c for c in world.rows("company") if world.members.get(str(c["Gsid"]))]
+        self._companies = [c for c in companies or world.rows("company") if world.members.get(str(c["Gsid"]))]
         self._agents = [u for u in world.rows("gsuser") if u["IsActiveUser"]]
         self._by_id = {u["Gsid"]: u for u in self._agents}
         self._relationships: dict[str, list[str]] = {}
