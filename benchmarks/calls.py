@@ -14,6 +14,7 @@ from benchmarks.stage import Stage, Tenants
 
 PERIOD = 600
 HOUR = 6  # periods
+BEAT = 3300  # seconds: so that the hour has one look for changes in it, as every hour has
 NEW_PEOPLE = 0.05
 PAGE = 5.0  # calls per 1000 emails, at 1000 a period
 _TIMELINE = "query/activity_timeline"
@@ -69,7 +70,7 @@ def run(rates: list[int]) -> Report:
     cold: list[Counter[str]] = []
     warm: list[Counter[str]] = [Counter() for _ in every]
     with Stage() as stage, Tenants(plan, stage.folder) as tenants:
-        settings = stage.topics()
+        settings = stage.topics(refresh_seconds=BEAT)
         hosts = stage.register(settings, tenants, [_mapping(c) for c in every], start=tenants.start)
         with stage.enricher(settings) as enricher:
             for number in range(HOUR + 1):

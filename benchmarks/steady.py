@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -21,8 +21,9 @@ SECOND = 1000
 class Steady:
     """`rows` emails, evenly between `start_ms` and `start_ms + seconds`; nothing is edited, deleted or late.
 
-    They come in `periods` of equal length. From the second one on, `new_people` of the people met in a period (a share)
-    were met in none before, though the tenant has always had them: those of the companies that nobody else writes to.
+    They come in `periods` of equal length; where there are several, at random moments. From the second one on,
+    `new_people` of the people met in a period (a share) were met in none before, though the tenant has always had
+    them: those of the companies that nobody else writes to.
     """
 
     rows: int
@@ -44,14 +45,21 @@ class Steady:
         met = len({p.email for a in patterns[:a_period] for p in (*a.external, *a.internal)})
         new = min(round(self.new_people * met), len(rest) // max(1, self.periods - 1))
         every = max(1, a_period // new) if new else 0
-        for number in range(self.rows):
-            at = self.start_ms + number * self.seconds // self.rows * SECOND
+        for number, second in enumerate(self._moments(world.seed)):
+            at = self.start_ms + second * SECOND
             activity = patterns[number % len(patterns)]
             period, within = divmod(number, a_period)
             if every and 0 < period < self.periods and within % every == 0 and within // every < new:
                 activity = _written_by(activity, rest[(period - 1) * new + within // every])
             key = gsid("1I00", world.seed, "steady", number)
             yield Change(at, at, "create", replace(activity, gsid=key, occurred_ms=at, created_ms=at, modified_ms=at))
+
+    def _moments(self, seed: int) -> Iterable[int]:
+        """Seconds after the start, in order."""
+        if self.periods == 1:
+            return (number * self.seconds // self.rows for number in range(self.rows))
+        rng = Random(f"moments:{seed}")
+        return sorted(rng.randrange(self.seconds) for _ in range(self.rows))
 
     def _patterns(self, world: World) -> tuple[list[Activity], list[Address]]:
         """The emails that are written, and the people who have no part in them."""

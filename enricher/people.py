@@ -454,8 +454,11 @@ class People:
         at = needs.first_described(self._desk.described.get(MEMBER), needs.COMPANY_OF)
         if at is None or self.link is None:
             return {}
-        await self._read_whole(MEMBER)
-        people = self._members_of(set(names), at) if self._is_sure(MEMBER) else await self._ask_members(names, at)
+        if self.whole(MEMBER) is None:
+            await self._read_whole(MEMBER)
+        whole = self.whole(MEMBER)
+        read = whole is not None and not whole.too_large
+        people = self._members_of(set(names), at) if read else await self._ask_members(names, at)
         found: dict[str, dict[str, str]] = {}
         for company, wanted in names.items():
             former = [(row, gsid) for row, gsid, active in people[company] if not active]

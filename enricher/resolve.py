@@ -110,8 +110,10 @@ class Resolver:
         found = Resolved(described, Riding(self._definition, described))
         emails = list(dict.fromkeys(m.email for m in wanted.mentions if m.email))
         gsids = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.gsid and not m.email))
+        await self._find_people(
+            found, wanted, emails, gsids
+        )  # first: its large pages tell that others are no capped ones
         await together(
-            self._find_people(found, wanted, emails, gsids),
             self._objects(found, needs.COMPANY, _unridden(found, needs.COMPANY, wanted)),
             self._objects(found, needs.RELATIONSHIP, _unridden(found, needs.RELATIONSHIP, wanted)),
             *(self._custom(found, name, wanted) for name in self._definition.objects),
