@@ -167,7 +167,8 @@ def _table(h: _Handling, name: str, tables: Mapping[str, Table]) -> Table:
 
 
 def _query(h: _Handling) -> Reply:
-    tenant, tables = h.tenant, h.tenant.tables()
+    tenant = h.tenant
+    tables = tenant.tables(h.look(DELETE_LOG_HIGH.name).high_volume)
     table = _table(h, h.call.argument, tables)
     paths = Paths(tables, h.look)
     chance = Random(f"order:{tenant.seed}:{h.number}")

@@ -125,7 +125,7 @@ def filled(
             close = get_close_matches(name, _SETTERS, n=3)
             raise ValueError(f"no field {name!r} to set" + (f"; did you mean {' or '.join(close)}?" if close else ""))
         activity = replace(activity, **setter(activity, value))
-    if activity.company is not None and activity.company not in {c["Gsid"] for c in world.rows("company")}:
+    if fields.get("GsCompanyId") is not None and activity.company not in world.by_id("company"):
         raise ValueError(f"no company {activity.company}")
     return activity
 

@@ -101,6 +101,24 @@ def _change(tenant: Tenant, body: _Body) -> Any:
     raise ValueError(f"`op` is create, edit or delete, not {op!r}")
 
 
+def _record(tenant: Tenant, body: _Body) -> Any:
+    op, name, gsid = body.get("op"), str(body.get("object", "person")), str(body.get("id"))
+    fields = body.get("fields") or {}
+    if not isinstance(fields, dict):
+        raise ValueError("`fields` is an object of field and value")
+    if op == "add":
+        gsid = tenant.add_record(name, fields)
+    elif op == "edit":
+        tenant.edit_record(name, gsid, fields)
+    elif op == "delete":
+        tenant.delete_record(name, gsid)
+    elif op == "merge":
+        tenant.merge_persons(gsid, str(body.get("into")))
+    else:
+        raise ValueError(f"`op` is add, edit, delete or merge, not {op!r}")
+    return {"id": gsid}
+
+
 def _reset_calls(tenant: Tenant, body: _Body) -> Any:
     tenant.reset_calls()
     return tenant.calls()
@@ -124,5 +142,6 @@ _ACTIONS: Mapping[tuple[str, str], _Action] = {
     ("PUT", "variants"): _variants,
     ("GET", "variants/table"): _table,
     ("POST", "activities"): _change,
+    ("POST", "records"): _record,
     ("POST", "key"): lambda tenant, body: {"access_key": tenant.reset_key()},
 }

@@ -34,7 +34,7 @@ def described(
     fields = [
         _field(f, look, picklists, options)
         for f in schema.fields
-        if f.name.lower() not in look.missing and not (remove_hidden and f.name.lower() in look.hidden)
+        if not _is_in(look.missing, f, look) and not (remove_hidden and _is_in(look.hidden, f, look))
     ]
     fields += _padding(look.padding)
     return {**listed(schema, look), "fields": fields}
@@ -51,12 +51,13 @@ def dropdown(picklist: Picklist, name: str) -> dict[str, Any]:
 
 def _field(field: Field, look: Look, picklists: Mapping[str, Picklist], options: bool) -> dict[str, Any]:
     picklist = picklists[field.picklist] if field.picklist else None
+    name = look.spelt(field.name)
     meta: dict[str, Any] = {
         "required": field.name == "Gsid",
         "nillable": field.name != "Gsid",
         "filterable": field.filterable,
         "sortable": field.filterable,
-        "hidden": field.name.lower() in look.hidden,
+        "hidden": _is_in(look.hidden, field, look),
         "richText": field.type == "RICHTEXTAREA",
         "hasLookup": field.lookup is not None,
         "length": 131_072 if field.type == "RICHTEXTAREA" else 255,
@@ -65,11 +66,11 @@ def _field(field: Field, look: Look, picklists: Mapping[str, Picklist], options:
     if field.lookup is not None:
         target = {"objectName": field.lookup, "label": SCHEMAS[field.lookup].label}
         meta["lookupDetail"] = {
-            "lookupName": f"{field.name}__gr",
+            "lookupName": f"{name}__gr",
             "fieldName": "Gsid",
             "lookupObjects": [target],
         }
-    shown: dict[str, Any] = {"fieldName": field.name, "label": field.label, "dataType": field.type, "meta": meta}
+    shown: dict[str, Any] = {"fieldName": name, "label": field.label, "dataType": field.type, "meta": meta}
     if picklist is not None and options:
         shown["options"] = [
             {
@@ -83,6 +84,11 @@ def _field(field: Field, look: Look, picklists: Mapping[str, Picklist], options:
             for order, (item, label) in enumerate(picklist.items)
         ]
     return shown
+
+
+def _is_in(names: frozenset[str], field: Field, look: Look) -> bool:
+    """Whether the field is named, in its own spelling or in the tenant's."""
+    return not {field.name.lower(), look.spelt(field.name).lower()}.isdisjoint(names)
 
 
 def _padding(characters: int) -> list[dict[str, Any]]:

@@ -33,6 +33,11 @@ def not_a_lookup(name: str) -> ApiError:
     return ApiError(Failure(400, "P_5068", f"Field {name} is not a lookup field", semantic=True))
 
 
+def refused_path(path: str, code: str) -> ApiError:
+    """A path through a look-up where the tenant takes none: as an unknown field, or as no look-up."""
+    return unknown_field(path) if code == "P_5005" else not_a_lookup(path.partition(".")[0])
+
+
 def unsupported(text: str) -> ApiError:
     """P_5026: an operator, an order or an expression that is not supported."""
     return ApiError(Failure(400, "P_5026", text, semantic=True))

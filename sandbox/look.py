@@ -25,10 +25,14 @@ class Look:
     filter_zone: int = 0
     between: str = "inclusive"
     page_cap: int = 5000
+    dotted_select: str | None = None
+    dotted_where: str | None = None
+    no_or: bool = False
     over_limit: str = "cap"
     in_max: int | None = None
     in_status: int = 400
     # fields
+    spellings: tuple[tuple[str, str], ...] = ()
     missing: frozenset[str] = frozenset()
     hidden: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
@@ -36,12 +40,24 @@ class Look:
     readable: bool = True
     padding: int = 0
     delete_logs: frozenset[str] = frozenset({"record_delete_log"})
+    high_volume: frozenset[str] = frozenset()
     # limits
     per_minute: int | None = None
     per_day: int | None = None
     others: int = 0
     throttle: str = "429"
     rate_headers: bool = False
+
+    def spelt(self, name: str) -> str:
+        """How the tenant spells the field that has this name of its own."""
+        return next((theirs for own, theirs in self.spellings if own.lower() == name.lower()), name)
+
+    def meant(self, name: str) -> str | None:
+        """The field's own name, for the tenant's spelling of it; None for a name that the tenant spells otherwise."""
+        for own, theirs in self.spellings:
+            if theirs.lower() == name.lower():
+                return own
+        return None if self.spelt(name) != name else name
 
 
 LIST_OF_MS = Look(data="list", dates="ms")

@@ -1,12 +1,12 @@
 """Field paths: `Name`, `GsCompanyId__gr.Name`, `Company_ID__gr.Csm__gr.Email`, resolved against the tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandbox.errors import not_a_lookup, unknown_field
 from sandbox.look import Look
-from sandbox.schema import Field
-from sandbox.tables import Reader, Table
+from sandbox.schema import Field, Value
+from sandbox.tables import INDEXED, Narrowing, Reader, Table
 
 MOST_LEVELS = 2
 """Look-ups in one path; deeper ones are documented nowhere."""
@@ -14,17 +14,30 @@ MOST_LEVELS = 2
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A resolved path: as requested, in the object's own spelling, its last field, and how to read it."""
+    """A resolved path: as requested, in the object's own spelling, its last field, and how to read it.
+
+    `hops` are the look-ups on the way: the field that points, and the table it points to.
+    """
 
     path: str
     spelling: str
     field: Field
     read: Reader
+    hops: tuple[tuple[Field, Table], ...] = ()
 
     @property
     def direct(self) -> bool:
         """Whether the path is a field of the object itself."""
-        return "." not in self.path
+        return not self.hops
+
+    def among(self, values: Sequence[Value]) -> Narrowing | None:
+        """What the object's own field must hold for the path to lead to one of `values`; None: no index tells."""
+        own = Narrowing(self.field.name, values)
+        if self.hops and self.field.type not in INDEXED:
+            return None
+        for pointing, target in reversed(self.hops):
+            own = Narrowing(pointing.name, [row["Gsid"] for row in target.candidates([own]).records])
+        return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +53,30 @@ class Paths:
         if len(steps) > MOST_LEVELS:
             raise not_a_lookup(path)
         spelling: list[str] = []
-        hops: list[tuple[Reader, Table]] = []
+        hops: list[tuple[Field, Table]] = []
+        readers: list[tuple[Reader, Table]] = []
         for step in steps:
             base = step[:-4] if step.lower().endswith("__gr") else step
             field = self._field(table, base, path)
             if base == step or field.lookup is None:
                 raise not_a_lookup(base)
-            spelling.append(f"{field.name}__gr")
-            target = self.tables[field.lookup]
-            hops.append((table.reader(field.name, self.look(table.schema.name)), target))
+            look, target = self.look(table.schema.name), self.tables[field.lookup]
+            spelling.append(f"{look.spelt(field.name)}__gr")
+            hops.append((field, target))
+            readers.append((table.reader(field.name, look), target))
             table = target
         field = self._field(table, last, path)
-        read = table.reader(field.name, self.look(table.schema.name))
-        for reader, target in reversed(hops):
+        look = self.look(table.schema.name)
+        spelling.append(look.spelt(field.name))
+        read = table.reader(field.name, look)
+        for reader, target in reversed(readers):
             read = _through(reader, target, read)
-        return Column(path, ".".join([*spelling, field.name]), field, read)
+        return Column(path, ".".join(spelling), field, read, tuple(hops))
 
     def _field(self, table: Table, name: str, path: str) -> Field:
         look = self.look(table.schema.name)
-        field = table.schema.find(name)
-        if field is None or name.lower() in look.missing or name.lower() in look.gone:
+        field = table.schema.find(look.meant(name) or "")
+        if field is None or not {name.lower(), field.name.lower()}.isdisjoint(look.missing | look.gone):
             raise unknown_field(path)
         return field
 

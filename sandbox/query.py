@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from sandbox.dates import iso, iso_date, iso_fraction, iso_offset
-from sandbox.errors import bad_mapping, invalid, unsupported
+from sandbox.errors import bad_mapping, invalid, refused_path, unsupported
 from sandbox.look import Look
 from sandbox.paths import Column, Paths
 from sandbox.schema import Field
@@ -60,6 +60,9 @@ def evaluate(
 def _columns(select: object, table: Table, paths: Paths) -> list[Column]:
     if not isinstance(select, list) or not select or not all(isinstance(name, str) for name in select):
         raise bad_mapping("select must be a non-empty list of field names")
+    refused = paths.look(table.schema.name).dotted_select
+    if refused and (dotted := next((name for name in select if "." in name), None)):
+        raise refused_path(dotted, refused)
     # Of two spellings of one field only the last comes back, as in a vendor sample.
     return list({name.lower(): paths.resolve(table, name) for name in select}.values())
 

@@ -53,7 +53,8 @@ class Table(Protocol):
         ...
 
 
-_INDEXED = frozenset({"GSID", "LOOKUP", "EMAIL"})
+INDEXED = frozenset({"GSID", "LOOKUP", "EMAIL"})
+"""Data types that a `RowTable` finds rows by without looking at all of them."""
 
 
 class RowTable:
@@ -78,23 +79,35 @@ class RowTable:
     def candidates(self, narrowings: Sequence[Narrowing]) -> Candidates:
         for narrowing in narrowings:
             field = self._schema.find(narrowing.field)
-            if narrowing.values is not None and field is not None and field.type in _INDEXED:
+            if narrowing.values is not None and field is not None and field.type in INDEXED:
                 index = self._index(field.name)
                 wanted = dict.fromkeys(_folded(v) if field.type == "EMAIL" else v for v in narrowing.values)
                 return Candidates([row for value in wanted for row in index.get(value, ())])
         return Candidates(self._rows)
 
+    def entered(self, row: Row) -> None:
+        """Take notice of a row that was added, or that has changed since `leaving`."""
+        for field, index in self._indexes.items():
+            index.setdefault(self._key(field, row), []).append(row)
+
+    def leaving(self, row: Row) -> None:
+        """Take notice of a row that is about to change or to go."""
+        for field, index in self._indexes.items():
+            key = self._key(field, row)
+            index[key] = [other for other in index[key] if other is not row]
+
     def _index(self, field: str) -> Mapping[Value, list[Row]]:
         index = self._indexes.get(field)
         if index is None:
-            found = self._schema.find(field)
-            email = found is not None and found.type == "EMAIL"
-            index = {}
+            index = self._indexes[field] = {}
             for row in self._rows:
-                value = row.get(field)
-                index.setdefault(_folded(value) if email else _hashable(value), []).append(row)
-            self._indexes[field] = index
+                index.setdefault(self._key(field, row), []).append(row)
         return index
+
+    def _key(self, field: str, row: Row) -> Value:
+        found = self._schema.find(field)
+        value = row.get(field)
+        return _folded(value) if found is not None and found.type == "EMAIL" else _hashable(value)
 
 
 def _hashable(value: Value) -> Value:
@@ -111,7 +124,6 @@ class TimelineTable:
     def __init__(self, timeline: Timeline, world: World) -> None:
         self._timeline = timeline
         self._world = world
-        self._users: dict[str, Row] = {str(u["Gsid"]): u for u in world.rows("gsuser")}
 
     @property
     def schema(self) -> ObjectSchema:
@@ -147,7 +159,7 @@ class TimelineTable:
         return _COLUMNS[field]
 
     def _user(self, gsid: str | None, column: str) -> Value:
-        user = self._users.get(gsid or "")
+        user = self._world.by_id("gsuser").get(gsid or "")
         return user[column] if user else None
 
     def _attendees(self, internal: bool, look: Look) -> Reader:

@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import merge
 from random import Random
@@ -17,6 +17,7 @@ from sandbox.clock import Clock, Wall, system_wall
 from sandbox.dates import DAY, SECOND, iso, moment
 from sandbox.gsid import digest
 from sandbox.limits import Limits, Windows
+from sandbox.records import Records, Removal
 from sandbox.scenario import Change, Op, Quiet, Scenario
 from sandbox.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS
 from sandbox.switches import Switches
@@ -57,6 +58,8 @@ class Tenant:
         for one in scenarios:
             one.populate(self.world)
         self.world.index()
+        # Who writes emails is settled here: the timeline is the same whatever happens to records later.
+        self._writing = self.world.copy()
         self.clock = clock or scenarios[0].clock()
         self.limits = limits or Limits()
         self.windows = Windows(wall)
@@ -66,7 +69,7 @@ class Tenant:
         self._resolution_ms = SECOND if resolution == "s" else 1
         began = self.clock.now()
         self._timeline = Timeline(self._stream(scenarios, began))
-        self._by_hand = Writer(self.world, Random(f"by hand:{seed}"), "by hand")
+        self._by_hand = Writer(self._writing, Random(f"by hand:{seed}"), "by hand")
         self._chance = Random(f"chance:{seed}")
         self._numbers = 0
         self._keys = 0
@@ -74,17 +77,16 @@ class Tenant:
         self.access_key = self._new_key()
         self.client_id = str(UUID(int=digest(seed, "client") % (1 << 128), version=4))
         self.client_secret = f"{digest(seed, 'client secret'):048x}"
-        self._tables: dict[str, Table] = {
-            name.lower(): RowTable(SCHEMAS[name], rows) for name, rows in self.world.tables.items()
-        }
-        self._tables[ACTIVITY.name] = TimelineTable(self._timeline, self.world)
+        rows = {name.lower(): RowTable(SCHEMAS[name], rows) for name, rows in self.world.tables.items()}
+        self._records = Records(self.world, rows)
+        self._tables: dict[str, Table] = {**rows, ACTIVITY.name: TimelineTable(self._timeline, self.world)}
 
     def __repr__(self) -> str:
         return f"Tenant(seed={self.seed}, clock={iso(self.clock.now())})"
 
     def _stream(self, scenarios: Sequence[Scenario], began: int) -> Callable[[], Iterator[Change]]:
         def open_stream() -> Iterator[Change]:
-            streams = [one.changes(self.world, began) for one in scenarios]
+            streams = [one.changes(self._writing, began) for one in scenarios]
             return streams[0] if len(streams) == 1 else merge(*streams, key=lambda c: c.visible_ms)
 
         return open_stream
@@ -97,15 +99,23 @@ class Tenant:
         self._timeline.catch_up(self.clock.now())
         return self._timeline
 
-    def tables(self) -> Mapping[str, Table]:
-        """Every object's table at the present time, by lower-case name."""
+    def tables(self, high_volume: Collection[str] = ()) -> Mapping[str, Table]:
+        """Every object's table at the present time, by lower-case name.
+
+        The delete logs have the same entries; with `high_volume` objects, those have theirs in the one and the others
+        in the other.
+        """
         timeline, now = self.timeline, self.clock.now()
+        removed = [Removal(ACTIVITY.name, d.gsid, d.deleted_ms) for d in timeline.deleted.values()]
+        first = now - DELETE_LOG_DAYS * DAY
         log: list[Row] = [
-            {"RecordId": d.gsid, "DeletedOn": d.deleted_ms, "ObjectName": ACTIVITY.name}
-            for d in timeline.deleted.values()
-            if d.deleted_ms >= now - DELETE_LOG_DAYS * DAY
+            {"RecordId": r.gsid, "DeletedOn": r.deleted_ms, "ObjectName": r.object}
+            for r in (*removed, *self._records.removed)
+            if first <= r.deleted_ms <= now
         ]
-        logs = {schema.name: RowTable(schema, log) for schema in (DELETE_LOG, DELETE_LOG_HIGH)}
+        low = [row for row in log if row["ObjectName"] not in high_volume]
+        high = [row for row in log if row["ObjectName"] in high_volume] if high_volume else log
+        logs = {schema.name: RowTable(schema, rows) for schema, rows in ((DELETE_LOG, low), (DELETE_LOG_HIGH, high))}
         return self._tables | logs
 
     def truth(self) -> dict[str, Any]:
@@ -114,7 +124,8 @@ class Tenant:
             now, timeline = self.clock.now(), self.timeline
             activities = [timeline.current[gsid] for _, gsid in timeline.order]
             deleted = list(timeline.deleted.values())
-        return truth(self.world, activities, deleted, now)
+            world = self.world.copy()
+        return truth(world, activities, deleted, now)
 
     # Time
 
@@ -239,6 +250,29 @@ class Tenant:
         with self.lock:
             activity = self.timeline.current[id]
             return self._change("delete", activity, max(self.stamp(), activity.modified_ms), visible_in)
+
+    def add_record(self, object: str, fields: Mapping[str, Any]) -> str:
+        """Add a company, person, company_person, relationship, gsuser or contract__gc now; its Gsid.
+
+        See `sandbox.records.Records` for the fields' values, for what is made up, and for what all of these raise.
+        """
+        with self.lock:
+            return self._records.add(object, fields, self.stamp())
+
+    def edit_record(self, object: str, gsid: str, fields: Mapping[str, Any]) -> None:
+        """Change a record now."""
+        with self.lock:
+            self._records.edit(object, gsid, fields, self.stamp())
+
+    def delete_record(self, object: str, gsid: str) -> None:
+        """Delete a record now, and what belongs to it; all of it is in the delete logs."""
+        with self.lock:
+            self._records.delete(object, gsid, self.stamp())
+
+    def merge_persons(self, loser: str, winner: str) -> None:
+        """Merge a person into another now."""
+        with self.lock:
+            self._records.merge(loser, winner, self.stamp())
 
     def _change(self, op: Op, activity: Activity, at_ms: int, visible_in: float) -> dict[str, Any]:
         visible = max(at_ms, self.clock.now()) + round(visible_in * SECOND)

@@ -7,15 +7,16 @@ The rules:
 - *role*: `agent` when the email belongs to a gsuser; `customer` when it belongs to a person and to no gsuser; otherwise
   as listed: `agent` when in InternalAttendees, else `unknown`.
 - *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  Bare names identify nobody.
-- *account_id*, for customers only, is the activity's company if the person belongs to it (an active company_person
-  row), else the person's primary company, else null.
+- *account_id*, for customers only, is the company of one of the person's company_person rows: an active one before
+  one that is not, then that of the activity's company, then the primary one, then the first by Gsid.  Null without any.
 - *name* is the gsuser's or person's `Name`, else the name written beside the address, else null.
 - *conversation_id* is the row's ConversationId, else the activity's id.
 - *body_text* is the plain text that the generator knows; compare after collapsing white space, since text that is
   derived from HTML has other line breaks.  Null when there is no body.
-- *people* is keyed by lower-case email: `person` (its fields), `company_person` (fields of the primary company's row),
-  `by_company` (company Gsid → fields of that company's active row).
+- *people* is keyed by lower-case email: `person` (its fields), `company_person` (fields of the row that counts where
+  no company is given), `by_company` (company Gsid → fields of the row that counts at that company).
 - picklists are labels everywhere; DATE and DATETIME values are epoch milliseconds.
+- records are as they are now: what was published before one of them changed is as they were then.
 """
 
 from collections.abc import Iterable
@@ -51,9 +52,12 @@ def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deleti
 class _Teller:
     def __init__(self, world: World) -> None:
         self._world = world
-        self._companies = _by_id(world.rows("company"))
-        self._relationships = _by_id(world.rows("relationship"))
-        self._users = _by_id(world.rows("gsuser"))
+        self._companies = world.by_id("company")
+        self._relationships = world.by_id("relationship")
+        self._users = world.by_id("gsuser")
+        self._jobs: dict[Value, list[Row]] = {}
+        for row in sorted(world.rows("company_person"), key=_weight):
+            self._jobs.setdefault(row["Person_ID"], []).append(row)
 
     def activity(self, a: Activity) -> dict[str, Any]:
         company = self._companies.get(a.company or "", {})
@@ -81,13 +85,11 @@ class _Teller:
         """Every person with an email."""
         found = {}
         for email, person in self._world.people.items():
-            rows = self._world.employers.get(str(person["Gsid"]), [])
-            shown = {str(row["Company_ID"]): self._labelled("company_person", row) for row in rows}
-            primary = next((str(row["Company_ID"]) for row in rows if row["IsPrimaryCompany"]), None)
+            jobs = [self._labelled("company_person", row) for row in self._jobs.get(person["Gsid"], [])]
             found[email] = {
                 "person": self._labelled("person", person),
-                "company_person": shown.get(primary) if primary else None,
-                "by_company": shown,
+                "company_person": jobs[0] if jobs else None,
+                "by_company": {str(job["Company_ID"]): job for job in reversed(jobs)},
             }
         return found
 
@@ -111,7 +113,7 @@ class _Teller:
         listed: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         named = [(p.email, p.name) for p in a.addresses]
         if author is not None:
-            named.append((str(author["Email"]), str(author["Name"])))
+            named.append((_text(author["Email"]), _text(author["Name"])))
         for email, name in named:
             key = ("email", email.lower()) if email else ("name", name or "")
             known = listed.get(key)
@@ -138,10 +140,9 @@ class _Teller:
         }
 
     def _account(self, person: Row, company: str | None) -> str | None:
-        rows = self._world.employers.get(str(person["Gsid"]), [])
-        if any(row["Company_ID"] == company for row in rows):
-            return company
-        return next((str(row["Company_ID"]) for row in rows if row["IsPrimaryCompany"]), None)
+        jobs = self._jobs.get(person["Gsid"], [])
+        best = min(jobs, key=lambda row: (not row["Active"], row["Company_ID"] != company), default=None)
+        return _text(best["Company_ID"]) if best else None
 
     def _label(self, picklist: str, item: Value) -> str | None:
         return self._world.picklists[picklist].label(item)
@@ -153,5 +154,10 @@ class _Teller:
         }
 
 
-def _by_id(rows: Iterable[Row]) -> dict[str, Row]:
-    return {str(row["Gsid"]): row for row in rows}
+def _weight(row: Row) -> tuple[bool, bool, str]:
+    """The order in which company_person rows count."""
+    return not row["Active"], not row["IsPrimaryCompany"], str(row["Gsid"])
+
+
+def _text(value: Value) -> str | None:
+    return None if value is None else str(value)

@@ -68,15 +68,26 @@ def text() -> Values:
     return Values("text", check)
 
 
-def names() -> Values:
-    """A list of field names, kept in lower case."""
+def names(of: str = "field") -> Values:
+    """A list of names, kept in lower case."""
 
     def check(value: Any) -> frozenset[str]:
         if not isinstance(value, list | tuple | set | frozenset) or not all(isinstance(v, str) for v in value):
             raise ValueError(f"not a list of names: {value!r}")
         return frozenset(v.lower() for v in value)
 
-    return Values("list of field names", check)
+    return Values(f"list of {of} names", check)
+
+
+def spellings() -> Values:
+    """Field names, each with how the tenant spells it."""
+
+    def check(value: Any) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in (*value, *value.values())):
+            raise ValueError(f"not field names with their spellings: {value!r}")
+        return tuple(value.items())
+
+    return Values("{field name: spelling}", check)
 
 
 def record(**parts: Values) -> Values:

@@ -19,7 +19,7 @@ from sandbox.activity import Activity
 from sandbox.errors import ADDRESS_NOT_ALLOWED, BAD_AUTHORIZATION, UNAUTHORIZED, ApiError, Failure
 from sandbox.exchange import Call, EndedError, Reply
 from sandbox.look import Look
-from sandbox.values import Values, choice, flag, names, number, record, text, whole
+from sandbox.values import Values, choice, flag, names, number, record, spellings, text, whole
 
 Group = Literal["access", "faults", "throttling", "rows", "envelope", "queries", "fields", "timeline"]
 
@@ -361,6 +361,23 @@ _TABLE = (
         look=_in_limit,
     ),
     Variant(
+        "dotted_select",
+        "queries",
+        "columns through a look-up are refused in `select`: as an unknown field, or as no look-up",
+        choice("P_5005", "P_5068"),
+        QUERY,
+        look=_set("dotted_select"),
+    ),
+    Variant(
+        "dotted_where",
+        "queries",
+        "fields through a look-up are refused in `where`: as an unknown field, or as no look-up",
+        choice("P_5005", "P_5068"),
+        QUERY,
+        look=_set("dotted_where"),
+    ),
+    Variant("no_or", "queries", "OR is refused in expressions: P_5026", flag(), QUERY, look=_set("no_or")),
+    Variant(
         "filter_zone",
         "queries",
         "the zone (minutes east of UTC) of filter values without offset",
@@ -384,6 +401,14 @@ _TABLE = (
         names(),
         METADATA,
         look=_set("missing"),
+    ),
+    Variant(
+        "spellings",
+        "fields",
+        "fields that the tenant spells otherwise, look-ups with them (Person_ID: PersonId makes PersonId__gr)",
+        spellings(),
+        METADATA,
+        look=_set("spellings"),
     ),
     Variant("hidden_fields", "fields", "fields hidden in describe", names(), METADATA, look=_set("hidden")),
     Variant(
@@ -418,6 +443,15 @@ _TABLE = (
         choice("low", "high", "both", "missing"),
         METADATA,
         look=_delete_logs,
+    ),
+    Variant(
+        "high_volume",
+        "fields",
+        "objects whose deletions are in record_delete_log_high_volume and not in record_delete_log; "
+        "without the variant each log that exists has all",
+        names("object"),
+        QUERY,
+        look=_set("high_volume"),
     ),
     Variant(
         "deleted_call",

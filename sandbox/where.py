@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.dates import moment
-from sandbox.errors import ApiError, Failure, bad_date, bad_mapping, invalid, unsupported
+from sandbox.errors import ApiError, Failure, bad_date, bad_mapping, invalid, refused_path, unsupported
 from sandbox.look import Look
 from sandbox.paths import Column
 from sandbox.schema import DATES, Field, Value
@@ -72,6 +72,8 @@ def compile_where(
     for number, raw in enumerate(where.get("conditions") or []):
         if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
             raise bad_mapping("a condition needs a name")
+        if "." in raw["name"] and look.dotted_where:
+            raise refused_path(raw["name"], look.dotted_where)
         alias = str(raw.get("alias") or f"#{number}")
         conditions[alias] = _condition(raw, column(raw["name"]), look, picklists)
     longest = max((c.in_values for c in conditions.values()), default=0)
@@ -80,7 +82,7 @@ def compile_where(
     if not conditions:
         return Where()
     expression = str(where.get("expression") or " AND ".join(conditions))
-    matches, needed = _Expression(expression, conditions).parse()
+    matches, needed = _Expression(expression, conditions, either=not look.no_or).parse()
     narrowings = tuple(n for alias in needed if (n := conditions[alias].narrowing) is not None)
     return Where(matches, narrowings, longest)
 
@@ -101,7 +103,7 @@ def _condition(raw: Mapping[str, Any], column: Column, look: Look, picklists: Ma
         raise invalid(f"value of {column.path} is empty")
     if field.type == "BOOLEAN" and not isinstance(wanted[0], bool):
         return _Condition(lambda r: True, None, 0)  # a string silently stops filtering
-    narrowing = _narrowing(column, operator, wanted) if column.direct else None
+    narrowing = _narrowing(column, operator, wanted)
     in_values = len(wanted) if operator == "IN" else 0
     return _Condition(_predicate(read, field, operator, wanted, look), narrowing, in_values)
 
@@ -168,8 +170,8 @@ def _as_list(value: Value) -> Sequence[str]:
 def _narrowing(column: Column, operator: str, wanted: list[Any]) -> Narrowing | None:
     blank = Narrowing(column.field.name)
     if operator in ("EQ", "IN") and column.field.type not in DATES:
-        return replace(blank, values=wanted)
-    if column.field.type not in DATES:
+        return column.among(wanted)
+    if column.field.type not in DATES or not column.direct:
         return None
     if operator == "EQ":
         return replace(blank, low=wanted[0], high=wanted[0])
@@ -188,9 +190,10 @@ _WORD = re.compile(r"\s*(\(|\)|[^\s()]+)")
 class _Expression:
     """`A AND (B OR C)`: AND binds tighter; gives the predicate and the aliases that every match fulfils."""
 
-    def __init__(self, text: str, conditions: Mapping[str, _Condition]) -> None:
+    def __init__(self, text: str, conditions: Mapping[str, _Condition], *, either: bool) -> None:
         self._words = _WORD.findall(text)
         self._conditions = conditions
+        self._takes_or = either
         self._at = 0
 
     def parse(self) -> tuple[Predicate, list[str]]:
@@ -205,6 +208,8 @@ class _Expression:
     def _either(self) -> tuple[Predicate, list[str]]:
         sides = [self._both()]
         while self._word() == "OR":
+            if not self._takes_or:
+                raise unsupported("OR is not supported in an expression")
             self._at += 1
             sides.append(self._both())
         if len(sides) == 1:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -36,30 +37,52 @@ class World:
     seed: int
     tables: dict[str, list[Row]]
     picklists: dict[str, Picklist]
-    people: dict[str, Row] = field(default_factory=dict)
-    users: dict[str, Row] = field(default_factory=dict)
-    members: dict[str, list[Row]] = field(default_factory=dict)
-    """company Gsid → its active persons who have an email."""
-    employers: dict[str, list[Row]] = field(default_factory=dict)
-    """person Gsid → company_person rows, active ones only."""
+    _indexes: "_Indexes | None" = field(default=None, init=False, repr=False, compare=False)
 
     def rows(self, name: str) -> list[Row]:
         """All rows of an object."""
         return self.tables[name]
 
+    def copy(self) -> "World":
+        """The same rows, to which nothing happens that happens to these."""
+        tables = {name: [dict(row) for row in rows] for name, rows in self.tables.items()}
+        return World(self.seed, tables, self.picklists)
+
     def index(self) -> None:
-        """Build the look-ups by email and by company; to be called after rows were added."""
-        self.people = {str(p["Email"]).lower(): p for p in self.rows("person") if p["Email"]}
-        self.users = {str(u["Email"]).lower(): u for u in self.rows("gsuser")}
-        by_id = {p["Gsid"]: p for p in self.rows("person")}
-        self.members, self.employers = {}, {}
-        for row in self.rows("company_person"):
-            if not row["Active"]:
-                continue
-            person = by_id[row["Person_ID"]]
-            self.employers.setdefault(str(row["Person_ID"]), []).append(row)
-            if person["Email"]:
-                self.members.setdefault(str(row["Company_ID"]), []).append(person)
+        """Forget the look-ups, which are then made anew; to be called after rows were added, changed or removed."""
+        self._indexes = None
+
+    @property
+    def people(self) -> Mapping[str, Row]:
+        """Lower-case email → person."""
+        return self._indexed().people
+
+    @property
+    def users(self) -> Mapping[str, Row]:
+        """Lower-case email → gsuser."""
+        return self._indexed().users
+
+    @property
+    def members(self) -> Mapping[str, list[Row]]:
+        """Company Gsid → its active persons who have an email."""
+        return self._indexed().members
+
+    @property
+    def employers(self) -> Mapping[str, list[Row]]:
+        """Person Gsid → company_person rows, active ones only."""
+        return self._indexed().employers
+
+    def by_id(self, name: str) -> Mapping[str, Row]:
+        """Gsid → row of an object."""
+        ids = self._indexed().ids
+        if name not in ids:
+            ids[name] = {str(row["Gsid"]): row for row in self.rows(name)}
+        return ids[name]
+
+    def _indexed(self) -> "_Indexes":
+        if self._indexes is None:
+            self._indexes = _Indexes(self)
+        return self._indexes
 
     def known_id(self, email: str) -> str | None:
         """Gsid of the gsuser, else of the person, with that lower-case email."""
@@ -78,6 +101,25 @@ class World:
         row.update(values)
         self.tables[name].append(row)
         return row
+
+
+class _Indexes:
+    """The look-ups of a world, as its rows are when this is made."""
+
+    def __init__(self, world: World) -> None:
+        persons = {p["Gsid"]: p for p in world.rows("person")}
+        self.ids: dict[str, dict[str, Row]] = {}
+        self.people = {str(p["Email"]).lower(): p for p in persons.values() if p["Email"]}
+        self.users = {str(u["Email"]).lower(): u for u in world.rows("gsuser") if u["Email"]}
+        self.members: dict[str, list[Row]] = {}
+        self.employers: dict[str, list[Row]] = {}
+        for row in world.rows("company_person"):
+            if not row["Active"]:
+                continue
+            self.employers.setdefault(str(row["Person_ID"]), []).append(row)
+            person = persons[row["Person_ID"]]
+            if person["Email"]:
+                self.members.setdefault(str(row["Company_ID"]), []).append(person)
 
 
 def address_of(row: Row) -> Address:

@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from sandbox.dates import moment
+from sandbox.look import Look
+from sandbox.paths import Paths
+
 ACTIVITY = "activity_timeline"
 DEFAULT_ORDER = {"LastModifiedDate": "asc", "Gsid": "asc"}
 
@@ -162,6 +166,63 @@ def test_emails_are_found_in_any_case(reader: Any) -> None:
     emails = [p["Email"] for p in reader.tenant.world.rows("person") if p["Email"]]
     found = reader.rows("person", ["Email"], ("Email", "IN", [e.lower() for e in emails]))
     assert sorted(r["Email"] for r in found) == sorted(emails)
+
+
+def test_memberships_are_found_by_their_persons_emails(reader: Any) -> None:
+    world = reader.tenant.world
+    persons = {p["Gsid"]: p["Email"].lower() for p in world.rows("person") if p["Email"]}
+    chosen = sorted(persons.values())[::2]
+    expected = [r["Gsid"] for r in world.rows("company_person") if persons.get(r["Person_ID"]) in chosen]
+    asked = ("Person_ID__gr.Email", "IN", [e.upper() for e in chosen] + [f"no{n}@nowhere.example" for n in range(1000)])
+    rows = reader.rows("company_person", ["Gsid", "Person_ID__gr.Email"], asked, orderBy={"Gsid": "asc"})
+    assert [r["Gsid"] for r in rows] == sorted(expected)
+    assert {r["Person_ID__gr.Email"].lower() for r in rows} == set(chosen)
+    only = reader.rows("company_person", ["Gsid"], asked, ("Active", "EQ", [False]))
+    assert {r["Gsid"] for r in only} == {
+        r["Gsid"] for r in world.rows("company_person") if r["Gsid"] in expected and not r["Active"]
+    }
+
+
+def test_paths_through_look_ups_are_narrowed_by_indexes(reader: Any) -> None:
+    """What keeps a list of a thousand emails quick: no row is looked at that an index rules out."""
+    tables = reader.tenant.tables()
+    paths = Paths(tables, lambda name: Look())
+
+    def looked_at(name: str, path: str, value: Any) -> list[Any]:
+        narrowing = paths.resolve(tables[name], path).among([value])
+        assert narrowing is not None
+        return [row["Gsid"] for row in tables[name].candidates([narrowing]).records]
+
+    world = reader.tenant.world
+    person = next(p for p in world.rows("person") if p["Email"])
+    jobs = [r["Gsid"] for r in world.rows("company_person") if r["Person_ID"] == person["Gsid"]]
+    assert looked_at("company_person", "Person_ID__gr.Email", person["Email"].lower()) == jobs
+    assert looked_at("company_person", "Person_ID", person["Gsid"]) == jobs
+    csm = world.rows("gsuser")[1]
+    theirs = {c["Gsid"] for c in world.rows("company") if c["Csm"] == csm["Gsid"]}
+    contracts = {r["Gsid"] for r in world.rows("contract__gc") if r["Company_ID__gc"] in theirs}
+    assert set(looked_at("contract__gc", "Company_ID__gc__gr.Csm__gr.Email", csm["Email"])) == contracts
+    assert paths.resolve(tables["company_person"], "Person_ID__gr.Location").among(["x"]) is None
+
+
+def test_one_of_two_dates_one_of_them_looked_up(reader: Any) -> None:
+    world, since = reader.tenant.world, "2026-01-01T00:00:00Z"
+    dates = {p["Gsid"]: p["ModifiedDate"] for p in world.rows("person")}
+    conditions = [("ModifiedDate", "GTE", [since]), ("Person_ID__gr.ModifiedDate", "GTE", [since])]
+
+    def found(expression: str) -> set[str]:
+        return {r["Gsid"] for r in reader.rows("company_person", ["Gsid"], *conditions, expression=expression)}
+
+    own = {r["Gsid"] for r in world.rows("company_person") if r["ModifiedDate"] >= moment(since)}
+    theirs = {r["Gsid"] for r in world.rows("company_person") if dates[r["Person_ID"]] >= moment(since)}
+    assert own - theirs
+    assert theirs - own
+    assert found("C0 OR C1") == own | theirs
+    assert found("C0 AND C1") == own & theirs
+    assert found("C1") == theirs
+    ids = [r["Gsid"] for r in world.rows("company_person")][:3]
+    both = reader.rows("company_person", ["Gsid"], ("Gsid", "IN", ids), *conditions, expression="C0 AND C1 OR C2")
+    assert {r["Gsid"] for r in both} == (set(ids) & own) | theirs
 
 
 def test_expressions(reader: Any) -> None:

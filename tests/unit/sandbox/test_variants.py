@@ -354,6 +354,37 @@ def _(client: Any) -> None:
         assert client.ask("company", ["Gsid"], ("Gsid", "IN", ["x"] * count)).status_code == status
 
 
+DOTTED = "Person_ID__gr.Email"
+
+
+@check("dotted_select")
+def _(client: Any) -> None:
+    for code in ("P_5005", "P_5068"):
+        on(client, "dotted_select", code, object="company_person")
+        assert client.code(client.ask("company_person", ["Gsid", DOTTED])) == (400, code)
+    assert client.ask("company_person", ["Gsid"], (DOTTED, "EQ", ["x"])).status_code == 200
+    assert client.ask("company", ["Csm__gr.Email"]).status_code == 200
+
+
+@check("dotted_where")
+def _(client: Any) -> None:
+    for code in ("P_5005", "P_5068"):
+        on(client, "dotted_where", code, object="company_person")
+        assert client.code(client.ask("company_person", ["Gsid"], (DOTTED, "EQ", ["x"]))) == (400, code)
+    assert client.ask("company_person", ["Gsid", DOTTED]).status_code == 200
+    assert client.ask("company", ["Gsid"], ("Csm__gr.Email", "EQ", ["x"])).status_code == 200
+
+
+@check("no_or")
+def _(client: Any) -> None:
+    conditions = [("Gsid", "EQ", ["x"]), ("Name", "EQ", ["y"])]
+    on(client, "no_or", True, object="company")
+    assert client.code(client.ask("company", ["Gsid"], *conditions, expression="C0 OR C1")) == (400, "P_5026")
+    assert client.code(client.ask("company", ["Gsid"], *conditions, expression="(C0 or C1)")) == (400, "P_5026")
+    assert client.ask("company", ["Gsid"], *conditions, expression="C0 AND C1").status_code == 200
+    assert client.ask("person", ["Gsid"], *conditions, expression="C0 OR C1").status_code == 200
+
+
 @check("filter_zone")
 def _(client: Any) -> None:
     on(client, "filter_zone", -480)
@@ -387,6 +418,32 @@ def _(client: Any) -> None:
     on(client, "missing_fields", ["From", "To"], object=ACTIVITY)
     assert not {"From", "To"} & set(_fields(client))
     assert client.code(client.ask(ACTIVITY, ["Gsid", "From"])) == (400, "P_5005")
+    on(client, "missing_fields", ["ModifiedDate"], object="person")
+    assert client.code(client.ask("person", ["Gsid"], ("ModifiedDate", "GTE", ["2026-01-01"]))) == (400, "P_5005")
+    looked_up = ("Person_ID__gr.ModifiedDate", "GTE", ["2026-01-01"])
+    assert client.code(client.ask("company_person", ["Gsid"], looked_up)) == (400, "P_5005")
+    assert client.ask("company_person", ["ModifiedDate"]).status_code == 200
+
+
+@check("spellings")
+def _(client: Any) -> None:
+    names = {"Person_ID": "PersonId", "Company_ID": "CompanyId"}
+    on(client, "spellings", names, object="company_person")
+    described = client.get("/v1/meta/services/objects/company_person/describe").json()["data"][0]
+    fields = {f["fieldName"]: f["meta"].get("lookupDetail") for f in described["fields"]}
+    assert fields["PersonId"]["lookupName"] == "PersonId__gr"
+    assert fields["CompanyId"]["lookupObjects"][0]["objectName"] == "company"
+    assert not names.keys() & fields.keys()
+    person = next(p for p in client.tenant.world.rows("person") if p["Email"])
+    select = ["personid", "PersonId__gr.Email"]
+    (row, *_) = client.rows("company_person", select, ("PersonId__gr.Email", "IN", [person["Email"]]))
+    assert row == {"personid": person["Gsid"], "PersonId__gr.Email": person["Email"]}
+    for gone in ("Person_ID", "Person_ID__gr.Email"):
+        assert client.code(client.ask("company_person", [gone])) == (400, "P_5005")
+    on(client, "keys", "described")
+    assert list(client.rows("company_person", ["PERSONID__GR.email"])[0]) == ["PersonId__gr.Email"]
+    on(client, "missing_fields", ["PersonId"], object="company_person")
+    assert client.code(client.ask("company_person", ["PersonId"])) == (400, "P_5005")
 
 
 @check("hidden_fields")
@@ -436,6 +493,21 @@ def _(client: Any) -> None:
         on(client, "delete_log", value)
         found = [client.ask(name, ["RecordId"]).json()["result"] for name in names]
         assert found == [bool(t) for t in there]
+
+
+@check("high_volume")
+def _(client: Any) -> None:
+    client.tenant.delete_record("person", client.tenant.world.rows("person")[0]["Gsid"])
+    logs = ("record_delete_log", "record_delete_log_high_volume")
+
+    def objects() -> list[set[str]]:
+        return [{r["ObjectName"] for r in client.rows(name, ["ObjectName"])} for name in logs]
+
+    on(client, "delete_log", "both")
+    everything = {"person", "company_person", ACTIVITY}
+    assert objects() == [everything, everything]
+    on(client, "high_volume", ["Company_Person"])
+    assert objects() == [everything - {"company_person"}, {"company_person"}]
 
 
 @check("deleted_call")
@@ -536,6 +608,7 @@ def test_switching_over_http(client: Any) -> None:
         ({"page_cap": {"value": 3, "times": 0}}, "`times`"),
         ({"zzz": None}, "no variant 'zzz'"),
         ({"localized": True, "dates": "roman"}, "iso_fraction"),
+        ({"spellings": {"Person_ID": 3}}, "field name"),
     ],
 )
 def test_wrong_switches_are_refused_whole(client: Any, body: dict[str, Any], said: str) -> None:
