@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +15,22 @@ from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
 from bus import Settings
+from gainsight import format_date, parse_date
 
 PERIOD = 600
 HOUR = 6  # periods
-LOOK_AT_ONCE = 30.0  # seconds: less than the hour that has passed, more than the period takes
+LAST = HOUR + 2
+NO_LOOK = 86_400.0  # seconds between looks for changes: none while the periods are counted
+LOOK_AT_ONCE = 1800.0  # less than has passed by the tenants' clocks, more than a period takes
 NEW_PEOPLE = 0.05
+MANY_COMPANIES = 3500  # with more persons than are read as a whole
 PAGE = 5.0  # calls per 1000 emails, at 1000 a period
 _TIMELINE = "query/activity_timeline"
+_DESCRIBE = "objects/describe"
 _LOGS = ("query/record_delete_log", "query/record_delete_log_high_volume", "activity/deleted")
+
+Calls = dict[str, Counter[str]]
+"""By host, the calls of each kind."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +53,15 @@ def _companies(rate: int) -> int:
 
 
 def cases(rates: list[int]) -> list[Case]:
-    """Each rate with the usual mapping; 1,000 also with a custom object, 10,000 and more also with `overlap: auto`."""
+    """Each rate with the usual mapping; with a custom object, a larger tenant, or `overlap: auto` where it matters."""
     found = []
     for rate in rates:
-        found.append(Case(rate, _companies(rate)))
-        if rate == 1000:
-            found.append(Case(rate, _companies(rate), custom=True))
+        companies = _companies(rate)
+        found.append(Case(rate, companies))
+        if rate in (1000, 10_000):
+            found += [Case(rate, companies, custom=True), Case(rate, MANY_COMPANIES)]
         if rate >= 10_000:
-            found.append(Case(rate, _companies(rate), auto=True))
+            found.append(Case(rate, companies, auto=True))
     return found
 
 
@@ -66,27 +76,74 @@ def _mapping(case: Case) -> dict[str, Any]:
     return given | ({"overlap": "auto"} if case.auto else {})
 
 
+@dataclass(frozen=True)
+class Counted:
+    """The calls of one case: of the first period, of the hour after it, of an hourly look, and of a replay."""
+
+    case: Case
+    persons: int
+    cold: Counter[str]
+    hour: Counter[str]
+    look: Counter[str]
+    replay: Counter[str]
+
+    @property
+    def emails(self) -> int:
+        """Of the hour."""
+        return self.case.rate * HOUR
+
+    def per_thousand(self) -> dict[str, float]:
+        """Of the warm hour, by what the calls are for."""
+        warm = _split(self.hour) | {"changes": self.look.total()}
+        return {name: 1000 * count / self.emails for name, count in warm.items()}
+
+    @property
+    def warm(self) -> float:
+        return sum(self.per_thousand().values())
+
+    @property
+    def first(self) -> float:
+        """The first period's calls per 1000 emails, describes apart."""
+        return 1000 * sum(_split(self.cold).values()) / self.case.rate
+
+
+def _split(calls: Counter[str]) -> dict[str, int]:
+    """By what they are for; without describes."""
+    told = {"timeline": calls[_TIMELINE], "deletions": sum(calls[name] for name in _LOGS)}
+    return told | {"people": calls.total() - calls[_DESCRIBE] - sum(told.values())}
+
+
 def run(rates: list[int]) -> Report:
     """A first period with nothing known, then an hour in each of whose periods 5 % of the people are new.
 
-    The tenants' clocks are advanced and the services' are not, so the look for changed entities, which comes once an
-    hour, is made in a period of its own, by an enricher that is started again and looks at once.
+    The tenants' clocks are advanced and the services' are not. So the look for changed entities, which comes once an
+    hour, is kept out of these periods and made in one of its own, by an enricher that looks as soon as it is started.
     """
     every = cases(rates)
-    plan = {"rates": [(c.rate, c.companies) for c in every], "periods": HOUR + 2, "new_people": NEW_PEOPLE}
+    plan = {"rates": [(c.rate, c.companies) for c in every], "periods": LAST, "new_people": NEW_PEOPLE}
     with Stage() as stage, Tenants(plan, stage.folder) as tenants:
         settings = stage.topics()
         hosts = stage.register(settings, tenants, [_mapping(c) for c in every], start=tenants.start)
-        with stage.enricher(settings) as enricher:
+        sizes = tenants.ask("/_bench/sizes")
+        with stage.enricher(settings.model_copy(update={"refresh_seconds": NO_LOOK})) as enricher:
             (cold,) = _periods(stage, settings, tenants, hosts, enricher, [1])
             hour = _periods(stage, settings, tenants, hosts, enricher, range(2, HOUR + 2))
-        _poll(stage, settings, tenants, hosts, HOUR + 2)
+        _poll(stage, settings, tenants, hosts, LAST)
         tenants.reset()
         at_once = settings.model_copy(update={"refresh_seconds": LOOK_AT_ONCE})
         with stage.enricher(at_once) as enricher:
             look = _calls(stage, settings, tenants, hosts, enricher)
-    warm = [sum((period[host] for period in hour), Counter()) for host in hosts.values()]
-    return _report(rates, every, [cold[h] for h in hosts.values()], warm, [look[h] for h in hosts.values()])
+            tenants.reset()
+            _replay(stage, settings, tenants.start)
+            replay = _calls(stage, settings, tenants, hosts, enricher)
+    warm = {host: sum((period[host] for period in hour), Counter()) for host in hosts.values()}
+    return _report(
+        rates,
+        [
+            Counted(case, sizes[h]["person"], cold[h], warm[h], look[h], replay[h])
+            for case, h in zip(every, hosts.values(), strict=True)
+        ],
+    )
 
 
 def _periods(
@@ -96,8 +153,8 @@ def _periods(
     hosts: dict[str, str],
     enricher: Measured,
     numbers: Iterable[int],
-) -> list[dict[str, Counter[str]]]:
-    """The calls of each period, by host."""
+) -> list[Calls]:
+    """The calls of each period."""
     found = []
     for number in numbers:
         tenants.reset()
@@ -107,7 +164,7 @@ def _periods(
 
 
 def _poll(stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, str], number: int) -> None:
-    note(f"calls: period {number} of {HOUR + 2}")
+    note(f"calls: period {number} of {LAST}")
     for host in hosts.values():
         tenants.ask("/_sandbox/clock", {"advance": PERIOD}, host=host, method="POST")
     with stage.producer(settings, "--once") as process:
@@ -116,9 +173,18 @@ def _poll(stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, s
             raise RuntimeError(f"the producer ended with {usage.code}: {process.tail()}")
 
 
-def _calls(
-    stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, str], enricher: Measured
-) -> dict[str, Counter[str]]:
+def _replay(stage: Stage, settings: Settings, start: str) -> None:
+    """The last period into the live topic again, by the enricher that is running."""
+    note("calls: replay")
+    since = (parse_date(start) or 0) + (LAST - 1) * PERIOD * 1000
+    command = [sys.executable, "-m", "cli.main", "replay", "--since", format_date(since), "--json"]
+    with Measured(command, stage.folder / "replay.log", stage.environment(settings)) as process:
+        usage = process.wait(1800)
+        if usage.code:
+            raise RuntimeError(f"the replay ended with {usage.code}: {process.tail()}")
+
+
+def _calls(stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, str], enricher: Measured) -> Calls:
     """What was asked of each host since it was last reset, once everything is enriched."""
     stage.enriched(settings)
     if enricher.process.poll() is not None:
@@ -127,61 +193,47 @@ def _calls(
     return {host: Counter(books.get(host, {"calls": {}})["calls"]) for host in hosts.values()}
 
 
-def _split(calls: Counter[str]) -> dict[str, int]:
-    """By what they are for; describes, which a service makes once a day, apart."""
-    told = {"timeline": calls[_TIMELINE], "deletions": sum(calls[name] for name in _LOGS)}
-    told["describe"] = calls["objects/describe"]
-    told["people and objects"] = calls.total() - sum(told.values())
-    return told
-
-
-def _report(
-    rates: list[int],
-    every: list[Case],
-    cold: list[Counter[str]],
-    warm: list[Counter[str]],
-    looks: list[Counter[str]],
-) -> Report:
+def _report(rates: list[int], counted: list[Counted]) -> Report:
     report = Report("calls", {"rates": rates})
     table = report.table(
-        "API calls per 1000 new emails, 10 min period", "new emails", "cold", "warm", "of it timeline", "deletions",
-        "entities", "changes", "the page",
-    )  # fmt: skip
-    found: list[dict[str, Any]] = []
-    for case, first, hour, look in zip(every, cold, warm, looks, strict=True):
-        one, six = _split(first), _split(hour)
-        six["looks for changes"] = look.total()
-        emails = case.rate * HOUR
-        per = {name: 1000 * count / emails for name, count in six.items()}
-        told = {
-            "rate": case.rate,
-            "companies": case.companies,
-            "custom_object": case.custom,
-            "overlap": "auto" if case.auto else "10m",
-            "cold": 1000 * (first.total() - one["describe"]) / case.rate,
-            "warm": sum(per.values()) - per["describe"],
-            "calls_cold": dict(first),
-            "calls_warm_hour": dict(hour),
-            "calls_look": dict(look),
-        }
-        found.append(told)
-        table(
-            case.name,
-            f"{told['cold']:.2f}",
-            f"{told['warm']:.2f}",
-            f"{per['timeline']:.2f}",
-            f"{per['deletions']:.2f}",
-            f"{per['people and objects']:.2f}",
-            f"{per['looks for changes']:.2f}",
-            f"~{PAGE:g}" if case.rate == 1000 else "",
-        )
-    report.note(
-        "Every call of producer and enricher, counted by the tenants; describes apart, which a service makes once a "
-        "day and object. Cold: the first period, nothing known. Warm: the hour after it, six periods; in each, 5 % of "
-        "the people were never met before, and strangers keep coming. The looks for deleted activities "
-        "and for changed or deleted entities come once an hour. "
-        f"Companies: {', '.join(f'{c.companies:,} at {c.rate:,}' for c in every if not c.custom and not c.auto)}; "
-        "about 6.5 people each."
+        "API calls per 1000 new emails, 10 min period",
+        *("emails a period", "companies", "persons", "cold", "warm", "replay", "the page"),
     )
-    report.data["cases"] = found
+    parts = report.table("What the warm hour's calls are for", "emails a period", *(counted[0].per_thousand()))
+    for one in counted:
+        per = one.per_thousand()
+        sizes = (f"{one.case.companies:,}", f"{one.persons:,}")
+        page = f"~{PAGE:g}" if one.case.rate == 1000 else ""
+        table(one.case.name, *sizes, f"{one.first:.2f}", f"{one.warm:.2f}", f"{one.replay.total()}", page)
+        parts(one.case.name, *(f"{per[name]:.2f}" for name in per))
+    report.note(
+        "Every call of producer and enricher, counted by the tenants. Cold: the first period, nothing known. Warm: the "
+        "hour after it, six periods. In each of them 5 % of the people were never met before, nor were their "
+        "companies; and whoever the tenant does not know is met for the first time. The looks for deleted activities "
+        "and for changed or deleted entities come once an hour. Replay: all calls of one for the last period. Not in "
+        f"it, once a tenant and day: {_describes(counted)} describes, and what the first period asks of people."
+    )
+    report.data["cases"] = [
+        {
+            "rate": one.case.rate,
+            "companies": one.case.companies,
+            "persons": one.persons,
+            "custom_object": one.case.custom,
+            "overlap": "auto" if one.case.auto else "10m",
+            "cold": one.first,
+            "warm": one.warm,
+            "warm_by_purpose": one.per_thousand(),
+            "calls_cold": dict(one.cold),
+            "calls_warm_hour": dict(one.hour),
+            "calls_look": dict(one.look),
+            "calls_replay": dict(one.replay),
+        }
+        for one in counted
+    ]
     return report
+
+
+def _describes(counted: list[Counted]) -> str:
+    """As many as the first period has: each service keeps them for a day."""
+    least, most = (pick(one.cold[_DESCRIBE] for one in counted) for pick in (min, max))
+    return str(most) if least == most else f"{least} to {most}"

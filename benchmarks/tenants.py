@@ -107,6 +107,11 @@ class Desk:
         if what == "/reset":
             self._books.clear()
             return web.json_response({})
+        if what == "/sizes":
+            sizes = {
+                host: {n: len(t.world.rows(n)) for n in ("company", "person")} for host, t in self._tenants.items()
+            }
+            return web.json_response(sizes)
         if what == "/versions":
             found = {
                 host: {a.gsid: a.modified_ms for a in tenant.timeline.current.values()}
