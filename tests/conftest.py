@@ -1,3 +1,9 @@
 """What every test folder may use."""
 
-pytest_plugins = ["tests.fixtures.kafka", "tests.fixtures.registry", "tests.fixtures.settings", "tests.fixtures.world"]
+pytest_plugins = [
+    "tests.fixtures.kafka",
+    "tests.fixtures.registry",
+    "tests.fixtures.settings",
+    "tests.fixtures.storm",
+    "tests.fixtures.world",
+]

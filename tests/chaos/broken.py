@@ -1,0 +1,48 @@
+"""Workers that are broken on purpose: `python -m tests.chaos.broken WHICH` is one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from bus import Outgoing, load_settings
+from enricher import app
+from enricher.publisher import Publisher
+
+
+def offsets_apart() -> None:
+    """The position is committed after the transaction, and not in it."""
+    whole = Publisher.publish
+
+    async def publish(self: Publisher, records: Sequence[Outgoing], after: int | None) -> None:
+        await whole(self, records, None)
+        if after is not None:
+            await whole(self, [], after)
+
+    Publisher.publish = publish  # type: ignore[method-assign]
+
+
+def offsets_first() -> None:
+    """The position is committed before what it stands for."""
+    whole = Publisher.publish
+
+    async def publish(self: Publisher, records: Sequence[Outgoing], after: int | None) -> None:
+        if after is not None:
+            await whole(self, [], after)
+            await asyncio.sleep(0.1)  # for which a kill is the likelier to fall between
+        await whole(self, records, None)
+
+    Publisher.publish = publish  # type: ignore[method-assign]
+
+
+BROKEN = {f.__name__: f for f in (offsets_apart, offsets_first)}
+
+
+def main() -> int:
+    BROKEN[sys.argv[1]]()
+    return app.run(load_settings())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
