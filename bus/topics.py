@@ -119,6 +119,25 @@ def create(settings: Settings) -> list[TopicSpec]:
     return missing
 
 
+def ensure_like_output(settings: Settings, name: str) -> bool:
+    """Creates a topic like that of the conversations, unless there is one; returns whether it did.
+
+    Raises TopicError when it exists with another cleanup policy or partition count, BrokerError without a cluster.
+    """
+    client = admin(settings)
+    into = settings.model_copy(update={"conversations_topic": name})
+    (state,) = [state for state in inspect(into, client) if state.spec.name == name]
+    if state.exists and state.fault is not None:
+        raise TopicError(
+            f"{name} cannot take conversations: {state.fault.partition('. ')[0]}. It must be like "
+            f"{settings.conversations_topic}: compacted, with {settings.partitions} partitions. Name a topic that does "
+            "not exist: it is created."
+        )
+    if not state.exists:
+        _create(client, into, [state.spec])
+    return not state.exists
+
+
 def _create(client: AdminClient, settings: Settings, missing: Sequence[TopicSpec]) -> None:
     if not missing:
         return

@@ -9,7 +9,7 @@ import stamina.instrumentation
 import typer
 
 from bus.logs import set_up_logging
-from cli import backfill, connector, demo, local, services, tail, topics
+from cli import backfill, connector, dead_letters, demo, local, replay, services, tail, topics
 from cli.output import EXPECTED, fail
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app.add_typer(connector.app, name="connector", help="Register and look at custom
 app.command("poll")(services.poll)
 app.command("backfill")(backfill.backfill)
 app.command("enrich")(services.enrich)
+app.command("replay")(replay.replay)
 app.command("tail")(tail.tail)
+app.add_typer(dead_letters.app, name="dead-letters", help="Records that could not be converted, and trying them again.")
 app.add_typer(topics.app, name="topics", help="Create and check the topics.")
 app.command("kafka")(local.kafka)
 app.command("sandbox")(local.sandbox)

@@ -50,6 +50,12 @@ class Deletion:
     connector: str
     gsid: str
 
+    @property
+    def moment(self) -> int:
+        """When the activity was deleted, as far as it is told; else when the tombstone was written (milliseconds)."""
+        at = self.source.header("deleted_at")
+        return int(at) if at and at.isdigit() else self.source.timestamp
+
 
 @dataclass(frozen=True, slots=True)
 class Marker:

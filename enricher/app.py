@@ -9,6 +9,7 @@ from bus.topics import require
 from connectors import KmsVault
 from enricher import edge
 from enricher.connections import Clients, Directory
+from enricher.orders import Orders
 from enricher.pipeline import Pipeline
 from gainsight import SystemClock
 from schemas import codec_for
@@ -21,13 +22,15 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
     clock = SystemClock()
     directory = Directory(settings, codec)
     clients = Clients(settings, KmsVault(settings.kms_key_id), clock)
+    orders = Orders(settings, codec)
 
     def work(lane: int) -> Pipeline:
-        return Pipeline(settings, codec, directory, clients, clock, lane)
+        return Pipeline(settings, codec, directory, clients, clock, lane, orders)
 
     async def finish() -> None:
         await clients.close()
         directory.stop()
+        orders.stop()
 
     return edge.create(settings, work, finish=finish, web_port=web_port)
 

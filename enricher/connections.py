@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
@@ -25,8 +24,6 @@ class Directory:
         self._settings = settings
         self._codec = codec
         self._connectors: dict[str, Connector] = {}
-        self._changed: set[str] = set()
-        self._changing = threading.Lock()
         self._starting = threading.Lock()
         self._known = threading.Event()
         self._stopping = threading.Event()
@@ -56,16 +53,6 @@ class Directory:
             raise self._failure
         return self._connectors.get(connector)
 
-    def take_changed(self, of: Iterable[str]) -> set[str]:
-        """Which of these connectors have changed since they were last asked about.
-
-        A connector is asked about by its lane alone; the lanes share this directory and take nothing from each other.
-        """
-        with self._changing:
-            taken = self._changed.intersection(of)
-            self._changed -= taken
-        return taken
-
     def _follow(self) -> None:
         try:
             self._read()
@@ -85,9 +72,7 @@ class Directory:
                 for message in consumer.consume(500, 0.5):
                     error = message.error()
                     if error is None:
-                        if (changed := apply(self._codec, self._connectors, incoming(message))) is not None:
-                            with self._changing:
-                                self._changed.add(changed)
+                        apply(self._codec, self._connectors, incoming(message))
                     elif error.code() == KafkaError._PARTITION_EOF:
                         unread.discard(message.partition() or 0)
                     else:

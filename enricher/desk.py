@@ -138,6 +138,7 @@ class Desk:
         mapped = needs.mapped_columns(self.definition, object_name)
         if description is None:
             if mapped or object_name in self.definition.objects:
+                self._describe_again(object_name)
                 raise UnknownObjectError(
                     f"The tenant does not describe '{object_name}', which the mapping takes fields of. Ask the "
                     "Gainsight admin to let the key's owner read it, or change the mapping."
@@ -145,6 +146,7 @@ class Desk:
             return ()
         for path in mapped:
             if "." not in path and description.field(path) is None:
+                self._describe_again(object_name)
                 raise UnknownFieldError(object_name, path, None)
         needed = {name.lower() for name in (*mapped, *besides)}
         found = [
@@ -153,6 +155,10 @@ class Desk:
             if c.lower() in needed or (object_name, c.lower()) not in self._refused
         ]
         return tuple(dict.fromkeys((*found, *besides)))
+
+    def _describe_again(self, object_name: str) -> None:
+        """Before the next question: what is missing may be there by then."""
+        self.cache.drop(self.key(DESCRIBE, "object", object_name))
 
     # Questions
 
@@ -179,7 +185,7 @@ class Desk:
     ) -> tuple[str, ...]:
         """The columns less the one that was not found. Raises the error where it cannot be done without."""
         gone = (error.field or "").lower()
-        self.cache.drop(self.key(DESCRIBE, "object", object_name))  # described again before the next question
+        self._describe_again(object_name)
         fixed = {n.lower() for n in (*needs.mapped_columns(self.definition, object_name), *needed)}
         if not gone or gone in fixed or gone not in {c.lower() for c in columns}:
             raise error

@@ -70,11 +70,12 @@ def decode(codec: Codec, data: bytes) -> Parked:
 class Trouble:
     """Why a connector is left alone, since its last success. Times are seconds of a steady clock.
 
-    `stopped`: until its definition changes.
+    `seen`: the connector as it was then. `stopped`: until it has changed.
     """
 
     failure: Failure
     cause: str
+    seen: object
     failures: int = 0
     until: float = 0.0
     stopped: bool = False
@@ -112,17 +113,17 @@ class ParkingLot:
         """Why the connector is to be left alone; None: it may be asked."""
         return self._trouble.get(connector)
 
-    def failed(self, connector: str, failure: Failure, cause: str, now: float) -> None:
+    def failed(self, connector: str, failure: Failure, cause: str, seen: object, now: float) -> None:
         """Leaves the connector alone for a while, longer each time."""
-        known = self._trouble.setdefault(connector, Trouble(failure, cause))
-        known.failure, known.cause = failure, cause
+        known = self._trouble.setdefault(connector, Trouble(failure, cause, seen))
+        known.failure, known.cause, known.seen = failure, cause, seen
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(known.failures, 20))
         known.failures += 1
         known.until = now + pause * self._jitter.uniform(0.8, 1.2)
 
-    def stop(self, connector: str, cause: str) -> None:
+    def stop(self, connector: str, cause: str, seen: object) -> None:
         """Leaves the connector alone until it has changed."""
-        self._trouble[connector] = Trouble(Failure.CONFIG, cause, stopped=True)
+        self._trouble[connector] = Trouble(Failure.CONFIG, cause, seen, stopped=True)
 
     def recovered(self, connector: str, now: float) -> None:
         """It may be asked again."""
@@ -139,9 +140,9 @@ class ParkingLot:
         at = self._recovered_at.get(connector)
         return at is not None and now - at < SHAKY_FOR
 
-    def connectors(self) -> set[str]:
-        """Those that have something parked, or are left alone."""
-        return self._waiting.keys() | self._trouble.keys()
+    def in_trouble(self) -> dict[str, Trouble]:
+        """The connectors that are left alone, and why."""
+        return dict(self._trouble)
 
     def due(self, now: float) -> str | None:
         """A connector whose parked activities may be tried again: the one left alone the longest ago."""

@@ -19,7 +19,9 @@ from enricher.activity import DataError, Deletion, Marker, RawActivity, read
 from enricher.connections import Clients, Directory
 from enricher.enriching import Enriched, Enricher
 from enricher.entities import EntityCache
+from enricher.orders import Orders
 from enricher.parking import Parked, ParkingLot
+from enricher.replayer import Replayer
 from enricher.together import together
 from gainsight import Clock, Failure, GainsightError
 from schemas import Codec, DecodeError
@@ -42,7 +44,14 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Settings, codec: Codec, directory: Directory, clients: Clients, clock: Clock, lane: int
+        self,
+        settings: Settings,
+        codec: Codec,
+        directory: Directory,
+        clients: Clients,
+        clock: Clock,
+        lane: int,
+        orders: Orders | None = None,
     ) -> None:
         self._settings = settings
         self._codec = codec
@@ -55,6 +64,10 @@ class Pipeline:
         self._enricher = Enricher(settings, codec, clients, clock, lane, self._cache)
         self._lot = ParkingLot()
         self._jobs: list[Job] = [self._retry_parked]
+        self._replayer: Replayer | None = None
+        if orders is not None:
+            self._replayer = Replayer(settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders)
+            self._jobs.append(self._replayer.job)
 
     @property
     def parked(self) -> int:
@@ -81,12 +94,16 @@ class Pipeline:
                     self._lot.put(parking.decode(self._codec, record.value))
                 except DecodeError as error:  # it is still in its topic, for whoever looks into it
                     log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
+        if self._replayer is not None:
+            self._replayer.restore(position)
         log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._lot))
 
     # Batches
 
     async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
+        if self._replayer is not None:
+            self._replayer.observe(records)
         outputs: dict[int, list[Outgoing]] = {}
         by_connector: dict[str, list[RawActivity]] = {}
         deletions: list[Deletion] = []
@@ -121,12 +138,12 @@ class Pipeline:
             return [], self._park(activities, trouble.failure, trouble.cause)
         registered = self._directory.get(connector)
         if registered is None:
-            self._fail(connector, Failure.CONFIG, _unregistered(connector))
+            self._fail(connector, None, Failure.CONFIG, _unregistered(connector))
             return [], self._park(activities, Failure.CONFIG, _unregistered(connector))
         try:
             done = await self._within(self._patience(connector), registered, activities)
         except (GainsightError, VaultError) as error:
-            failure = self._fail(connector, _class_of(error), str(error))
+            failure = self._fail(connector, registered, _class_of(error), str(error))
             log.warning(
                 "parked", connector=connector, activities=len(activities), failure=failure.value, cause=str(error)
             )
@@ -136,7 +153,7 @@ class Pipeline:
             for a in activities
             if a.source.offset in done.outputs
         }
-        return done.new, outputs | self._stop_if_refused(connector, done)
+        return done.new, outputs | self._stop_if_refused(registered, done)
 
     def _patience(self, connector: str) -> float:
         """Seconds that the others of the lane wait for a connector: little where it has failed of late."""
@@ -151,18 +168,18 @@ class Pipeline:
         except TimeoutError as error:
             raise TooSlowError(f"The tenant's answers took longer than {max(1.0, seconds):g} seconds.") from error
 
-    def _stop_if_refused(self, connector: str, done: Enriched) -> dict[int, list[Outgoing]]:
+    def _stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[Outgoing]]:
         """Stops a connector whose every activity fails; those that were not tried are parked."""
         if not done.refused:
             return {}
         count = self._settings.dead_letters_in_a_row
         cause = f"The last {count} activities could not be converted; the rest wait. The last cause: {done.cause}"
-        self._lot.stop(connector, cause)
-        log.error("connector_stopped", connector=connector, cause=cause)
+        self._lot.stop(connector.id, cause, connector)
+        log.error("connector_stopped", connector=connector.id, cause=cause)
         return self._park(done.refused, Failure.CONFIG, cause)
 
-    def _fail(self, connector: str, failure: Failure, cause: str) -> Failure:
-        self._lot.failed(connector, failure, cause, self._clock.monotonic())
+    def _fail(self, connector: str, seen: Connector | None, failure: Failure, cause: str) -> Failure:
+        self._lot.failed(connector, failure, cause, seen, self._clock.monotonic())
         return failure
 
     def _park(self, activities: Sequence[RawActivity], failure: Failure, cause: str) -> dict[int, list[Outgoing]]:
@@ -187,26 +204,27 @@ class Pipeline:
 
     async def _retry_parked(self) -> Finish | None:
         """Tries a slice of some connector's parked activities again."""
-        for connector in self._directory.take_changed(self._lot.connectors()):
-            self._lot.changed(connector)
-            self._enricher.forgive(connector)
+        for connector, trouble in self._lot.in_trouble().items():
+            if self._directory.get(connector) != trouble.seen:
+                self._lot.changed(connector)
+                self._enricher.forgive(connector)
         due = self._lot.due(self._clock.monotonic())
         if due is None:
             return None
         registered = self._directory.get(due)
         if registered is None:
-            self._fail(due, Failure.CONFIG, _unregistered(due))
+            self._fail(due, None, Failure.CONFIG, _unregistered(due))
             return _nothing
         items = await self._loaded(self._lot.oldest(due, SLICE))
         activities, unreadable = self._readable(items)
         try:
             done = await self._within(RETRY_SECONDS, registered, activities)
         except (GainsightError, VaultError) as error:
-            failure = self._fail(due, _class_of(error), str(error))
+            failure = self._fail(due, registered, _class_of(error), str(error))
             log.info("still_parked", connector=due, parked=len(items), failure=failure.value, cause=str(error))
             return _nothing
         self._lot.recovered(due, self._clock.monotonic())
-        self._stop_if_refused(due, done)
+        self._stop_if_refused(registered, done)
         outputs = done.outputs | unreadable
         return lambda: self._settled(due, items, done.new, outputs)
 

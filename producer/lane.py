@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 ROLE = "producer"
 # A start further back than this is read as a backfill, beside live polling; a nearer one is the first window's.
 FAR = 86_400_000
+OTHERS = "/!"  # in the keys of those records of the checkpoints topic that are not the producer's
 
 
 class CheckpointError(ConnectorError):
@@ -280,6 +281,8 @@ class Lane:
 
     def _restore_record(self, record: Incoming) -> None:
         key = (record.key or b"").decode("utf-8", "replace")
+        if OTHERS in key:
+            return
         connector, _, backfill = key.partition(backfills.KEY_PART)
         held = self._held.setdefault(connector, _Held())
         if record.value is None:

@@ -12,8 +12,6 @@ import pytest
 
 import sandbox.server
 from bus import KafkaLaneWriter, Outgoing
-from connectors import Registry
-from enricher.connections import Directory
 from sandbox import Morning, Tenant
 from tests.fixtures.world import World, unlimited, until, versions
 
@@ -184,20 +182,3 @@ def test_what_is_deleted_in_the_batch_in_which_it_is_parked_stays_deleted(one_la
     assert [r.value for r in of_deleted] == [None]
     world.right()
     assert enricher.stop() == 0, enricher.text
-
-
-def test_each_lane_hears_of_its_own_connectors_changes(world: World) -> None:
-    names = {world.lane(name): name for name in ("acme", "bolt", "crux", "dune", "echo")}
-    first, second = names.values()
-    for name in (first, second):
-        world.add(name, morning(33, emails=1))
-    directory = Directory(world.settings, world.codec)
-    directory.start()
-    try:
-        assert directory.take_changed({first}) == {first}
-        assert directory.take_changed({second}) == {second}, "the other lane's asking was to take nothing away"
-        assert not directory.take_changed({first, second})
-        Registry(world.settings, world.codec).put(world.registered(second))
-        until("the change is heard of", lambda: directory.take_changed({second}))
-    finally:
-        directory.stop()
