@@ -162,6 +162,13 @@ class Settings(BaseSettings):
         alias=ours("handle_seconds"),
         description="A worker that takes longer for a batch ends itself, to be started again.",
     )
+    stop_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        alias=ours("stop_seconds"),
+        description="An enricher that was told to stop and has not after this time ends itself; nothing is lost by it.",
+    )
     dead_letters_in_a_row: int = Field(
         100,
         ge=1,

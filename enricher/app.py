@@ -37,7 +37,7 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
 
 def run(settings: Settings, *, web_port: int | None = None) -> int:
     """Runs a worker until it is stopped; the exit code is not 0 when it crashed."""
-    return edge.work(build(settings, web_port=web_port), settings.log_level)
+    return edge.work(build(settings, web_port=web_port), settings)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,8 @@ from schemas import Codec
 
 log = structlog.get_logger(__name__)
 
+RETIRED_SECONDS = 900.0  # longer than any work with a client that was replaced meanwhile
+
 
 class Directory:
     """Every registered connector, as of now; a thread of its own follows the topic."""
@@ -91,6 +93,7 @@ class Clients:
         self._vault = vault
         self._clock = clock
         self._open: dict[str, tuple[Connector, GainsightClient]] = {}
+        self._retired: list[tuple[float, GainsightClient]] = []
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one's KMS call delays nobody else's
 
     async def of(self, connector: Connector) -> GainsightClient:
@@ -104,11 +107,21 @@ class Clients:
                 self._settings, self._vault, self._clock, connector, role="enricher", spent_today=spent
             )
             self._open[connector.id] = (connector, client)
-        if known is not None:
-            await known[1].close()
+            if known is not None:
+                self._retired.append((self._clock.monotonic(), known[1]))
+        await self._close_retired()
         return client
 
+    async def _close_retired(self) -> None:
+        """Closes those replaced long ago: a batch or a retry may still be asking with a later one."""
+        before = self._clock.monotonic() - RETIRED_SECONDS
+        old = [client for at, client in self._retired if at < before]
+        self._retired = [(at, client) for at, client in self._retired if at >= before]
+        for client in old:
+            await client.close()
+
     async def close(self) -> None:
-        for _, client in self._open.values():
+        for client in [*(c for _, c in self._open.values()), *(c for _, c in self._retired)]:
             await client.close()
         self._open.clear()
+        self._retired.clear()

@@ -8,6 +8,10 @@ docs/exactly-once.md.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -20,7 +24,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from bus import Incoming, Outgoing, Settings, first_between
+from bus import Incoming, Outgoing, Settings, end_offset, first_between
 from bus.clients import ssl_context
 from enricher.publisher import Publisher, deadline
 from enricher.windows import BatchEnd
@@ -52,6 +56,9 @@ class LaneWork(Protocol):
         have made obsolete meanwhile.
         """
 
+    async def close(self) -> None:
+        """Ends what is under way beside the batches; the lane is not used again."""
+
     @property
     def parked(self) -> int:
         """How much is set aside."""
@@ -70,6 +77,10 @@ class Stretch:
 
 class GapError(Exception):
     """Records were passed over: the lane must not go on, and nothing is committed."""
+
+
+class LostPositionError(Exception):
+    """The group's position is gone: going on would repeat what is published."""
 
 
 MakeWork = Callable[[int], LaneWork]
@@ -195,6 +206,8 @@ class _Lane:
         thread = app.consumer._thread
         with deadline(60, "reading the committed offset"):
             committed = await thread.call_thread(thread._ensure_consumer().committed, partition)
+        if committed is None:
+            await asyncio.to_thread(_check_new, settings, tp.partition)
         position = committed or 0
         await asyncio.to_thread(work.restore, position)
         log.info("lane_opened", lane=tp.partition, position=position, parked=work.parked)
@@ -258,7 +271,20 @@ class _Lane:
             self._closed = True
             self._sparing.cancel()
             await asyncio.gather(self._sparing, return_exceptions=True)
+            await self._work.close()
             await self._publisher.close()
+
+
+def _check_new(settings: Settings, lane: int) -> None:
+    """Raises LostPositionError where a lane without a committed position has conversations already."""
+    topic = settings.conversations_topic
+    if first_between(settings, topic, lane, 0, end_offset(settings, topic, lane)) is not None:
+        raise LostPositionError(
+            f"The group {settings.prefix}-enricher has no position in lane {lane}, but conversations of it are in "
+            f"{topic}: Kafka forgets a group's positions when nobody of it ran for offsets.retention.minutes. Begun "
+            f"again, every conversation would come twice. Set its position in {settings.raw_topic} "
+            "(kafka-consumer-groups --reset-offsets), or empty the lane's conversations, and start the worker again."
+        )
 
 
 async def _close(opening: asyncio.Task[_Lane]) -> None:
@@ -353,10 +379,32 @@ def create(
     return app
 
 
-def work(app: faust.App, log_level: str) -> int:
-    """Runs the worker until SIGINT or SIGTERM; returns 0, or 1 when it crashed. Logging is left as it is set up."""
+class _Worker(faust.Worker):  # type: ignore[misc]
+    """Leaves in a bounded time: a group that is rebalancing, or a broker that is gone, can hold Faust for minutes."""
+
+    stop_seconds: float
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        force = threading.Timer(self.stop_seconds, self._leave_by_force)
+        force.daemon = True
+        force.start()
+        super()._schedule_shutdown(number)
+
+    def _leave_by_force(self) -> None:
+        log.error("left_by_force", seconds=self.stop_seconds, cause="It did not end by itself. Nothing is lost by it.")
+        logging.shutdown()
+        os._exit(1)
+
+
+def work(app: faust.App, settings: Settings) -> int:
+    """Runs the worker until SIGINT or SIGTERM; returns 0, or 1 when it crashed. Logging is left as it is set up.
+
+    A worker that was told to leave and has not left after `stop_seconds` ends at once, with 1: what it has not
+    committed is another's to do.
+    """
     uvloop.install()
-    worker = faust.Worker(app, loglevel=log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker = _Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.stop_seconds = settings.stop_seconds
     try:
         worker.execute_from_commandline()
     except SystemExit as end:

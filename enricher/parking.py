@@ -144,14 +144,14 @@ class ParkingLot:
         """The connectors that are left alone, and why."""
         return dict(self._trouble)
 
-    def due(self, now: float) -> str | None:
-        """A connector whose parked activities may be tried again: the one left alone the longest ago."""
+    def due(self, now: float) -> list[str]:
+        """The connectors whose parked activities may be tried again, the one left alone the longest ago first."""
         found = []
         for connector in self._waiting:
             trouble = self._trouble.get(connector)
             if trouble is None or (not trouble.stopped and now >= trouble.until):
                 found.append((trouble.until if trouble else 0.0, connector))
-        return min(found)[1] if found else None
+        return [connector for _, connector in sorted(found)]
 
     # What is parked
 

@@ -24,7 +24,7 @@ from enricher.parking import Parked, ParkingLot
 from enricher.replayer import Replayer
 from enricher.together import together
 from gainsight import Clock, Failure, GainsightError
-from schemas import Codec, DecodeError
+from schemas import Codec, DecodeError, RegistryError
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,7 @@ class Pipeline:
         self._enricher = Enricher(settings, codec, clients, clock, lane, self._cache)
         self._lot = ParkingLot()
         self._jobs: list[Job] = [self._retry_parked]
+        self._retrying: dict[str, asyncio.Task[Finish]] = {}
         self._replayer: Replayer | None = None
         if orders is not None:
             self._replayer = Replayer(settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders)
@@ -161,12 +162,19 @@ class Pipeline:
         return min(SHAKY_SECONDS, self._settings.retry_seconds) if shaky else self._settings.retry_seconds
 
     async def _within(self, seconds: float, connector: Connector, activities: Sequence[RawActivity]) -> Enriched:
-        """Raises as `enrich` does, and TooSlowError."""
+        """Raises as `enrich` does, TooSlowError, and UnexpectedError."""
         try:
             async with asyncio.timeout(max(1.0, seconds)):
                 return await self._enricher.enrich(connector, activities)
         except TimeoutError as error:
             raise TooSlowError(f"The tenant's answers took longer than {max(1.0, seconds):g} seconds.") from error
+        except (GainsightError, VaultError, RegistryError):
+            raise
+        except Exception as error:  # a fault of ours must not stop the other tenants; nothing is lost by it
+            log.exception("unexpected", connector=connector.id, activities=len(activities))
+            raise UnexpectedError(
+                f"Unexpected {type(error).__name__} while it was resolved: please report it."
+            ) from error
 
     def _stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[Outgoing]]:
         """Stops a connector whose every activity fails; those that were not tried are parked."""
@@ -200,17 +208,33 @@ class Pipeline:
         for job in self._jobs:
             if (finish := await job()) is not None:
                 return finish
-        return None
+        if not self._retrying:
+            return None
+        waiting = self._retrying.values()
+        await asyncio.wait(waiting, timeout=self._settings.unpark_seconds, return_when=asyncio.FIRST_COMPLETED)
+        return _nothing
+
+    async def close(self) -> None:
+        """Ends what is under way beside the batches."""
+        retrying = list(self._retrying.values())
+        for task in retrying:
+            task.cancel()
+        await asyncio.gather(*retrying, return_exceptions=True)
 
     async def _retry_parked(self) -> Finish | None:
-        """Tries a slice of some connector's parked activities again."""
+        """Tries every connector's parked activities again whose time has come, a slice each, side by side."""
         for connector, trouble in self._lot.in_trouble().items():
             if self._directory.get(connector) != trouble.seen:
                 self._lot.changed(connector)
                 self._enricher.forgive(connector)
-        due = self._lot.due(self._clock.monotonic())
-        if due is None:
-            return None
+        for due in self._lot.due(self._clock.monotonic()):
+            if due not in self._retrying:
+                self._retrying[due] = asyncio.create_task(self._retry(due), name=f"retry-{due}")
+        ended = next((connector for connector, task in self._retrying.items() if task.done()), None)
+        return self._retrying.pop(ended).result() if ended is not None else None
+
+    async def _retry(self, due: str) -> Finish:
+        """Tries a slice of the connector's parked activities again."""
         registered = self._directory.get(due)
         if registered is None:
             self._fail(due, None, Failure.CONFIG, _unregistered(due))
@@ -275,6 +299,10 @@ class Pipeline:
 
 class TooSlowError(GainsightError):
     """The tenant's answers took longer than the others can wait."""
+
+
+class UnexpectedError(GainsightError):
+    """A fault of ours that one tenant's answers bring about."""
 
 
 def _nothing() -> list[Outgoing]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 import pytest
 
 from bus import KafkaLaneWriter, Outgoing
+from bus.clients import admin
+from bus.embedded import EmbeddedKafka
 from connectors import Registry, register
+from connectors.kms_standin import KmsStandIn
 from gainsight import SystemClock
 from sandbox import Morning, Tenant
-from tests.fixtures.world import World, calls, unlimited, until
+from tests.fixtures.world import PATIENCE, World, calls, unlimited, until
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 
@@ -147,3 +152,33 @@ def test_a_newer_version_takes_the_place_of_the_parked_one(world: World) -> None
     subjects = [r.value["subject"] for r in world.conversations() if r.name == gsid and r.value]
     assert subjects == ["the newer one"], "the older version never came out"
     assert enricher.stop() == 0, enricher.text
+
+
+def test_a_position_that_kafka_forgot_is_told_and_nothing_comes_twice(world: World) -> None:
+    world.add("acme", morning(44, emails=30))
+    world.poll()
+    first = world.enricher()
+    world.settled()
+    assert first.stop() == 0
+    before = len(world.conversations())
+    group = f"{world.settings.prefix}-enricher"
+    asking = admin(world.settings)  # held: a client that is gone never answers
+    asking.delete_consumer_groups([group])[group].result(PATIENCE)
+    again = world.enricher()
+    assert again.wait() == 1
+    assert "has no position in lane 0" in again.text
+    assert "--reset-offsets" in again.text
+    assert len(world.conversations()) == before
+
+
+def test_told_to_leave_while_kafka_is_gone_it_ends_in_a_bounded_time(
+    kms_environment: KmsStandIn, tmp_path: Path
+) -> None:
+    with EmbeddedKafka() as broker, World(broker.bootstrap, kms_environment, tmp_path, partitions=1) as world:
+        world.add("acme", morning(45, emails=5))
+        world.poll()
+        worker = world.enricher(FRAME_GAINSIGHT_STOP_SECONDS="3")
+        world.settled()
+        broker.kill()
+        worker.send(signal.SIGTERM)
+        assert worker.wait() in (0, 1), worker.text

@@ -167,14 +167,16 @@ def write(world: World, records: Sequence[Incoming], later: int = 0) -> None:
 
 def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_new(town: Town) -> None:
     world = town.world
-    many = crowd(town, 1600)
+    many = crowd(town, 3000)
     world.settled()
     live = town.live()
     base = len(live)
+    arriving = world.arriving(world.settings.conversations_topic)
+    arriving.until(base)
     asking = world.start(world.command, "replay", "acme", "--json")
     edited: list[Incoming] = []
-    for number, made in enumerate((1, 700)):
-        until("so many are made anew", lambda: len(town.live()) > base + len(edited) + made)  # noqa: B023
+    for number, made in enumerate((1, 1000)):
+        arriving.until(base + len(edited) + made)
         some = many[number::40]  # of what is made anew already, and of what is not
         write(world, some, later=60_000)
         edited += some
