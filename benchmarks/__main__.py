@@ -1,4 +1,4 @@
-"""`python -m benchmarks [producer|many|memory|budget|calls]`: one of them, or without a name all, of moderate size."""
+"""`python -m benchmarks [NAME]`: one of them (see `--help`), or without a name all, of moderate size."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import budget as budget_benchmark
+from benchmarks import bulkhead as bulkhead_benchmark
 from benchmarks import calls as calls_benchmark
 from benchmarks import many as many_benchmark
 from benchmarks import memory as memory_benchmark
@@ -85,6 +86,15 @@ def calls(
     _print(calls_benchmark.run(rates or [10, 100, 1000, 5000, 10_000, 50_000]), as_json)
 
 
+@app.command()
+def bulkhead(
+    seconds: Annotated[float, typer.Option(min=15, help="How long the others are in trouble.")] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """What a healthy tenant's conversations notice of four troubled tenants in the same lane."""
+    _print(bulkhead_benchmark.run(seconds), as_json)
+
+
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context, as_json: AsJson = False) -> None:
     """Without a name: all of them, with sizes that take less than ten minutes together."""
@@ -103,6 +113,7 @@ _ALL: tuple[Callable[[], Report], ...] = (
     lambda: producer_benchmark.run(20_000, 3, 10_000, []),
     lambda: memory_benchmark.run(200_000),
     lambda: many_benchmark.run(1000, "60s", 60),
+    lambda: bulkhead_benchmark.run(60),
 )
 
 

@@ -122,7 +122,7 @@ def run(rates: list[int]) -> Report:
     every = cases(rates)
     plan = {"rates": [(c.rate, c.companies) for c in every], "periods": LAST, "new_people": NEW_PEOPLE}
     with Stage() as stage, Tenants(plan, stage.folder) as tenants:
-        settings = stage.topics()
+        settings = stage.topics(patience_seconds=60, handle_seconds=100)  # a period is counted when all of it is there
         hosts = stage.register(settings, tenants, [_mapping(c) for c in every], start=tenants.start)
         sizes = tenants.ask("/_bench/sizes")
         with stage.enricher(settings.model_copy(update={"refresh_seconds": NO_LOOK})) as enricher:

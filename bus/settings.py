@@ -149,6 +149,14 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(
         10.0, ge=0, le=300, alias=ours("retry_seconds"), description="How long a failing call is tried again."
     )
+    patience_seconds: float = Field(
+        3.0,
+        ge=0.1,
+        le=60,
+        alias=ours("patience_seconds"),
+        description="How long a batch waits for one tenant's answers. Its activities are parked then, and come out "
+        "when the answers are there.",
+    )
     unpark_seconds: float = Field(
         5.0,
         gt=0,

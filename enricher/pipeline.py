@@ -1,13 +1,15 @@
 """A lane's work between Kafka and Kafka: raw records in, the records to publish out. Knows no client of either.
 
-A tenant in trouble must not hold up the others of its lane: in a batch it gets a bounded time, once. From then on its
-activities are parked at once, and it is tried again beside the batches.
+A tenant in trouble must not hold up the others of its lane: a batch waits for it a bounded time, once. Its activities
+are parked then. What was asked for goes on beside the batches, and no call is made twice for it; further activities of
+it are parked at once, and tried again beside the batches.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import orjson
 import structlog
@@ -30,8 +32,9 @@ log = structlog.get_logger(__name__)
 
 HOUR = 3_600_000
 SLICE = 500  # parked activities that are tried again at once
-RETRY_SECONDS = 300.0  # for a slice, beside the batches
-SHAKY_SECONDS = 2.0  # for a connector in a batch, after a failure of late
+MOST_SECONDS = 300.0  # for the answers that some activities need
+SHAKY_SECONDS = 1.0  # that a batch waits for a connector after a failure of late
+SLOW = "The tenant has not answered yet."
 
 Finish = Callable[[], list[Outgoing]]
 Job = Callable[[], Awaitable[Finish | None]]
@@ -65,6 +68,7 @@ class Pipeline:
         self._lot = ParkingLot()
         self._jobs: list[Job] = [self._retry_parked]
         self._retrying: dict[str, asyncio.Task[Finish]] = {}
+        self._late: set[str] = set()  # of these, the connectors whose answers a batch did not wait for
         self._replayer: Replayer | None = None
         if orders is not None:
             self._replayer = Replayer(settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders)
@@ -137,12 +141,22 @@ class Pipeline:
         """One connector's activities: (new entities, records by the offset that they are for)."""
         if (trouble := self._lot.trouble(connector)) is not None:
             return [], self._park(activities, trouble.failure, trouble.cause)
+        if connector in self._late:
+            return [], self._park(activities, Failure.TRANSIENT, SLOW)
         registered = self._directory.get(connector)
         if registered is None:
             self._fail(connector, None, Failure.CONFIG, _unregistered(connector))
             return [], self._park(activities, Failure.CONFIG, _unregistered(connector))
+        asking = asyncio.create_task(self._enrich(registered, activities), name=f"enrich-{connector}")
         try:
-            done = await self._within(self._patience(connector), registered, activities)
+            await asyncio.wait([asking], timeout=self._patience(connector))
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if not asking.done():
+            return [], self._go_on_beside(registered, activities, asking)
+        try:
+            done = asking.result()
         except (GainsightError, VaultError) as error:
             failure = self._fail(connector, registered, _class_of(error), str(error))
             log.warning(
@@ -158,23 +172,42 @@ class Pipeline:
 
     def _patience(self, connector: str) -> float:
         """Seconds that the others of the lane wait for a connector: little where it has failed of late."""
-        shaky = self._lot.shaky(connector, self._clock.monotonic())
-        return min(SHAKY_SECONDS, self._settings.retry_seconds) if shaky else self._settings.retry_seconds
+        patience = self._settings.patience_seconds
+        return min(SHAKY_SECONDS, patience) if self._lot.shaky(connector, self._clock.monotonic()) else patience
 
-    async def _within(self, seconds: float, connector: Connector, activities: Sequence[RawActivity]) -> Enriched:
-        """Raises as `enrich` does, TooSlowError, and UnexpectedError."""
+    async def _enrich(self, connector: Connector, activities: Sequence[RawActivity]) -> Enriched:
+        """Raises as the enricher does, TooSlowError, and UnexpectedError."""
         try:
-            async with asyncio.timeout(max(1.0, seconds)):
+            async with asyncio.timeout(MOST_SECONDS):
                 return await self._enricher.enrich(connector, activities)
         except TimeoutError as error:
-            raise TooSlowError(f"The tenant's answers took longer than {max(1.0, seconds):g} seconds.") from error
+            raise TooSlowError(f"The tenant's answers took longer than {MOST_SECONDS:g} seconds.") from error
         except (GainsightError, VaultError, RegistryError):
             raise
         except Exception as error:  # a fault of ours must not stop the other tenants; nothing is lost by it
             log.exception("unexpected", connector=connector.id, activities=len(activities))
             raise UnexpectedError(
-                f"Unexpected {type(error).__name__} while it was resolved: please report it."
+                f"Unexpected {type(error).__name__} while activities were resolved: please report it."
             ) from error
+
+    def _go_on_beside(
+        self, connector: Connector, activities: Sequence[RawActivity], asking: asyncio.Task[Enriched]
+    ) -> dict[int, list[Outgoing]]:
+        """Parks the activities; they come out when what was asked for them is answered."""
+        log.info("slow", connector=connector.id, activities=len(activities))
+        self._late.add(connector.id)
+        before = self._retrying.pop(connector.id, None)  # a slice of its parked ones
+
+        async def finish() -> Finish:
+            try:
+                finishes = [await before] if before is not None else []
+                finishes.append(await self._ended(connector, [a.source for a in activities], asking))
+            finally:
+                self._late.discard(connector.id)
+            return lambda: [out for finish in finishes for out in finish()]
+
+        self._retrying[connector.id] = asyncio.create_task(finish(), name=f"late-{connector.id}")
+        return self._park(activities, Failure.TRANSIENT, SLOW)
 
     def _stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[Outgoing]]:
         """Stops a connector whose every activity fails; those that were not tried are parked."""
@@ -241,28 +274,49 @@ class Pipeline:
             return _nothing
         items = await self._loaded(self._lot.oldest(due, SLICE))
         activities, unreadable = self._readable(items)
+        asking = asyncio.create_task(self._enrich(registered, activities), name=f"enrich-{due}")
+        return await self._ended(registered, [item.source for item in items], asking, unreadable)
+
+    async def _ended(
+        self,
+        connector: Connector,
+        sources: Sequence[Incoming],
+        asking: asyncio.Task[Enriched],
+        unreadable: Mapping[int, Outgoing] = MappingProxyType({}),
+    ) -> Finish:
+        """Waits for what is asked for parked activities."""
         try:
-            done = await self._within(RETRY_SECONDS, registered, activities)
+            done = await asking
         except (GainsightError, VaultError) as error:
-            failure = self._fail(due, registered, _class_of(error), str(error))
-            log.info("still_parked", connector=due, parked=len(items), failure=failure.value, cause=str(error))
+            failure = self._fail(connector.id, connector, _class_of(error), str(error))
+            log.info(
+                "still_parked", connector=connector.id, parked=len(sources), failure=failure.value, cause=str(error)
+            )
             return _nothing
-        self._lot.recovered(due, self._clock.monotonic())
-        self._stop_if_refused(registered, done)
-        outputs = done.outputs | unreadable
-        return lambda: self._settled(due, items, done.new, outputs)
+        self._lot.recovered(connector.id, self._clock.monotonic())
+        self._stop_if_refused(connector, done)
+        outputs = {**done.outputs, **unreadable}
+        return lambda: self._settled(connector.id, sources, done.new, outputs)
 
     def _settled(
-        self, connector: str, items: Sequence[Parked], new: Sequence[Outgoing], outputs: dict[int, Outgoing]
+        self, connector: str, sources: Sequence[Incoming], new: Sequence[Outgoing], outputs: Mapping[int, Outgoing]
     ) -> list[Outgoing]:
-        """What to publish of a slice: nothing of what a batch has replaced meanwhile."""
+        """What to publish for parked activities: nothing of what a batch has replaced meanwhile.
+
+        Of an activity that has several versions among them, every one, in their order.
+        """
         records = list(new)
+        newest = {source.key or b"": source.offset for source in sources}
         count = 0
-        for item in items:
-            now, output = self._lot.get(item.source.key or b""), outputs.get(item.source.offset)
-            if output is not None and now is not None and now.source.offset == item.source.offset:
-                records += [*self._unpark(item.source), output]
-                count += 1
+        for source in sources:
+            key = source.key or b""
+            parked, output = self._lot.get(key), outputs.get(source.offset)
+            if output is None or parked is None or parked.source.offset != newest[key] or newest[key] not in outputs:
+                continue
+            if source.offset == newest[key]:
+                records += self._unpark(source)
+            records.append(output)
+            count += 1
         if count:
             log.info("unparked", connector=connector, activities=count, left=len(self._lot))
         return records

@@ -47,7 +47,7 @@ def test_a_hanging_tenant_holds_up_no_other(world: World) -> None:
     world.add("well", well)
     world.poll()
     hanging.set_variant("slow", 600.0, endpoint="query")
-    enricher = world.enricher(FRAME_GAINSIGHT_RETRY_SECONDS="1", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
+    enricher = world.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="1", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
     until("the healthy one's conversations are there", lambda: len(world.conversations()) >= 30)
     assert {r.key.partition("/")[0] for r in world.conversations()} == {"well"}
     for number in range(2, 5):  # and so it goes on, while the other is tried again and again
@@ -62,6 +62,24 @@ def test_a_hanging_tenant_holds_up_no_other(world: World) -> None:
     until("all came out by itself", lambda: not world.waiting(), 90)
     each_once(world)
     assert enricher.running
+
+
+def test_a_slow_tenant_is_not_waited_for_and_asked_once(world: World) -> None:
+    slow, well = morning(46), morning(47)
+    world.add("slow", slow)
+    world.add("well", well)
+    world.poll()
+    slow.set_variant("slow", 2.0, endpoint="query")
+    enricher = world.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
+    enricher.says('"slow"')
+    until("the healthy one's conversations are there", lambda: len(world.conversations()) >= 30)
+    assert {r.key.partition("/")[0] for r in world.conversations()} == {"well"}
+    until("the others came out when the answers did", lambda: not world.waiting() and len(world.conversations()) >= 60)
+    slow.clear_variants()
+    asked = calls(slow, "query")
+    each_once(world)
+    assert asked == calls(well, "query"), "no question was asked twice"
+    assert enricher.stop() == 0, enricher.text
 
 
 def test_after_its_key_was_replaced_everything_comes_out_by_itself(world: World) -> None:
