@@ -1,15 +1,92 @@
 """The private names of Faust and aiokafka that the edge leans on are there, and mean what it takes them for."""
 
+import ast
 import asyncio
 import inspect
+from pathlib import Path
 
 import aiokafka
 import faust
+from aiokafka import TopicPartition
 from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport import consumer as transport
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
+from mode.worker import Worker
+
+from enricher import edge, publisher
+
+# Every private name of theirs that is used, each with a test below.
+KNOWN = {
+    "_acked",
+    "_acked_index",
+    "_create_worker_consumer",
+    "_ensure_consumer",
+    "_fetch_max_wait_ms",
+    "_gap",
+    "_isolation_level",
+    "_new_consumer_thread",
+    "_position",
+    "_read_offset",
+    "_schedule_shutdown",
+    "_subscription",
+    "_thread",
+    "_tp_state",
+    "_wait_next_records",
+}
+
+
+def private(tree: ast.Module) -> set[str]:
+    """The private names that a module uses of others: read, set or overridden, and not its own."""
+    found, own = set(), set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        derived = any(ast.unparse(base).startswith(("driver.", "faust.")) for base in node.bases)
+        if derived:
+            methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef)}
+            found |= {m for m in methods if _is_theirs(m)}
+            own |= {m for m in methods if not _is_theirs(m)}
+        else:
+            own |= {ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Attribute) and _is_of_self(n)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and not (_is_of_self(node) and own & {ast.unparse(node), node.attr}):
+            found.add(node.attr)
+    return {name for name in found - {"_exit"} if name.startswith("_") and not name.startswith("__")}
+
+
+def _is_of_self(node: ast.Attribute) -> bool:
+    return isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def _is_theirs(name: str) -> bool:
+    return any(hasattr(c, name) for c in (driver.AIOKafkaConsumerThread, driver.Consumer, faust.Worker))
+
+
+def test_no_private_name_is_used_without_a_test_here() -> None:
+    trees = [ast.parse(Path(str(module.__file__)).read_text()) for module in (edge, publisher)]
+    assert set().union(*map(private, trees)) == KNOWN
+
+
+async def test_a_partition_s_position_is_what_is_read_next() -> None:
+    subscription, tp = SubscriptionState(), TopicPartition("raw", 0)
+    subscription.assign_from_user([tp])
+    state = subscription.subscription.assignment._tp_state[tp]
+    assert state._position is None
+    state.reset_to(5)
+    assert state._position == 5
+    state.consumed_to(9)
+    assert state._position == 9
+    assert "self._subscription = SubscriptionState(" in inspect.getsource(AIOKafkaConsumer)
+
+
+def test_a_signal_schedules_the_shutdown_where_we_bound_it() -> None:
+    for handler in (Worker._on_sigterm, Worker._on_sigint):
+        assert "self._schedule_shutdown(signal." in inspect.getsource(handler)
+    assert list(inspect.signature(Worker._schedule_shutdown).parameters) == ["self", "signal"]
+    assert issubclass(faust.Worker, Worker)
 
 
 def test_versions_are_the_measured_ones() -> None:
