@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks import budget as budget_benchmark
 from benchmarks import bulkhead as bulkhead_benchmark
 from benchmarks import calls as calls_benchmark
+from benchmarks import edge as edge_benchmark
 from benchmarks import many as many_benchmark
 from benchmarks import memory as memory_benchmark
 from benchmarks import producer as producer_benchmark
@@ -87,6 +88,16 @@ def calls(
 
 
 @app.command()
+def edge(
+    records: Annotated[int, typer.Option(min=8000, help="Records that go through each edge.")] = 60_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Records a second through the enricher's edge, beside stock Faust and a plain confluent-kafka loop."""
+    _print(edge_benchmark.run(records, rounds), as_json)
+
+
+@app.command()
 def bulkhead(
     seconds: Annotated[float, typer.Option(min=15, help="How long the others are in trouble.")] = 600.0,
     as_json: AsJson = False,
@@ -114,6 +125,7 @@ _ALL: tuple[Callable[[], Report], ...] = (
     lambda: memory_benchmark.run(200_000),
     lambda: many_benchmark.run(1000, "60s", 60),
     lambda: bulkhead_benchmark.run(60),
+    lambda: edge_benchmark.run(40_000, 2),
 )
 
 
