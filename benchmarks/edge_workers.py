@@ -44,6 +44,8 @@ class _Work:
     async def spare(self) -> Callable[[], list[Outgoing]] | None:
         return None
 
+    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None: ...
+
     async def close(self) -> None: ...
 
 

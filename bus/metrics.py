@@ -56,6 +56,7 @@ _C = ("connector",)
 _CS = ("connector", "service")
 _CALLS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LATE = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800, 86_400)
+_SIZES = (1, 10, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 _COMMITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 METRICS: tuple[Metric, ...] = (
@@ -79,6 +80,34 @@ METRICS: tuple[Metric, ...] = (
     Metric("activities_unchanged_total", "counter", "Rows read that the raw topic had already.", _C),
     Metric("tombstones_written_total", "counter", "Deletions written to the raw topic.", _C),
     Metric("dead_letters_total", "counter", "Records that could not be read and went to the dead letters.", _CS),
+    # Does everything come out?
+    Metric("conversations_written_total", "counter", "Conversations published.", _C),
+    Metric("conversations_deleted_total", "counter", "Tombstones published for deleted activities.", _C),
+    Metric("parked_activities", "gauge", "Activities that wait for their tenant or connector to recover.", _C),
+    Metric(
+        "left_alone",
+        "gauge",
+        "1 for the class of the failure for which the enricher leaves the connector alone, else 0.",
+        ("connector", "failure"),
+    ),
+    Metric(
+        "delay_seconds",
+        "histogram",
+        "From the fetch of an activity until what came of it was committed: a conversation, a dead letter, or parked.",
+        _C,
+        _CALLS,
+        unit="seconds",
+    ),
+    Metric("batch_records", "histogram", "Records in a batch of the enricher.", (), _SIZES),
+    Metric(
+        "batch_duration_seconds",
+        "histogram",
+        "How long a batch took, until its transaction.",
+        (),
+        _CALLS,
+        unit="seconds",
+    ),
+    Metric("entities", "gauge", "Answers of tenants that the enricher has in memory."),
     # Is the overlap long enough?
     Metric(
         "lateness_seconds",
@@ -178,6 +207,22 @@ ALERTS: tuple[Alert, ...] = (
         "0m",
         "ticket",
         "Records of {{ $labels.connector }} could not be read. The dead letters say which and why.",
+    ),
+    Alert(
+        "EnricherLaneWithoutOwner",
+        'sum(frame_gainsight_lanes_owned{service="enricher"}) < max(frame_gainsight_lanes{service="enricher"})\n'
+        '  or absent(frame_gainsight_lanes_owned{service="enricher"})',
+        "5m",
+        "page",
+        "Nobody enriches the activities of a lane: an enricher is down, or cannot open it.",
+    ),
+    Alert(
+        "ActivitiesWait",
+        "max by (connector) (frame_gainsight_parked_activities) > 0",
+        "60m",
+        "ticket",
+        "Activities of {{ $labels.connector }} are parked. left_alone says whose turn it is; they come out by "
+        "themselves when it is well again.",
     ),
     Alert(
         "EnricherFallsBehind",
@@ -322,7 +367,7 @@ def metrics_page() -> str:
     lines += ["", "| histogram | its buckets, up to and including |", "| --- | --- |"]
     for m in METRICS:
         if m.buckets:
-            lines.append(f"| `{m.full_name}` | {', '.join(f'{b:g}' for b in m.buckets)} {m.unit} |")
+            lines.append(f"| `{m.full_name}` | {', '.join(f'{b:g}' for b in m.buckets)} {m.unit}".rstrip() + " |")
     lines += ["", "| label | |", "| --- | --- |"]
     for label, (meaning, values) in LABELS.items():
         lines.append(f"| `{label}` | {meaning}{': ' if values else ''}{', '.join(f'`{v}`' for v in values)} |")

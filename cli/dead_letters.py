@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -26,6 +26,7 @@ from schemas import Codec, SchemaError, codec_for
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CAUSE = 100  # characters, in the list
+DELETED = 2**62  # milliseconds: later than any version
 
 Connector = Annotated[str | None, typer.Option("--connector", help="Only those of this connector.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -107,7 +108,8 @@ def retry(
     """Make conversations of dead letters whose cause is mended: another mapping, or a newer release.
 
     The owners of their lanes do it, as a replay of these activities: of each the newest version, and never one that is
-    older than what was published meanwhile. What fails again is a dead letter again.
+    older than what was published meanwhile. What has come out since is left alone; what fails again is a dead letter
+    again.
     """
     chosen = set(which or ())
     if sum((bool(chosen), connector is not None, every)) != 1:
@@ -119,10 +121,14 @@ def retry(
         notes.print(f"[bold red]Error[/] There is no dead letter {escape(', '.join(sorted(missing)))}.")
         raise typer.Exit(FAILED)
     registered = Registry(settings, codec).all()
+    ours = [x for x in found if x.connector in registered]
+    published = _published(settings, {lane_of(x.connector, settings.partitions) for x in ours})
     by_connector: dict[str, set[str]] = {}
-    for letter in found:
-        if letter.connector in registered:
+    for letter in ours:
+        if published.get((letter.connector, letter.activity), -1) < _version(codec, letter):
             by_connector.setdefault(letter.connector, set()).add(letter.activity)
+    if not by_connector and ours:
+        notes.print("There is nothing to do: all of them have come out since.")
     now = SystemClock().now()
     for name, activities in sorted(by_connector.items()):
         lane = lane_of(name, settings.partitions)
@@ -140,6 +146,25 @@ def letters(settings: Settings, codec: Codec, connector: str | None) -> Iterator
     return iter(
         sorted((x for x in found if connector in (None, x.connector)), key=lambda x: (x.failed_at, x.connector, x.at))
     )
+
+
+def _published(settings: Settings, lanes: Iterable[int]) -> dict[tuple[str, str], int]:
+    """Connector and activity → LastModifiedDate (ms) of its newest conversation; of a deleted one, the end of time."""
+    found: dict[tuple[str, str], int] = {}
+    for record in read_to_end(settings, settings.conversations_topic, dict.fromkeys(lanes)):
+        connector, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
+        _, _, version = (record.header("ce_id") or "").partition("/")
+        at = version.partition("/")[0]
+        found[connector, activity] = DELETED if record.value is None else int(at) if at.isdigit() else -1
+    return found
+
+
+def _version(codec: Codec, letter: Letter) -> int:
+    """LastModifiedDate (ms) of what failed; of what does not read, later than all that was published."""
+    try:
+        return int(codec.decode_as("raw_activity", letter.value or b"")["modified_at"])
+    except SchemaError:
+        return DELETED
 
 
 def _letter(codec: Codec, record: Incoming) -> Letter:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from bus import Settings, load_settings
+from bus.metrics import Metrics
 from bus.topics import require
 from connectors import KmsVault
 from enricher import edge
 from enricher.connections import Clients, Directory
+from enricher.meter import Meter
 from enricher.orders import Orders
 from enricher.pipeline import Pipeline
 from gainsight import SystemClock
@@ -16,21 +18,27 @@ from schemas import codec_for
 
 
 def build(settings: Settings, *, web_port: int | None = None) -> Any:
-    """The Faust app of one worker. Raises TopicError when the topics are not as they must be, BrokerError."""
+    """The Faust app of one worker. Raises TopicError when the topics are not as they must be, BrokerError,
+    SettingsError where the metrics' port cannot be had."""
     require(settings)
     codec = codec_for(settings.schema_registry_url)
     clock = SystemClock()
     directory = Directory(settings, codec)
     clients = Clients(settings, KmsVault(settings.kms_key_id), clock)
     orders = Orders(settings, codec)
+    metrics = Metrics()
+    meter = Meter(metrics, settings, clock)
+    if settings.metrics_port is not None:
+        metrics.serve(settings.metrics_port, settings.metrics_address)
 
     def work(lane: int) -> Pipeline:
-        return Pipeline(settings, codec, directory, clients, clock, lane, orders)
+        return Pipeline(settings, codec, directory, clients, clock, lane, orders, meter)
 
     async def finish() -> None:
         await clients.close()
         directory.stop()
         orders.stop()
+        metrics.close()
 
     return edge.create(settings, work, finish=finish, web_port=web_port)
 

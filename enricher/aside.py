@@ -24,6 +24,9 @@ class AsideClients(Clients):
             known = self._aside[connector.id] = (client, aside(client))
         return known[1]
 
+    def in_use(self) -> list[tuple[str, GainsightClient]]:
+        return [(connector, client) for connector, (_, client) in self._aside.items()]
+
     def calls(self, connector: str) -> int:
         """The calls made from here."""
         known = self._aside.get(connector)

@@ -55,6 +55,10 @@ class Directory:
             raise self._failure
         return self._connectors.get(connector)
 
+    def ids(self) -> list[str]:
+        """Every registered connector."""
+        return list(self._connectors)
+
     def _follow(self) -> None:
         try:
             self._read()
@@ -111,6 +115,10 @@ class Clients:
                 self._retired.append((self._clock.monotonic(), known[1]))
         await self._close_retired()
         return client
+
+    def in_use(self) -> list[tuple[str, GainsightClient]]:
+        """The connectors' clients."""
+        return [(connector, client) for connector, (_, client) in self._open.items()]
 
     async def _close_retired(self) -> None:
         """Closes those replaced long ago: a batch or a retry may still be asking with a later one."""

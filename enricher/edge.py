@@ -56,6 +56,9 @@ class LaneWork(Protocol):
         have made obsolete meanwhile.
         """
 
+    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None:
+        """Told of each transaction: the batch that it settled (none: spare work), its outputs, how long it took."""
+
     async def close(self) -> None:
         """Ends what is under way beside the batches; the lane is not used again."""
 
@@ -230,8 +233,10 @@ class _Lane:
             with deadline(self._settings.handle_seconds, "a batch"):
                 outputs = await self._work.handle(fresh)  # no transaction is open while this waits
             after = fresh[-1].offset + 1
+            begun = monotonic()
             await self._publisher.publish(outputs, after)
             self._position = after
+            self._work.committed(fresh, outputs, monotonic() - begun)
 
     async def _check(self, stretch: Stretch) -> None:
         """Raises GapError where records between the lane's position and the stretch were passed over.
@@ -258,7 +263,9 @@ class _Lane:
                 continue
             async with self._busy:
                 if outputs := finish():
+                    begun = monotonic()
                     await self._publisher.publish(outputs, None)
+                    self._work.committed((), outputs, monotonic() - begun)
 
     def check(self) -> None:
         """Raises what the spare work failed with."""

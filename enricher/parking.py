@@ -107,6 +107,10 @@ class ParkingLot:
     def __len__(self) -> int:
         return len(self._connector_of)
 
+    def counts(self) -> dict[str, int]:
+        """Connector → how many of its activities are parked."""
+        return {connector: len(waiting.by_key) for connector, waiting in self._waiting.items()}
+
     # Who may be tried
 
     def trouble(self, connector: str) -> Trouble | None:

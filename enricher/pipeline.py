@@ -15,12 +15,14 @@ import orjson
 import structlog
 
 from bus import Incoming, Outgoing, Settings, read_at, read_to_end
+from bus.metrics import Metrics
 from connectors import Connector, VaultError
 from enricher import conversation, entities, parking
 from enricher.activity import DataError, Deletion, Marker, RawActivity, read
 from enricher.connections import Clients, Directory
 from enricher.enriching import Enriched, Enricher
 from enricher.entities import EntityCache
+from enricher.meter import Meter
 from enricher.orders import Orders
 from enricher.parking import Parked, ParkingLot
 from enricher.replayer import Replayer
@@ -55,8 +57,11 @@ class Pipeline:
         clock: Clock,
         lane: int,
         orders: Orders | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._settings = settings
+        self._meter = meter or Meter(Metrics(), settings, clock)
+        self._clients = clients
         self._codec = codec
         self._directory = directory
         self._clock = clock
@@ -101,12 +106,15 @@ class Pipeline:
                     log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         if self._replayer is not None:
             self._replayer.restore(position)
+        self._meter.opened(self._lane)
+        self._tell()
         log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._lot))
 
     # Batches
 
     async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
+        begun = self._clock.monotonic()
         if self._replayer is not None:
             self._replayer.observe(records)
         outputs: dict[int, list[Outgoing]] = {}
@@ -133,6 +141,7 @@ class Pipeline:
             parked = self._lot.get(source.key or b"")
             obsolete = self._unpark(source) if parked is not None and parked.source.offset < source.offset else []
             outputs[source.offset] = [*obsolete, conversation.tombstone(self._settings, deletion)]
+        self._meter.handled(len(records), self._clock.monotonic() - begun)
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
 
     async def _window(
@@ -253,6 +262,19 @@ class Pipeline:
         for task in retrying:
             task.cancel()
         await asyncio.gather(*retrying, return_exceptions=True)
+        self._meter.closed(self._lane)
+
+    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None:
+        """A batch's transaction, or that of work beside the batches, was committed."""
+        self._meter.committed(self._lane, self._directory.ids(), records, outputs, seconds)
+        self._tell()
+
+    def _tell(self) -> None:
+        left_alone = {connector: trouble.failure.value for connector, trouble in self._lot.in_trouble().items()}
+        self._meter.waiting(self._lane, self._lot.counts(), left_alone, len(self._cache))
+        self._meter.called(self._clients.in_use())
+        if self._replayer is not None:
+            self._meter.called(self._replayer.clients.in_use())
 
     async def _retry_parked(self) -> Finish | None:
         """Tries every connector's parked activities again whose time has come, a slice each, side by side."""

@@ -71,6 +71,11 @@ class Replayer:
         self._closed: set[bytes] = set()
         self._run: _Run | None = None
 
+    @property
+    def clients(self) -> AsideClients:
+        """Those that it asks with."""
+        return self._clients
+
     def restore(self, position: int) -> None:
         """Reads what was asked of the lane. Blocks. Raises BrokerError.
 

@@ -37,6 +37,7 @@ class OneClient(Clients):
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._open = {}
 
     async def of(self, connector: Connector) -> Any:
         return self._client

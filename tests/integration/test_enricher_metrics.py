@@ -1,0 +1,41 @@
+"""What a running enricher shows is what is in the topics."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+
+from sandbox import Morning
+from tests.fixtures.world import World, unlimited, until
+
+
+def shown(port: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    found = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name.removeprefix("frame_gainsight_"): float(value) for name, _, value in found}
+
+
+def test_the_figures_are_those_of_the_topics(world: World) -> None:
+    tenant = unlimited(seed=61, scenario=Morning(emails=40, periods=1, deletes=0.1))
+    world.add("acme", tenant)
+    world.poll()
+    tenant.reset_calls()
+    enricher = world.enricher(FRAME_GAINSIGHT_METRICS_PORT="0")
+    world.settled()
+    enricher.says("metrics_served")
+    found = re.search(r'"port": ?(\d+)', enricher.text)
+    assert found is not None, enricher.text
+    port = found[1]
+    out = world.conversations()
+    written = sum(r.value is not None for r in out)
+    conversations = 'conversations_written_total{connector="acme"}'
+    until("it shows what it wrote", lambda: shown(port).get(conversations) == written)
+    figures = shown(port)
+    assert figures.get('conversations_deleted_total{connector="acme"}') == len(out) - written
+    assert figures['dead_letters_total{connector="acme",service="enricher"}'] == 0
+    assert figures['parked_activities{connector="acme"}'] == 0
+    assert figures['lanes_owned{service="enricher"}'] == world.settings.partitions
+    asked = {n: v for n, v in figures.items() if n.startswith("api_calls_total") and 'service="enricher"' in n}
+    assert sum(asked.values()) == tenant.calls()["total"]
+    assert enricher.stop() == 0, enricher.text
