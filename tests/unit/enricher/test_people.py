@@ -184,3 +184,31 @@ async def test_a_failure_in_the_middle_loses_no_answer(desk: Any) -> None:
     kept = {(e.key.object_name, e.key.value) for e in found.new}
     assert {("person", p["Gsid"]) for p in desk.tenant.world.rows("person")} >= {k for k in kept if k[0] == "person"}
     assert sum(k[0] == "person" for k in kept) > 100, "what was read before the failure is published after it"
+
+
+REFUSALS: dict[str, dict[str, Any]] = {
+    "no columns through look-ups": {"dotted_select": "P_5005"},
+    "look-ups that are none": {"dotted_select": "P_5068"},
+    "no conditions through look-ups": {"dotted_where": "P_5005"},
+    "no OR": {"no_or": True},
+    "neither": {"dotted_where": "P_5068", "no_or": True},
+    "nothing of it": {"dotted_select": "P_5005", "dotted_where": "P_5005", "no_or": True},
+    "other spellings": {"spellings": {"Person_ID": "PersonId", "Company_ID": "CompanyId"}},
+}
+
+
+@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+@pytest.mark.parametrize("refused", REFUSALS.values(), ids=REFUSALS)
+async def test_whatever_a_tenant_refuses_nobody_is_missed(desk: Any, refused: dict[str, Any], whole_rows: int) -> None:
+    for name, value in refused.items():
+        scope = {} if name == "no_or" else {"object": "company_person"}
+        desk.tenant.set_variant(name, value, **scope)
+    spelt = "CompanyId" if "spellings" in refused else "Company_ID"
+    emails = [*people(desk)[:150], *users(desk)[:5], NOBODY]
+    for _ in range(2):
+        found = await desk.resolver(whole_rows).resolve(want(emails))
+        for rows in found.memberships.values():
+            for row in rows:
+                row.setdefault("Company_ID", row.get(spelt))
+        right(desk, found, emails)
+        desk.tenant.advance(3600)

@@ -132,3 +132,87 @@ async def test_so_many_changes_that_reading_them_is_no_use(case: Case) -> None:
     assert found.persons[case.emails[0]]
     (row,) = found.memberships[case.person["Gsid"]]
     assert row["Role"] == "Renamed"
+
+
+async def beats(case: Case, count: int = 5) -> Any:
+    """After so many hours: every object has had its turn."""
+    found = None
+    for _ in range(count):
+        case.advance(HOUR)
+        found, _ = await case.look()
+    return found
+
+
+LOGS = {
+    "in the log": {"delete_log": "low"},
+    "in the high volume log": {"delete_log": "both", "high_volume": ["person", "company_person"]},
+}
+
+
+@pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
+async def test_a_deleted_person_is_nobody_from_then_on(case: Case, log: dict[str, Any]) -> None:
+    """The log for objects with many records is looked into once a day."""
+    for name, value in log.items():
+        case.desk.tenant.set_variant(name, value)
+    found, _ = await case.look()
+    assert found.persons[case.emails[0]]
+    case.advance(60)
+    case.desk.tenant.delete_record("person", case.person["Gsid"])
+    found = await beats(case, 25 if "high_volume" in log else 5)
+    assert not found.persons.get(case.emails[0])
+
+
+async def test_without_a_log_the_age_of_an_answer_ends_it(case: Case) -> None:
+    case.desk.tenant.set_variant("delete_log", "missing")
+    await case.look()
+    case.advance(60)
+    case.desk.tenant.delete_record("person", case.person["Gsid"])
+    found = await beats(case, 30)
+    assert not found.persons.get(case.emails[0])
+
+
+async def test_a_deleted_membership_is_gone_and_a_new_one_is_there(case: Case) -> None:
+    await case.look()
+    case.advance(60)
+    tenant = case.desk.tenant
+    tenant.delete_record("company_person", case.job["Gsid"])
+    other = next(c["Gsid"] for c in case.world.rows("company") if c["Gsid"] != case.job["Company_ID"])
+    tenant.add_record("company_person", {"Person_ID": case.person["Gsid"], "Company_ID": other})
+    found = await beats(case)
+    assert [m["Company_ID"] for m in found.memberships[case.person["Gsid"]]] == [other]
+
+
+async def test_of_two_that_were_merged_the_winner_has_the_companies(case: Case) -> None:
+    persons = {r["Person_ID"] for r in case.world.rows("company_person")}
+    loser = next(p for p in case.world.rows("person") if p["Gsid"] in persons and p["Email"] and p is not case.person)
+    case.emails.append(loser["Email"].lower())
+    await case.look()
+    case.advance(60)
+    wanted = {r["Company_ID"] for r in case.world.rows("company_person") if r["Person_ID"] == loser["Gsid"]}
+    wanted.add(case.job["Company_ID"])
+    case.desk.tenant.merge_persons(loser["Gsid"], case.person["Gsid"])
+    found = await beats(case)
+    assert not found.persons.get(case.emails[-1])
+    assert {m["Company_ID"] for m in found.memberships[case.person["Gsid"]]} == wanted
+
+
+async def test_a_company_that_was_renamed_and_one_that_was_deleted(case: Case) -> None:
+    found, _ = await case.look()
+    assert found.companies[case.company["Gsid"]]["Arr"] != 77.0
+    case.advance(60)
+    case.desk.tenant.edit_record("company", case.company["Gsid"], {"Arr": 77.0})
+    found = await beats(case)
+    assert found.companies[case.company["Gsid"]]["Arr"] == 77.0
+    case.desk.tenant.delete_record("company", case.company["Gsid"])
+    found = await beats(case)
+    assert not found.companies.get(case.company["Gsid"])
+
+
+async def test_a_tenant_that_does_not_tell_what_was_modified(case: Case) -> None:
+    for name in ("person", "company_person", "gsuser"):
+        case.desk.tenant.set_variant("missing_fields", ["ModifiedDate"], object=name)
+    await case.look()
+    case.advance(60)
+    case.edit(case.job, Title="Chief Listener")
+    found = await beats(case, 30)
+    assert case.title(found) == "Chief Listener", "when its answer is too old"
