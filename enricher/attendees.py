@@ -36,6 +36,11 @@ _ATOM = r"[^\s@<>,;:\"()\[\]]"
 _EMAIL = re.compile(rf"(?<!{_ATOM}){_ATOM}+@(?!\.){_ATOM}+")
 _LIST_ENDS = ",;\r\n"
 _PARTS = re.compile(f"[{_LIST_ENDS}]")
+# `Osei, Dana <dana@x>`: one word, a comma, and a name before an address. Whoever lists persons by one name alone, and
+# others with their address beside them, is read wrongly; those are rarer.
+_SURNAME_FIRST = re.compile(
+    r"(?P<lead>^\s*|[,;\r\n]\s*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*(?P<first>[^\s,;<>@\"()][^,;<>@\"()\r\n]*)<"
+)
 _OPENING = re.compile(r"<(?:\s*mailto:)?\s*'?$", re.IGNORECASE)
 _COMMENT = re.compile(r"[\s'>]*\(([^()]*)\)")
 _GSID = re.compile(r"[A-Z0-9]{36}")
@@ -124,6 +129,7 @@ def _emails(text: str) -> dict[str, tuple[int, int]]:
 
 
 def _from_text(text: str, side: Side) -> list[Mention]:
+    text = _SURNAME_FIRST.sub(lambda m: f'{m["lead"]}"{m["last"]}, {m["first"].rstrip()}" <', text)
     parts = (part.strip() for part in _parted(text))
     return [mention for part in parts if part for mention in _from_part(part, side)]
 

@@ -20,6 +20,7 @@ import orjson
 import stamina
 import structlog
 
+from gainsight import jsontext
 from gainsight.auth import Credentials
 from gainsight.budget import Budget, Priority
 from gainsight.clock import Clock
@@ -358,7 +359,7 @@ class GainsightClient:
 
     def _read(self, reply: httpx.Response, content: bytearray, object_name: str) -> Any:
         try:
-            body = orjson.loads(content)
+            body = jsontext.loads(content)
         except orjson.JSONDecodeError:
             body = None
         ok = reply.status_code == 200 and isinstance(body, dict) and body.get("result") is True
