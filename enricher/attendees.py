@@ -39,7 +39,8 @@ _PARTS = re.compile(f"[{_LIST_ENDS}]")
 # `Osei, Dana <dana@x>`: one word, a comma, and a name before an address. Whoever lists persons by one name alone, and
 # others with their address beside them, is read wrongly; those are rarer.
 _SURNAME_FIRST = re.compile(
-    r"(?P<lead>^\s*|[,;\r\n]\s*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*(?P<first>[^\s,;<>@\"()][^,;<>@\"()\r\n]*)<"
+    r"(?P<lead>^\s*|[,;\r\n]\s*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*"
+    r"(?P<first>[^\s,;<>@\"()][^,;<>@\"()\r\n]*)<"
 )
 _OPENING = re.compile(r"<(?:\s*mailto:)?\s*'?$", re.IGNORECASE)
 _COMMENT = re.compile(r"[\s'>]*\(([^()]*)\)")

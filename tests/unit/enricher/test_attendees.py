@@ -50,6 +50,15 @@ FORMS: dict[str, tuple[Any, list[Any]]] = {
         '"Osei, Dana" <dana@x.example>, sam@x.example',
         [mail("dana@x.example", "Osei, Dana"), mail("sam@x.example")],
     ),
+    "a surname first": (
+        "Osei, Dana <dana@x.example>, Lee, Kim Ann <kim@x.example>; sam@x.example",
+        [mail("dana@x.example", "Osei, Dana"), mail("kim@x.example", "Lee, Kim Ann"), mail("sam@x.example")],
+    ),
+    "a whole name before an angle": (
+        "Sam Rivers, Dana Osei <dana@x.example>",
+        [named("Sam Rivers"), mail("dana@x.example", "Dana Osei")],
+    ),
+    "a Gsid before an angle": (f"{G1}, Dana <dana@x.example>", [(None, None, G1), mail("dana@x.example", "Dana")]),
     "a semicolon in a quoted name": (
         '"Osei; Dana" <dana@x.example>; sam@x.example',
         [mail("dana@x.example", "Osei; Dana"), mail("sam@x.example")],
