@@ -67,7 +67,7 @@ def test_who_fails_is_left_alone_longer_each_time() -> None:
     lot.recovered("acme", now)
     assert lot.trouble("acme") is None
     assert lot.shaky("acme", now + 1)
-    assert not lot.shaky("acme", now + SHAKY_FOR)
+    assert not lot.shaky("acme", now + SHAKY_FOR + 1)
 
 
 def test_those_left_alone_the_longest_come_first() -> None:
