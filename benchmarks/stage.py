@@ -31,7 +31,7 @@ from benchmarks.measured import Measured
 from bus import Settings, lane_of, read_to_end, topics
 from bus.clients import admin, confluent_config
 from cli.local import start_kafka
-from connectors import Connector, Definition, KmsVault
+from connectors import Connector, Definition, KmsVault, Secret
 from connectors.kms_standin import KmsStandIn
 from connectors.registry import encode_connector
 from gainsight import parse_date
@@ -165,7 +165,7 @@ class Stage:
         for number, (host, key) in enumerate(tenants.keys.items()):
             own = changes | dict(each[number] if each else {})
             definition = Definition(id=f"tenant-{number}", host=tenants.url(host), api_share=1.0, **own)
-            sealed = self.vault.seal(definition.id, definition.host, key)
+            sealed = self.vault.seal(definition.id, definition.host, Secret.access_key(key))
             value = encode_connector(self.codec, Connector(definition.started(now), sealed, "ACTIVE", now, now))
             lane = lane_of(definition.id, settings.partitions)
             writer.produce(settings.connectors_topic, key=definition.id, value=value, partition=lane)

@@ -21,7 +21,7 @@ from cli.stack import Stack
 from cli.stepped import SteppedProducer
 from cli.verify import verify
 from cli.watch import Watch
-from connectors import Definition, KmsVault, Registry, register
+from connectors import Definition, KmsVault, Registry, Secret, register
 from connectors.definition import parse_yaml
 from gainsight import SystemClock
 from schemas import Codec, codec_for
@@ -80,7 +80,7 @@ def _definition(stack: Stack, tenant: Tenant, codec: Codec) -> Definition:
     definition = parse_yaml(text.replace("host: http://127.0.0.1", f"host: {stack.sandbox.url}"), "demo.yaml")
     registry, vault = Registry(stack.settings, codec), KmsVault(stack.settings.kms_key_id)
     with notes.status("Registering the connector…"):
-        result = asyncio.run(register(registry, vault, SystemClock(), definition, tenant.access_key))
+        result = asyncio.run(register(registry, vault, SystemClock(), definition, Secret.access_key(tenant.access_key)))
     if result.connector is None:
         failed = "; ".join(f"{f.need}: {f.evidence}" for f in result.findings if f.blocks)
         raise BrokerError(f"The demo's connector could not be registered: {failed}")

@@ -1,30 +1,46 @@
 """What a customer's connector is: its definition, mapping, registry, sealed API key, and checks against its tenant."""
 
 from connectors import needs
-from connectors.check import Finding, check
+from connectors.check import check
 from connectors.definition import CustomObject, Definition, parse_canonical, parse_yaml
-from connectors.errors import ConnectorError, DefinitionError, UnknownConnectorError, VaultError
+from connectors.errors import (
+    ConnectorError,
+    DefinitionError,
+    MissingSecretError,
+    SecretError,
+    UnknownConnectorError,
+    VaultError,
+    VaultUnavailableError,
+)
+from connectors.findings import Finding
 from connectors.paths import Path
-from connectors.register import Registration, register
+from connectors.register import Line, Registration, register, rotate
 from connectors.registry import Connector, Registry, apply, lanes_of
+from connectors.secret import Secret
 from connectors.tenant import open_client
-from connectors.vault import KmsVault, Sealed, Vault
+from connectors.vault import DataKeys, KmsVault, Sealed, Vault
 
 __all__ = [
     "Connector",
     "ConnectorError",
     "CustomObject",
+    "DataKeys",
     "Definition",
     "DefinitionError",
     "Finding",
     "KmsVault",
+    "Line",
+    "MissingSecretError",
     "Path",
     "Registration",
     "Registry",
     "Sealed",
+    "Secret",
+    "SecretError",
     "UnknownConnectorError",
     "Vault",
     "VaultError",
+    "VaultUnavailableError",
     "apply",
     "check",
     "lanes_of",
@@ -33,4 +49,5 @@ __all__ = [
     "parse_canonical",
     "parse_yaml",
     "register",
+    "rotate",
 ]

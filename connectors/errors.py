@@ -11,8 +11,20 @@ class DefinitionError(ConnectorError):
     """A definition does not read, or says something that cannot be."""
 
 
+class SecretError(ConnectorError):
+    """What was given is no API access key, and no OAuth client."""
+
+
+class MissingSecretError(ConnectorError):
+    """A definition came without an API key, and none is stored that could be used."""
+
+
 class VaultError(ConnectorError):
     """KMS could not encrypt or decrypt an API key."""
+
+
+class VaultUnavailableError(VaultError):
+    """KMS does not answer now; trying again helps."""
 
 
 class UnknownConnectorError(ConnectorError):

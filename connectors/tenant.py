@@ -8,7 +8,7 @@ from typing import Literal
 from bus import Settings
 from connectors.registry import Connector
 from connectors.vault import Vault
-from gainsight import AccessKey, CallBudget, Clock, GainsightClient, LargeReplies
+from gainsight import CallBudget, Clock, GainsightClient, LargeReplies
 
 Role = Literal["producer", "enricher"]
 
@@ -31,10 +31,10 @@ async def open_client(
         large: the slots for large replies that the process's clients share.
     """
     definition = connector.definition
-    key = await asyncio.to_thread(vault.open, connector.id, definition.host, connector.sealed)
+    secret = await asyncio.to_thread(vault.open, connector.id, definition.host, connector.sealed)
     return GainsightClient(
         definition.host,
-        AccessKey(key),
+        secret.credentials(clock),
         CallBudget(
             clock,
             definition.api_share * _part(settings, role),

@@ -1,6 +1,6 @@
 """The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
 
-from gainsight.auth import AccessKey, Credentials
+from gainsight.auth import AccessKey, Credentials, OAuthClient
 from gainsight.budget import Budget, CallBudget, Priority
 from gainsight.client import GainsightClient, Reply
 from gainsight.clock import Clock, SystemClock
@@ -36,6 +36,7 @@ __all__ = [
     "GainsightClient",
     "GainsightError",
     "LargeReplies",
+    "OAuthClient",
     "ObjectDescription",
     "Priority",
     "Proven",

@@ -21,13 +21,15 @@ import stamina
 import structlog
 
 from gainsight import jsontext
-from gainsight.auth import Credentials
+from gainsight.auth import GRANT, TOKEN_PATH, Credentials
 from gainsight.budget import Budget, Priority
 from gainsight.clock import Clock
 from gainsight.describe import ObjectDescription, parse_object
 from gainsight.envelope import Row, normalised, rows_of
 from gainsight.errors import (
+    BAD_CLIENT,
     Action,
+    ConfigError,
     ReplyTooLargeError,
     ThrottledError,
     TransientError,
@@ -55,6 +57,7 @@ _LEAST_WAIT = 0.5  # a tenant that throttles with `Retry-After: 0` is not asked 
 _LONGEST_WINDOW = 86_400.0
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next bytes
+TOKEN = "token"  # noqa: S105 - what calls for an OAuth token are counted as
 _PIECE = 64 * 1024  # bytes decompressed at once: a compressed byte can stand for a thousand
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12  # from here on a time is no span
 
@@ -114,6 +117,10 @@ class GainsightClient:
         timeout: seconds in which a reply must begin and go on; five times as many for the whole of it.
         max_reply_bytes: of a decoded body; reading stops there.
         large: the slots for large replies that this process's clients share; None is no bound.
+
+    Attributes:
+        calls: object, or name of the call → how often it was asked, failures and retries included.
+        allowance: limit, remaining calls and seconds until the reset, as the last reply's headers told them.
     """
 
     def __init__(
@@ -141,6 +148,7 @@ class GainsightClient:
         self._latency: float | None = None
         self.calls: Counter[str] = Counter()
         self.last_reply_at: int | None = None
+        self.allowance: tuple[int | None, int | None, float | None] = (None, None, None)
         self._http = httpx.AsyncClient(
             base_url=host,
             timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
@@ -171,6 +179,13 @@ class GainsightClient:
         if self._offset is None:
             return None
         return min(int((self._clock.monotonic() + self._offset) * 1000), self._clock.now())
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds that the tenant's clock is ahead of ours, to the second; None before any reply told it."""
+        if self._offset is None:
+            return None
+        return self._clock.monotonic() + self._offset - self._clock.now() / 1000
 
     @property
     def calls_per_minute(self) -> int:
@@ -236,6 +251,14 @@ class GainsightClient:
             raise TransientError(f"The tenant's answer for {name} is not a list.", status=200)
         return data or []
 
+    async def list_objects(self) -> dict[str, bool]:
+        """Object, in lower case → whether this key may read it. Raises as `fetch` does."""
+        body, _, slot = await self._call("GET", "/v1/meta/services/objects/list?po=company&em=false", "list", None)
+        if slot is not None:
+            slot.release()
+        rows = [row for row in rows_of(body, "list") if isinstance(row, dict) and row.get("objectName")]
+        return {str(row["objectName"]).lower(): row.get("readable") is not False for row in rows}
+
     async def describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
         """The named objects that exist, by the name asked for. Raises as `fetch` does.
 
@@ -262,11 +285,11 @@ class GainsightClient:
         method: str,
         path: str,
         object_name: str,
-        payload: dict[str, Any],
+        payload: dict[str, Any] | None,
         priority: Priority = Priority.LIVE,
     ) -> tuple[Any, int, Slot | None]:
         """The answer, the size of its body, and its slot when it is large."""
-        content = orjson.dumps(payload)
+        content = b"" if payload is None else orjson.dumps(payload)
         retries = stamina.retry_context(
             on=self._backoff,
             attempts=None if self._retry_seconds else 1,
@@ -292,12 +315,39 @@ class GainsightClient:
     async def _once(
         self, method: str, path: str, object_name: str, content: bytes, priority: Priority
     ) -> tuple[Any, int, Slot | None]:
+        headers = await self._credentials.headers(self._grant)
+        try:
+            return await self._ask(method, path, object_name, content, priority, headers)
+        except ConfigError as error:
+            if error.status != 401 or not self._credentials.refused(headers):
+                raise
+        headers = await self._credentials.headers(self._grant)
+        return await self._ask(method, path, object_name, content, priority, headers)
+
+    async def _grant(self, headers: Mapping[str, str]) -> Mapping[str, Any]:
+        """The reply with an OAuth token. Raises as `fetch` does."""
+        body, _, slot = await self._ask("POST", TOKEN_PATH, TOKEN, GRANT, Priority.LIVE, headers)
+        if slot is not None:
+            slot.release()
+        if not isinstance(body, dict) or not body.get("access_token"):
+            raise TransientError("The tenant's answer to the OAuth client has no token.", status=200)
+        return body
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        object_name: str,
+        content: bytes,
+        priority: Priority,
+        headers: Mapping[str, str],
+    ) -> tuple[Any, int, Slot | None]:
         await self._budget.acquire(priority)
         self.calls[object_name] += 1
         body = _Body()
         try:
             try:
-                reply = await self._receive(method, path, object_name, content, body)
+                reply = await self._receive(method, path, object_name, content, body, headers)
             except (httpx.TimeoutException, TimeoutError) as error:
                 raise TransientError(f"{self._host} did not answer in time ({object_name}).") from error
             except httpx.InvalidURL as error:
@@ -314,13 +364,15 @@ class GainsightClient:
             body.release()
             raise
 
-    async def _receive(self, method: str, path: str, object_name: str, content: bytes, body: _Body) -> httpx.Response:
+    async def _receive(
+        self, method: str, path: str, object_name: str, content: bytes, body: _Body, headers: Mapping[str, str]
+    ) -> httpx.Response:
         """Reads a reply into `body`, within the time for a whole one. Of a failing one no more than says why."""
         loop = asyncio.get_running_loop()
         began = self._clock.monotonic()
         async with (
             asyncio.timeout(self._reply_seconds) as deadline,
-            self._http.stream(method, path, content=content, headers=self._credentials.headers()) as reply,
+            self._http.stream(method, path, content=content, headers=headers) as reply,
         ):
             self._note_time(reply)
             self._tell(reply)
@@ -345,7 +397,8 @@ class GainsightClient:
     def _tell(self, reply: httpx.Response) -> None:
         ours = self._clock.now() / 1000
         tenants = ours if self._offset is None else self._clock.monotonic() + self._offset
-        self._budget.told(*rate_of(reply.headers, tenants))
+        self.allowance = rate_of(reply.headers, tenants)
+        self._budget.told(*self.allowance)
 
     def _note_time(self, reply: httpx.Response) -> None:
         self.last_reply_at = self._clock.now()
@@ -362,10 +415,13 @@ class GainsightClient:
             body = jsontext.loads(content)
         except orjson.JSONDecodeError:
             body = None
-        ok = reply.status_code == 200 and isinstance(body, dict) and body.get("result") is True
+        ok = reply.status_code == 200 and isinstance(body, dict)
+        ok = ok and (body.get("result") is True or (object_name == TOKEN and "access_token" in body))
         if ok:
             self._budget.succeeded()
             return body
+        if object_name == TOKEN and reply.status_code in (400, 401, 403):  # RFC 6749, 5.2: 400 is as good as 401 here
+            raise error_for(BAD_CLIENT, object_name, reply.status_code, body)
         if reply.status_code in (200, 400) and is_empty_result(body):
             return {"data": []}
         rule = rule_for(reply.status_code, code_of(body))

@@ -122,7 +122,7 @@ class Rule:
 
 _BAD_KEY = (
     "The tenant does not accept the API key. Ask the Gainsight admin for the current key (a reset makes the old one "
-    "invalid at once) and store it: frame-gainsight connector add FILE"
+    "invalid at once) and store it: frame-gainsight connector rotate-key ID"
 )
 # First match wins. Codes and statuses: the vendor's API pages and public clients; doubtful statuses match any.
 RULES: tuple[Rule, ...] = (
@@ -210,6 +210,14 @@ RULES: tuple[Rule, ...] = (
     Rule(400, None, Action.FAIL, RefusedQueryError, "The tenant refused the query."),
     Rule(range(400, 500), None, Action.FAIL, RefusedQueryError, "The tenant refused the query."),
     Rule(range(200, 300), None, Action.RETRY, TransientError, "The tenant answered with a failure."),
+)
+BAD_CLIENT = Rule(
+    None,
+    None,
+    Action.FAIL,
+    ConfigError,
+    "The tenant does not accept the OAuth client. Ask the Gainsight admin for its key and secret and store them: "
+    "frame-gainsight connector rotate-key ID --oauth",
 )
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"

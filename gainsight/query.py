@@ -33,7 +33,8 @@ class Condition:
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query: all conditions hold together (AND), or with `either` one of them does (OR); `order_by` maps
-    field → asc | desc, first key first."""
+    field → asc | desc, first key first. `expression` says otherwise how they hold, of aliases A, B, C… in their order.
+    """
 
     object_name: str
     select: Sequence[str]
@@ -42,6 +43,7 @@ class Query:
     limit: int = MAX_ROWS
     offset: int = 0
     either: bool = False
+    expression: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The request's JSON."""
@@ -53,7 +55,7 @@ class Query:
                     {"name": c.name, "alias": a, "operator": c.operator, "value": list(c.values)}
                     for a, c in zip(aliases, self.where, strict=True)
                 ],
-                "expression": (" OR " if self.either else " AND ").join(aliases),
+                "expression": self.expression or (" OR " if self.either else " AND ").join(aliases),
             }
         if self.order_by:
             body["orderBy"] = dict(self.order_by)

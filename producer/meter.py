@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from bus.metrics import Metrics
-from gainsight import GainsightError, ThrottledError
+from connectors import VaultUnavailableError
+from gainsight import Failure, GainsightError, ThrottledError
 from producer.backfill import Backfill
 from producer.feed import Feed
 from producer.poller import PollResult
@@ -89,4 +90,6 @@ def failure_of(error: Exception) -> str:
         return "throttled"
     if isinstance(error, StuckError):
         return "data"
-    return error.failure.value if isinstance(error, GainsightError) else "config"
+    if isinstance(error, VaultUnavailableError):
+        return Failure.TRANSIENT.value
+    return error.failure.value if isinstance(error, GainsightError) else Failure.CONFIG.value

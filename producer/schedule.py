@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from connectors import Connector, ConnectorError, Definition
+from connectors import Connector, ConnectorError, Definition, VaultUnavailableError
 from gainsight import Clock, GainsightError, ThrottledError, TransientError
 from producer.backfill import Backfill
 from producer.backfiller import Backfiller
@@ -260,6 +260,6 @@ def _retry_wait(error: Exception, failures: int, connector: Connector | Definiti
     period = (connector if isinstance(connector, Definition) else connector.definition).period
     if isinstance(error, ThrottledError) and error.retry_after:
         return error.retry_after
-    if isinstance(error, TransientError):
+    if isinstance(error, TransientError | VaultUnavailableError):
         return min(max(period, 1.0), FIRST_RETRY * 2.0 ** min(failures - 1, 20))
     return max(period, min(MOST_RETRY, period * 2.0 ** min(failures - 1, 20)))

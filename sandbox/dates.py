@@ -12,12 +12,12 @@ _US_DATE = re.compile(r"^(\d{2})-(\d{2})-(\d{4})$")
 _OFFSET = re.compile(r"([+-]\d{2}):?(\d{2})$")
 
 
-def moment(value: str | int | float | datetime, zone_minutes: int = 0) -> int:
+def moment(value: str | int | float | datetime, zone_minutes: int = 0, *, offset_ignored: bool = False) -> int:
     """Epoch milliseconds of `value`.
 
     A number is epoch milliseconds already.  Text may be ISO 8601 with `T` or a space, with or without a fraction, with
     `Z`, `+00:00` or `+0000`, a date alone (`2024-01-31`), or the American `01-31-2024`.  Text without an offset is read
-    in the zone `zone_minutes` east of UTC.  Raises ValueError for anything else.
+    in the zone `zone_minutes` east of UTC, and so is any with `offset_ignored`.  Raises ValueError for anything else.
     """
     if isinstance(value, bool):
         raise ValueError(f"not a date: {value!r}")
@@ -33,7 +33,7 @@ def moment(value: str | int | float | datetime, zone_minutes: int = 0) -> int:
             return int(text)
         text = _OFFSET.sub(r"\1:\2", text) if ":" in text else text
         value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
+    if value.tzinfo is None or offset_ignored:
         value = value.replace(tzinfo=zone)
     return round(value.timestamp() * 1000)
 

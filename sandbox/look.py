@@ -23,6 +23,7 @@ class Look:
     error_status: int = 400
     # reading of queries
     filter_zone: int = 0
+    offset_ignored: bool = False
     between: str = "inclusive"
     page_cap: int = 5000
     dotted_select: str | None = None

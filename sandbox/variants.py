@@ -386,6 +386,14 @@ _TABLE = (
         look=_set("filter_zone"),
     ),
     Variant(
+        "offset_ignored",
+        "queries",
+        "the offset of filter values (`Z` too) is not read: all are in the zone of `filter_zone`",
+        flag(),
+        QUERY,
+        look=_set("offset_ignored"),
+    ),
+    Variant(
         "between",
         "queries",
         "whether BTW includes its ends",

@@ -112,7 +112,7 @@ def _typed(value: Any, field: Field, look: Look, picklists: Mapping[str, Picklis
     """`value` in the field's stored type."""
     if field.type in DATES:
         try:
-            return moment(value, look.filter_zone)
+            return moment(value, look.filter_zone, offset_ignored=look.offset_ignored)
         except (ValueError, TypeError, AttributeError, OverflowError):
             raise bad_date(str(value)[:40], field.type) from None
     if field.type in ("NUMBER", "CURRENCY", "PERCENTAGE"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bus import Outgoing, put
-from connectors import Registry
+from connectors import Registry, Secret
 from gainsight import SystemClock
 from sandbox import Tenant
 from tests.fixtures.world import World, unlimited, until, versions
@@ -64,7 +64,7 @@ def test_a_bad_tenant_delays_no_other_and_misses_nothing_when_it_is_well_again(w
     world.tenants[BROKEN].clear_variants()
     arrives(world, BROKEN, missed[BROKEN])
     registry, known = Registry(world.settings, world.codec), world.registered(REVOKED)
-    sealed = world.vault.seal(REVOKED, known.definition.host, key)
+    sealed = world.vault.seal(REVOKED, known.definition.host, Secret.access_key(key))
     begun = time.monotonic()
     registry.put(replace(known, sealed=sealed, updated_at=SystemClock().now()))
     arrives(world, REVOKED, missed[REVOKED])

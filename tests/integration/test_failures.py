@@ -14,7 +14,7 @@ import pytest
 from bus import KafkaLaneWriter, Outgoing
 from bus.clients import admin
 from bus.embedded import EmbeddedKafka
-from connectors import Registry, register
+from connectors import Registry, Secret, register
 from connectors.kms_standin import KmsStandIn
 from gainsight import SystemClock
 from sandbox import Morning, Tenant
@@ -95,7 +95,8 @@ def test_after_its_key_was_replaced_everything_comes_out_by_itself(world: World)
     assert {r.value["failure"] for r in parked if r.value} == {"config"}
     assert "API key" in str(parked[0].value)
     registry = Registry(world.settings, world.codec)
-    replaced = asyncio.run(register(registry, world.vault, SystemClock(), world.definitions["acme"], key))
+    secret = Secret.access_key(key)
+    replaced = asyncio.run(register(registry, world.vault, SystemClock(), world.definitions["acme"], secret))
     assert replaced.connector is not None
     until("nothing waits any more", lambda: not world.waiting())
     each_once(world)

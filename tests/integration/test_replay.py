@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from bus import Incoming, KafkaLaneWriter, Outgoing
 from bus.clients import admin
-from connectors import Definition, Registry, register
+from connectors import Definition, Registry, Secret, register
 from connectors.kms_standin import KmsStandIn
 from gainsight import SystemClock, format_date
 from sandbox import Morning, Tenant
@@ -61,7 +61,9 @@ class Town:
         world, before = self.world, self.world.registered("acme").definition
         registry = Registry(world.settings, world.codec)
         definition = before.model_copy(update=changes)
-        registered = asyncio.run(register(registry, world.vault, SystemClock(), definition, self.tenant.access_key))
+        registered = asyncio.run(
+            register(registry, world.vault, SystemClock(), definition, Secret.access_key(self.tenant.access_key))
+        )
         assert registered.connector is not None
         self.tenant.reset_calls()
         return registered.connector.definition

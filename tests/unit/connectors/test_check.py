@@ -54,21 +54,28 @@ def find(findings: list[Finding], need: str) -> Finding:
 
 async def test_all_is_well(client: GainsightClient, definition: Definition, tenant: Tenant) -> None:
     findings = await check(client, definition)
-    assert {finding.state for finding in findings} == {"ok"}
+    assert {f.need for f in findings if f.state != "ok"} == {"the tenant's clock"}  # it lives in its own time
     needs = [finding.need for finding in findings]
     assert len(set(needs)) == len(needs)
     for need in (
-        "the tenant answers and takes the key",
+        "the host answers",
+        "it takes the key",
+        "it allows this address",
         "field company.Arr",
         "field company.Csm__gr.Email",
         "field contract__gc.Value__gc",
         "field contract__gc.Company_ID__gc",
         "field activity_timeline.Ant__Sentiment__c",
         "field activity_timeline.LastModifiedDate",
-        *(f"reading {name}" for name in ("activity_timeline", "person", "company", "gsuser", "contract__gc")),
+        *(f"reading {name}" for name in ("activity_timeline", "person", "company_person", "gsuser", "contract__gc")),
+        "look-ups from activities",
+        "dates of filters are read as UTC",
+        "deleted activities are told",
+        "the tenant's clock",
+        "allowance of calls",
     ):
         assert need in needs
-    assert tenant.calls()["total"] <= 2 + 7
+    assert tenant.calls()["total"] == 9
 
 
 @pytest.mark.parametrize("code", ["GS_APIG_2401", "GSOBJ_1024"])
@@ -76,16 +83,22 @@ async def test_a_wrong_key_is_one_line_with_what_to_ask_for(
     client: GainsightClient, definition: Definition, tenant: Tenant, code: str
 ) -> None:
     tenant.set_variant("unauthorized", code)
-    (finding,) = await check(client, definition)
-    assert finding.blocks
-    assert finding.ask.startswith("Please send us the current API access key")
-    assert tenant.access_key not in repr(finding)
+    findings = await check(client, definition)
+    assert [(f.need, f.state) for f in findings] == [
+        ("the host answers", "ok"),
+        ("it takes the key", "failed"),
+        ("it allows this address", "unknown"),
+    ]
+    assert "Please send us the current one" in findings[1].ask
+    assert tenant.access_key not in repr(findings)
+    assert tenant.calls()["total"] == 1
 
 
 async def test_an_address_that_is_not_allowed(client: GainsightClient, definition: Definition, tenant: Tenant) -> None:
     tenant.set_variant("ip_not_allowed", True)
-    (finding,) = await check(client, definition)
-    assert finding.blocks and finding.ask == "Please add Frame's addresses to the API allowlist."
+    findings = await check(client, definition)
+    assert [f.state for f in findings] == ["ok", "ok", "failed"]
+    assert "IP allowlist" in findings[2].ask
 
 
 @pytest.mark.parametrize("variant", ["missing_fields", "hidden_fields"])
@@ -96,7 +109,7 @@ async def test_a_mapped_field_that_is_not_there_or_hidden_is_named_with_words_fo
     findings = await check(client, definition)
     finding = find(findings, "field company.Arr")
     assert finding.blocks
-    assert finding.ask == "Please check that 'Arr' exists on 'company' and is visible to the key's owner."
+    assert finding.ask == "Please check that 'Arr' exists on 'company' and is visible to the user who owns the API key."
     assert [f.need for f in findings if f.blocks] == ["field company.Arr"]
 
 
@@ -115,6 +128,7 @@ async def test_a_field_that_only_the_query_misses_is_named(
     finding = find(await check(client, definition), "reading company")
     assert finding.blocks
     assert "'Arr' on company" in finding.evidence
+    assert tenant.calls()["total"] <= 12
 
 
 async def test_a_mapped_object_that_is_not_there_is_named_alone(
@@ -124,8 +138,8 @@ async def test_a_mapped_object_that_is_not_there_is_named_alone(
     findings = await check(client, definition)
     finding = find(findings, "object contract__gc")
     assert finding.blocks
-    assert finding.ask == "Please let the key's owner read the object 'contract__gc'."
-    assert [f.need for f in findings if f.state != "ok"] == ["object contract__gc"]
+    assert finding.ask.startswith("Please let the user who owns the API key read the object 'contract__gc'")
+    assert [f.need for f in findings if f.blocks] == ["object contract__gc"]
 
 
 async def test_an_object_that_nothing_is_mapped_from_may_be_missing(
@@ -141,5 +155,90 @@ async def test_a_tenant_that_is_down_is_told_from_one_that_refuses(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("server_error", 503)
-    (finding,) = await check(client, definition)
-    assert finding.blocks and "server failed" in finding.evidence
+    findings = await check(client, definition)
+    assert [f.state for f in findings] == ["failed", "unknown", "unknown"]
+    assert "server failed" in findings[0].evidence
+
+
+@pytest.mark.parametrize(("minutes", "says"), [(0, "zone is UTC"), (-480, "zone of the tenant's own"), (330, "own")])
+async def test_a_tenant_with_a_local_zone_is_told_apart(
+    client: GainsightClient, definition: Definition, tenant: Tenant, minutes: int, says: str
+) -> None:
+    tenant.set_variant("filter_zone", minutes)
+    finding = find(await check(client, definition), "dates of filters are read as UTC")
+    assert finding.state == "ok" and says in finding.evidence
+    assert ("tenant's own zone is UTC" in finding.evidence) == (minutes == 0)
+
+
+@pytest.mark.parametrize("no_or", [False, True])
+async def test_a_tenant_that_does_not_read_the_z_cannot_be_polled(
+    client: GainsightClient, definition: Definition, tenant: Tenant, no_or: bool
+) -> None:
+    tenant.set_variant("filter_zone", -480)
+    tenant.set_variant("offset_ignored", True)
+    tenant.set_variant("no_or", no_or or None)
+    findings = await check(client, definition)
+    assert [f.need for f in findings if f.blocks] == ["dates of filters are read as UTC"]
+    assert tenant.calls()["total"] <= 12
+
+
+async def test_a_tenant_without_look_ups_needs_a_call_more_and_is_fine(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("dotted_select", "P_5068")
+    findings = await check(client, definition.model_copy(update={"org_profile": {"arr": "company.Arr"}}))
+    assert find(findings, "look-ups from activities").state == "missing"
+    assert find(findings, "reading relationship").state == "ok"
+    assert tenant.calls()["total"] <= 12
+
+
+async def test_a_misspelt_activity_type_is_told_with_those_that_there_are(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    findings = await check(client, definition.model_copy(update={"activity_types": ("Email", "Emial")}))
+    assert find(findings, "activity type Email").state == "ok"
+    finding = find(findings, "activity type Emial")
+    assert finding.state == "missing" and "Email" in finding.evidence
+
+
+async def test_without_a_delete_log_it_works_and_says_what_that_means(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("delete_log", "missing")
+    finding = find(await check(client, definition), "deleted activities are told")
+    assert finding.state == "missing" and "conversations stay" in finding.evidence
+
+
+async def test_the_allowance_that_the_tenant_tells_is_shown(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    assert "not told" in find(await check(client, definition), "allowance of calls").evidence
+    tenant.set_variant("rate_headers", True)
+    assert "told: " in find(await check(client, definition), "allowance of calls").evidence
+
+
+async def test_a_tenant_whose_clock_is_wrong_is_told(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    ahead = SystemClock().now() - tenant.now()
+    finding = find(await check(client, definition), "the tenant's clock")
+    assert finding.evidence.startswith(f"{ahead / 86_400_000:.0f} days behind ours")
+
+
+async def test_the_calls_are_bounded_also_with_many_custom_objects(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    changed = definition.model_copy(update={"activity_types": ("Email",)})
+    findings = await check(client, changed, most_calls=8)
+    assert tenant.calls()["total"] == 8
+    assert [f.need for f in findings if f.state == "unknown"] == ["reading contract__gc", "activity types"]
+
+
+@pytest.mark.parametrize("host", ["https://nobody.invalid", "http://127.0.0.1:1"])
+async def test_a_host_that_does_not_answer_is_told_before_its_key(host: str) -> None:
+    clock = SystemClock()
+    definition = parse_yaml(f"id: acme\nhost: {host}")
+    async with GainsightClient(host, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+        findings = await check(client, definition)
+    assert (findings[0].need, findings[0].state) == ("the host answers", "failed")
+    assert "https://acme.gainsightcloud.com" in findings[0].ask

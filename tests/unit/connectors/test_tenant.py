@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bus import Settings
-from connectors import Connector, Definition, Sealed, open_client
+from connectors import Connector, Definition, Sealed, Secret, open_client
 from connectors.tenant import Role
 from gainsight import GainsightClient, LargeReplies, SystemClock
 
@@ -17,11 +17,11 @@ BASE: dict[str, Any] = {"id": "acme", "host": "https://acme.gainsightcloud.com"}
 class OpenVault:
     """A vault that keeps keys as they are."""
 
-    def seal(self, connector: str, host: str, key: str) -> Sealed:
+    def seal(self, connector: str, host: str, secret: Secret) -> Sealed:
         raise NotImplementedError
 
-    def open(self, connector: str, host: str, sealed: Sealed) -> str:
-        return "key"
+    def open(self, connector: str, host: str, sealed: Sealed) -> Secret:
+        return Secret.access_key("key")
 
 
 async def opened(

@@ -393,6 +393,14 @@ def _(client: Any) -> None:
     assert client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02 08:10:00"])) == []
 
 
+@check("offset_ignored")
+def _(client: Any) -> None:
+    on(client, "filter_zone", -480)
+    on(client, "offset_ignored", True)
+    assert client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02T08:10:00Z"])) == []
+    assert client.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "GTE", ["2026-03-02T00:10:00Z"]))
+
+
 @check("between")
 def _(client: Any) -> None:
     order = {"LastModifiedDate": "asc", "Gsid": "asc"}

@@ -1,0 +1,68 @@
+"""OAuth client credentials against the sandbox: one token for many calls, renewed when it ends or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gainsight import ConfigError, GainsightClient, OAuthClient, Query, SystemClock
+from sandbox import Sandbox, Tenant
+from tests.unit.gainsight.conftest import FreeBudget
+
+QUERY = Query("company", ["Gsid"], limit=1)
+
+
+class Clock(SystemClock):
+    def __init__(self) -> None:
+        self.moved = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.moved
+
+
+def client(sandbox: Sandbox, clock: Clock, secret: str | None = None) -> GainsightClient:
+    tenant = sandbox.tenant
+    credentials = OAuthClient(tenant.client_id, secret or tenant.client_secret, clock)
+    return GainsightClient(sandbox.url, credentials, FreeBudget(), clock, retry_seconds=0)
+
+
+async def test_one_token_serves_many_calls_and_is_renewed_before_its_end() -> None:
+    clock = Clock()
+    with Sandbox(Tenant(seed=1)) as sandbox:
+        async with client(sandbox, clock) as asking:
+            await asyncio.gather(*(asking.query(QUERY) for _ in range(5)))
+            assert asking.calls == {"token": 1, "company": 5}
+            clock.moved = 86_400.0 - 61
+            await asking.query(QUERY)
+            assert asking.calls["token"] == 1
+            clock.moved = 86_400.0 - 59
+            await asking.query(QUERY)
+            assert asking.calls == {"token": 2, "company": 7}
+
+
+async def test_a_token_that_is_refused_is_renewed_once() -> None:
+    clock = Clock()
+    with Sandbox(Tenant(seed=1)) as sandbox:
+        async with client(sandbox, clock) as asking:
+            await asking.query(QUERY)
+            clock.moved = 3600.0
+            sandbox.tenant.set_variant("token_expired", True, times=1)
+            assert await asking.query(QUERY)
+            assert asking.calls == {"token": 2, "company": 3}
+            clock.moved = 7200.0
+            sandbox.tenant.set_variant("token_expired", True)
+            with pytest.raises(ConfigError):
+                await asking.query(QUERY)
+            assert asking.calls == {"token": 3, "company": 5}
+            sandbox.tenant.clear_variants()
+            assert await asking.query(QUERY)  # what was refused young is not kept
+
+
+async def test_a_wrong_secret_is_a_config_failure_that_shows_nothing() -> None:
+    with Sandbox(Tenant(seed=1)) as sandbox:
+        async with client(sandbox, Clock(), "wrong-secret-9a55") as asking:
+            with pytest.raises(ConfigError, match="does not accept the OAuth client") as caught:
+                await asking.query(QUERY)
+        assert "9a55" not in str(caught.value) and "9a55" not in repr(asking)
+        assert asking.calls == {"token": 1}
