@@ -2,7 +2,7 @@
 
 from bus.errors import BrokerError, BusError, FencedError, SettingsError, TopicError
 from bus.lanes import lane_of
-from bus.putting import put
+from bus.putting import put, put_all
 from bus.reading import end_offset, first_between, incoming, read_at, read_to_end, reader
 from bus.records import Headers, Incoming, Outgoing
 from bus.settings import Settings, load_settings
@@ -26,6 +26,7 @@ __all__ = [
     "lane_of",
     "load_settings",
     "put",
+    "put_all",
     "read_at",
     "read_to_end",
     "reader",

@@ -1,9 +1,9 @@
-"""`connector add|list|show`."""
+"""`connector …`: what Frame Success does with a customer's connector."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,125 +13,199 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from bus import load_settings
+from bus import Settings, load_settings
 from bus.topics import require
+from cli import findings, secrets
 from cli.output import FAILED, WRONG_USE, answers, notes, print_json
-from connectors import Connector, Finding, KmsVault, Registry, parse_yaml, register
+from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
+from connectors.definition import written
+from connectors.registry import State
 from gainsight import SystemClock
 from schemas import codec_for
 
 app = typer.Typer(no_args_is_help=True)
 
+Id = Annotated[str, typer.Argument(help="The connector's id.")]
+OAuth = Annotated[bool, typer.Option("--oauth", help="An OAuth client's key and secret in the API key's place.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not ask the tenant: for one that cannot be reached yet.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
 
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="The connector's definition, YAML.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The findings as one JSON object.")] = False,
+    oauth: OAuth = False,
+    no_check: NoCheck = False,
+    as_json: AsJson = False,
 ) -> None:
     """Register a connector: check it against its tenant, encrypt its API key, write its definition.
 
-    The key is asked for without echo, or read from standard input when that is not a terminal.
+    The key is asked for without echo, or read from standard input when that is not a terminal. Of a connector that is
+    registered already the definition is changed, and the stored key is kept unless another one is given.
     """
     settings = load_settings()
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
-        raise typer.Exit(WRONG_USE) from None
-    definition = parse_yaml(text, str(file))
+    definition = read_definition(file)
     require(settings)
-    key = read_key()
-    result = asyncio.run(
-        register(
-            Registry(settings, codec_for(settings.schema_registry_url)),
-            KmsVault(settings.kms_key_id),
-            SystemClock(),
-            definition,
-            key,
-            timeout=settings.http_timeout_seconds,
-            retry_seconds=settings.retry_seconds,
+    registry = registry_of(settings)
+    before = registry.all().get(definition.id)
+    kept = before is not None and before.definition.host == definition.host
+    if before is not None and not kept:
+        notes.print(
+            f"'{definition.id}' is registered for {before.definition.host}. For another host its key is needed again.",
+            markup=False,
         )
-    )
+    secret = secrets.ask(oauth, kept=kept)
+    with notes.status("Checking…"):
+        result = asyncio.run(
+            register(
+                registry,
+                KmsVault(settings.kms_key_id),
+                SystemClock(),
+                definition,
+                secret,
+                unchecked=no_check,
+                timeout=settings.http_timeout_seconds,
+                retry_seconds=settings.retry_seconds,
+            )
+        )
     if as_json:
-        findings = [{"need": f.need, "state": f.state, "evidence": f.evidence, "ask": f.ask} for f in result.findings]
-        print_json({"id": definition.id, "registered": result.connector is not None, "findings": findings})
-    else:
-        answers.print(findings_table(result.findings))
-        answers.print(f"[dim]{result.calls} API calls[/]")
+        findings.show_json(definition.id, result.findings, result.calls, registered=result.connector is not None)
+    elif not no_check:
+        findings.show(result.findings, result.calls)
     if result.connector is None:
-        notes.print("[bold red]Not registered.[/] Nothing was written; settle what failed and add it again.")
+        findings.refuse(definition.id, "Not registered.")
         raise typer.Exit(FAILED)
     if not as_json:
-        answers.print(f"[bold green]Registered[/] {definition.id}. It is polled every {duration(definition.period)}.")
+        done = "Changed" if before is not None else "Registered"
+        answers.print(f"[bold green]{done}[/] {definition.id}. {_what_now(result.connector)}")
+
+
+@app.command("check")
+def check_one(connector: Id, as_json: AsJson = False) -> None:
+    """Check a registered connector against its tenant: every need a line, with the words for its Gainsight admin."""
+    settings = load_settings()
+    found = registry_of(settings).get(connector)
+    secret = KmsVault(settings.kms_key_id).open(found.id, found.definition.host, found.sealed)
+
+    async def run() -> tuple[Any, int]:
+        line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+        async with line.to(found.definition, secret) as client:
+            told = await check(client, found.definition)
+            return told, sum(client.calls.values())
+
+    with notes.status("Checking…"):
+        told, calls = asyncio.run(run())
+    blocked = any(finding.blocks for finding in told)
+    if as_json:
+        findings.show_json(found.id, told, calls, blocked=blocked)
+    else:
+        findings.show(told, calls)
+    if blocked:
+        raise typer.Exit(FAILED)
 
 
 @app.command("list")
 def list_connectors(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
     """List the registered connectors."""
-    settings = load_settings()
-    require(settings)
-    found = Registry(settings, codec_for(settings.schema_registry_url)).all()
+    found = registry_of(load_settings()).all()
     if as_json:
         print_json([summary(connector) for connector in found.values()])
         return
     if not found:
         answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
         return
-    table = Table("id", "state", "host", "period", "starts", "updated")
+    table = Table(box=None, padding=(0, 1))
+    for name in ("id", "state", "period", "updated"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("host", overflow="fold")
     for connector in found.values():
         definition = connector.definition
         table.add_row(
             connector.id,
             connector.state.lower(),
+            written(definition.period),
+            moment(connector.updated_at),
             definition.host,
-            duration(definition.period),
-            moment(definition.start),
-            moment(datetime.fromtimestamp(connector.updated_at / 1000, UTC)),
         )
     answers.print(table)
 
 
 @app.command()
-def show(
-    connector: Annotated[str, typer.Argument(help="The connector's id.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
+def show(connector: Id, as_json: AsJson = False) -> None:
     """Show a connector's definition; of its key only when it was stored, and under which KMS key."""
-    settings = load_settings()
-    require(settings)
-    found = Registry(settings, codec_for(settings.schema_registry_url)).get(connector)
+    found = registry_of(load_settings()).get(connector)
     if as_json:
         print_json(summary(found))
         return
+    kind = "OAuth client" if found.sealed.kind == "oauth_client" else "API key"
     answers.print(f"[bold]{found.id}[/]  {found.state.lower()}")
-    answers.print(
-        f"API key stored {moment(datetime.fromtimestamp(found.rotated_at / 1000, UTC))}, encrypted by KMS key"
-    )
+    answers.print(f"{kind} stored {moment(found.rotated_at)}, encrypted under the KMS key")
     answers.print(f"  {found.sealed.kms_key_id}", markup=False)
-    answers.print(orjson.dumps(_definition(found), option=orjson.OPT_INDENT_2).decode(), markup=False)
+    answers.print(orjson.dumps(plain(found), option=orjson.OPT_INDENT_2).decode(), markup=False)
 
 
-def read_key() -> str:
-    """The API key from a prompt without echo, or from standard input."""
-    key = (typer.prompt("API access key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()).strip()
-    if not key or any(character.isspace() or not character.isprintable() for character in key) or not key.isascii():
-        notes.print(
-            "[bold red]Error[/] That is not an API access key: it is one word of printable characters. "
-            "Paste it at the prompt, or pipe it in: secret-command | frame-gainsight connector add FILE"
+@app.command()
+def pause(connector: Id) -> None:
+    """Stop asking a connector's tenant, until it is resumed. What waits is kept; nothing is lost."""
+    _set_state(connector, "PAUSED", "Paused", "Its tenant is asked nothing more within seconds.")
+
+
+@app.command()
+def resume(connector: Id) -> None:
+    """Go on with a paused connector from where it stopped: everything changed meanwhile is read."""
+    _set_state(connector, "ACTIVE", "Resumed", "It goes on from where it stopped.")
+
+
+@app.command("rotate-key")
+def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, as_json: AsJson = False) -> None:
+    """Put a new API key in the place of the stored one, once the tenant has taken it.
+
+    The key is asked for without echo, or read from standard input. Services go over to it within seconds, and what was
+    parked for the old one comes out by itself.
+    """
+    settings = load_settings()
+    registry = registry_of(settings)
+    found = registry.get(connector)
+    secret = secrets.ask(oauth)
+    assert secret is not None
+    with notes.status("Checking…"):
+        result = asyncio.run(
+            rotate(
+                registry,
+                KmsVault(settings.kms_key_id),
+                SystemClock(),
+                found,
+                secret,
+                unchecked=no_check,
+                timeout=settings.http_timeout_seconds,
+                retry_seconds=settings.retry_seconds,
+            )
         )
-        raise typer.Exit(WRONG_USE)
-    return str(key)
+    if as_json:
+        findings.show_json(found.id, result.findings, result.calls, rotated=result.connector is not None)
+    elif not no_check:
+        findings.show(result.findings, result.calls)
+    if result.connector is None:
+        findings.refuse(found.id, "Not rotated: the stored key stays.")
+        raise typer.Exit(FAILED)
+    if not as_json:
+        answers.print(f"[bold green]Rotated[/] {found.id}. Services use the new key within seconds.")
 
 
-def findings_table(findings: Any) -> Table:
-    """One line a need; what to ask the customer's admin for stands under what failed."""
-    table = Table("", "need", "evidence", box=None, padding=(0, 1))
-    marks = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]"}
-    for finding in findings:
-        assert isinstance(finding, Finding)
-        ask = f"\n[bold]→ {escape(finding.ask)}[/]" if finding.ask else ""
-        table.add_row(marks[finding.state], escape(finding.need), escape(finding.evidence) + ask)
-    return table
+def read_definition(file: Path) -> Definition:
+    """A definition from its file. Ends the command when the file cannot be read; raises DefinitionError."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
+        raise typer.Exit(WRONG_USE) from None
+    return parse_yaml(text, str(file))
+
+
+def registry_of(settings: Settings) -> Registry:
+    """The registry of this installation. Raises TopicError when its topics are not there."""
+    require(settings)
+    return Registry(settings, codec_for(settings.schema_registry_url))
 
 
 def summary(connector: Connector) -> dict[str, Any]:
@@ -139,23 +213,37 @@ def summary(connector: Connector) -> dict[str, Any]:
     return {
         "id": connector.id,
         "state": connector.state.lower(),
-        "definition": _definition(connector),
+        "definition": plain(connector),
         "updated_at": connector.updated_at,
-        "key": {"stored_at": connector.rotated_at, "kms_key_id": connector.sealed.kms_key_id},
+        "key": {
+            "kind": connector.sealed.kind,
+            "stored_at": connector.rotated_at,
+            "kms_key_id": connector.sealed.kms_key_id,
+        },
     }
 
 
-def duration(seconds: int) -> str:
-    """As a definition writes it."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-def moment(at: datetime | None) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else ""
-
-
-def _definition(connector: Connector) -> Any:
+def plain(connector: Connector) -> Any:
+    """Its definition as JSON."""
     return orjson.loads(connector.definition.canonical())
+
+
+def moment(at: int) -> str:
+    """Milliseconds as people read a time."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _set_state(connector: str, state: State, done: str, says: str) -> None:
+    registry = registry_of(load_settings())
+    found = registry.get(connector)
+    if found.state == state:
+        answers.print(f"{found.id} is {state.lower()} already.")
+        return
+    registry.put(replace(found, state=state, updated_at=SystemClock().now()))
+    answers.print(f"[bold green]{done}[/] {found.id}. {says}")
+
+
+def _what_now(connector: Connector) -> str:
+    if connector.state == "PAUSED":
+        return f"It is paused: frame-gainsight connector resume {connector.id}"
+    return f"It is polled every {written(connector.definition.period)}."

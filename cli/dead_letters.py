@@ -6,7 +6,6 @@ import base64
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -198,4 +197,4 @@ def _start() -> tuple[Settings, Codec]:
 
 
 def _when(letter: Letter) -> str:
-    return moment(datetime.fromtimestamp(letter.failed_at / 1000, UTC))
+    return moment(letter.failed_at)

@@ -9,7 +9,20 @@ import stamina.instrumentation
 import typer
 
 from bus.logs import set_up_logging
-from cli import backfill, connector, dead_letters, demo, local, replay, services, tail, topics
+from cli import (
+    backfill,
+    connector,
+    dead_letters,
+    definitions,
+    demo,
+    local,
+    remove,
+    replay,
+    services,
+    status,
+    tail,
+    topics,
+)
 from cli.output import EXPECTED, fail
 
 app = typer.Typer(
@@ -20,7 +33,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("demo")(demo.demo)
-app.add_typer(connector.app, name="connector", help="Register and look at customers' connectors.")
+connector.app.command("remove")(remove.remove)
+connector.app.command("export")(definitions.export)
+connector.app.command("import")(definitions.import_)
+connector.app.command("status")(status.status)
+connector.app.command("schema")(definitions.schema)
+app.add_typer(connector.app, name="connector", help="Register, check and look after customers' connectors.")
+app.command("status")(status.status)
 app.command("poll")(services.poll)
 app.command("backfill")(backfill.backfill)
 app.command("enrich")(services.enrich)

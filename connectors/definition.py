@@ -19,7 +19,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -61,13 +63,35 @@ def _overlap(value: Any) -> Any:
     return seconds
 
 
-Seconds = Annotated[int, BeforeValidator(_duration), BeforeValidator(_no_switch)]
+_SPANS: list[JsonValue] = [
+    {"type": "string", "pattern": r"^\s*\d+\s*[smhd]\s*$"},
+    {"type": "integer", "minimum": 0},
+]
+
+Seconds = Annotated[
+    int,
+    BeforeValidator(_duration),
+    BeforeValidator(_no_switch),
+    WithJsonSchema({"anyOf": _SPANS, "examples": ["10m", "1h"]}),
+]
 # Checked before the type: a union's own errors would be told for each of its members.
-Overlap = Annotated[int | Literal["auto"], BeforeValidator(_overlap)]
+Overlap = Annotated[
+    int | Literal["auto"], BeforeValidator(_overlap), WithJsonSchema({"anyOf": [{"const": "auto"}, *_SPANS]})
+]
 Share = Annotated[float, BeforeValidator(_no_switch)]
 Calls = Annotated[int, BeforeValidator(_no_switch)]
 # It becomes part of an address: nothing but a name may stand here.
 ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
+MappingPath = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\w+(\.\w+__gr){0,2}\.\w+$",
+            "examples": ["company.Arr", "company.Csm__gr.Email"],
+        }
+    ),
+]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -97,20 +121,37 @@ class Definition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
-    id: str = Field(pattern=r"^[a-z0-9-]{1,64}$")
-    host: str
-    period: Seconds = Field(600, ge=1, le=86_400)
-    overlap: Overlap = 600
-    deletions_every: Seconds = Field(3600, ge=1, le=7 * 86_400)
-    start: AwareDatetime | None = None
-    activity_types: tuple[str, ...] = ()
-    api_share: Share = Field(0.5, gt=0, le=1)
-    calls_per_minute: Calls = Field(100, ge=1, le=10_000)
-    calls_per_day: Calls = Field(50_000, ge=1, le=10_000_000)
-    objects: dict[ObjectName, CustomObject] = {}
-    user_profile: dict[FieldName, str] = {}
-    org_profile: dict[FieldName, str] = {}
-    tags: dict[FieldName, str] = {}
+    id: str = Field(pattern=r"^[a-z0-9-]{1,64}$", description="The connector's name; part of every key.")
+    host: str = Field(
+        description="The tenant's own address; http only towards loopback.",
+        examples=["https://acme.gainsightcloud.com"],
+    )
+    period: Seconds = Field(600, ge=1, le=86_400, description="How often it is polled.")
+    overlap: Overlap = Field(
+        600, description="How far each poll reads back for rows that became visible late; auto: as far as is measured."
+    )
+    deletions_every: Seconds = Field(
+        3600, ge=1, le=7 * 86_400, description="How often deleted activities are looked for."
+    )
+    start: AwareDatetime | None = Field(
+        None, description="Where processing starts; now, when left out. In the past: everything since is read."
+    )
+    activity_types: tuple[str, ...] = Field((), description="TypeName values, such as Email; all, when left out.")
+    api_share: Share = Field(
+        0.5, gt=0, le=1, description="Our share of the tenant's API allowance, which others use too."
+    )
+    calls_per_minute: Calls = Field(100, ge=1, le=10_000, description="The tenant's allowance: calls a minute.")
+    calls_per_day: Calls = Field(50_000, ge=1, le=10_000_000, description="The tenant's allowance: calls a day (UTC).")
+    objects: dict[ObjectName, CustomObject] = Field({}, description="Custom objects, by their API names.")
+    user_profile: dict[FieldName, MappingPath] = Field(
+        {}, description="Participants' profile: name → path from person, company_person or gsuser."
+    )
+    org_profile: dict[FieldName, MappingPath] = Field(
+        {}, description="Account's profile: name → path from company, relationship or a custom object."
+    )
+    tags: dict[FieldName, MappingPath] = Field(
+        {}, description="Tags: name → path from activity, company, relationship or a custom object."
+    )
 
     @field_validator("host")
     @classmethod
@@ -196,6 +237,36 @@ def _is_loopback(hostname: str) -> bool:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:
         return False
+
+
+SCHEMA_FILE = "connector.schema.json"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a definition's file, for editors."""
+    described = Definition.model_json_schema(mode="validation")
+    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    described["title"] = "A frame-gainsight connector"
+    described["description"] = "What frame-gainsight reads of a Gainsight tenant, and how it maps it."
+    return described
+
+
+def to_yaml(definition: Definition) -> str:
+    """As a person would write it: what is as it is by default is left out."""
+    values = definition.model_dump(mode="json", exclude_defaults=True)
+    for name in ("period", "overlap", "deletions_every"):
+        if isinstance(values.get(name), int):
+            values[name] = written(values[name])
+    head = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+    return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+
+
+def written(seconds: int) -> str:
+    """Seconds as a definition writes them."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 class _Loader(yaml.SafeLoader):

@@ -47,16 +47,31 @@ class Registry:
         lane = lane_of(connector.id, self._settings.partitions)
         put(self._settings, Outgoing(self._settings.connectors_topic, lane, connector.id.encode(), value))
 
+    def remove(self, connector: str) -> None:
+        """Takes a connector and its key out; returns when Kafka has it. Raises BrokerError."""
+        lane = lane_of(connector, self._settings.partitions)
+        put(self._settings, Outgoing(self._settings.connectors_topic, lane, connector.encode(), None))
+
     def all(self) -> dict[str, Connector]:
-        """Every registered connector by id. One that does not read is logged and left out.
+        """Every registered connector by id. Of one whose newest definition does not read, the one before counts, as it
+        does in running services.
 
         Raises BrokerError, TopicError, and RegistryError when the schema registry is away.
         """
+        return self.read()[0]
+
+    def read(self) -> tuple[dict[str, Connector], set[str]]:
+        """As `all`, and the ids of those whose newest definition does not read."""
         starts: dict[int, int | None] = dict.fromkeys(range(self._settings.partitions))
         found: dict[str, Connector] = {}
+        unreadable: set[str] = set()
         for record in read_to_end(self._settings, self._settings.connectors_topic, starts):
-            apply(self._codec, found, record)
-        return dict(sorted(found.items()))
+            connector = (record.key or b"").decode("utf-8", "replace")
+            if apply(self._codec, found, record) is None:
+                unreadable.add(connector)
+            else:
+                unreadable.discard(connector)
+        return dict(sorted(found.items())), unreadable
 
     def get(self, connector: str) -> Connector:
         """One connector. Raises UnknownConnectorError."""

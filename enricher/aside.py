@@ -16,8 +16,8 @@ class AsideClients(Clients):
         self._aside: dict[str, tuple[GainsightClient, GainsightClient]] = {}
         self._before: dict[str, int] = {}
 
-    async def of(self, connector: Connector) -> GainsightClient:
-        client = await self._clients.of(connector)
+    async def of(self, connector: Connector, spent_today: tuple[int, int] | None = None) -> GainsightClient:
+        client = await self._clients.of(connector, spent_today)
         known = self._aside.get(connector.id)
         if known is None or known[0] is not client:
             self._before[connector.id] = self.calls(connector.id)
@@ -44,7 +44,7 @@ class SilentClients(Clients):
         self._clock = clock
         self._silent: dict[str, GainsightClient] = {}
 
-    async def of(self, connector: Connector) -> GainsightClient:
+    async def of(self, connector: Connector, spent_today: tuple[int, int] | None = None) -> GainsightClient:
         if connector.id not in self._silent:
             self._silent[connector.id] = silent(connector.definition.host, self._clock)
         return self._silent[connector.id]

@@ -100,13 +100,17 @@ class Clients:
         self._retired: list[tuple[float, GainsightClient]] = []
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one's KMS call delays nobody else's
 
-    async def of(self, connector: Connector) -> GainsightClient:
-        """Raises VaultError when the key cannot be decrypted."""
+    async def of(self, connector: Connector, spent_today: tuple[int, int] | None = None) -> GainsightClient:
+        """Raises VaultError when the key cannot be decrypted.
+
+        Args:
+            spent_today: its calls in an earlier process.
+        """
         async with self._opening[connector.id]:
             known = self._open.get(connector.id)
             if known is not None and known[0] == connector:
                 return known[1]
-            spent = known[1].spent if known is not None else None
+            spent = known[1].spent if known is not None else spent_today
             client = await open_client(
                 self._settings, self._vault, self._clock, connector, role="enricher", spent_today=spent
             )

@@ -24,7 +24,7 @@ from gainsight import (
 DESCRIBE = "!describe"
 FACTS = "!facts"
 """Objects of our own in the cache: no Gainsight object has such a name."""
-
+SPENT = "spent"
 
 _TAKEN = ("dotted", "dotted_in", "either")
 
@@ -76,7 +76,7 @@ class Desk:
         self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
         known = cache.get(self.key(FACTS, "tenant", definition.host))
         self.facts = Facts.of(known.rows[0]) if known is not None and known.rows else Facts()
-        self._told = self.facts.row()
+        self._told = self._told_now()
 
     @property
     def since(self) -> int | None:
@@ -94,12 +94,16 @@ class Desk:
 
     def take_new(self) -> list[Entity]:
         """The answers that are new since this was last asked, each look-up's newest one."""
-        if (row := self.facts.row()) != self._told:
+        if (row := self._told_now()) != self._told:
             self._told = row
             self.keep(FACTS, "tenant", self.definition.host, (), [row])
         newest = {entity.key: entity for entity in self._new}
         self._new.clear()
         return list(newest.values())
+
+    def _told_now(self) -> Row:
+        """What is learnt of the tenant, with the calls of today so far."""
+        return self.facts.row() | {SPENT: list(self.client.spent)}
 
     def fresh(self, object_name: str, field: str, value: str, columns: Iterable[str] = ()) -> Entity | None:
         return self.cache.fresh(self.key(object_name, field, value), columns, self.since)
@@ -191,6 +195,13 @@ class Desk:
             raise error
         self._refused.add((object_name, gone))
         return tuple(c for c in columns if c.lower() != gone)
+
+
+def spent_before(cache: EntityCache, connector: str, host: str) -> tuple[int, int] | None:
+    """The calls of a day (its number since 1970, UTC; how many), as an earlier owner of the lane left them."""
+    known = cache.get(EntityKey(connector, FACTS, "tenant", host))
+    spent = known.rows[0].get(SPENT) if known is not None and known.rows else None
+    return (int(spent[0]), int(spent[1])) if spent else None
 
 
 def _compact(description: ObjectDescription) -> Row:

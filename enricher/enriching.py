@@ -14,6 +14,7 @@ from connectors import Connector, Definition
 from enricher import conversation, entities
 from enricher.activity import DataError, RawActivity
 from enricher.connections import Clients
+from enricher.desk import spent_before
 from enricher.entities import EntityCache
 from enricher.resolve import Resolved, Resolver
 from gainsight import Clock, Failure
@@ -101,7 +102,8 @@ class Enricher:
 
     async def _resolver(self, connector: Connector) -> Resolver:
         known = self._resolvers.get(connector.id)
-        client = await self._clients.of(connector)
+        spent = spent_before(self._cache, connector.id, connector.definition.host)
+        client = await self._clients.of(connector, spent)
         if known is None or known[0] != connector:
             resolver = Resolver(
                 connector.definition,

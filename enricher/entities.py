@@ -99,6 +99,11 @@ class EntityCache:
             self._unlist(key)
             del self._of_object[key.connector, key.object_name][key]
 
+    def forget(self, connector: str) -> None:
+        """Drops every answer of a connector."""
+        for key in [key for (of, _), keys in self._of_object.items() if of == connector for key in keys]:
+            self.drop(key)
+
     def get(self, key: EntityKey) -> Entity | None:
         """The answer, however old."""
         kept = self._kept.get(key)

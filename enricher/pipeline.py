@@ -37,6 +37,7 @@ SLICE = 500  # parked activities that are tried again at once
 MOST_SECONDS = 300.0  # for the answers that some activities need
 SHAKY_SECONDS = 1.0  # that a batch waits for a connector after a failure of late
 SLOW = "The tenant has not answered yet."
+PAUSED = "The connector is paused: its tenant is asked nothing."
 
 Finish = Callable[[], list[Outgoing]]
 Job = Callable[[], Awaitable[Finish | None]]
@@ -138,6 +139,8 @@ class Pipeline:
             outputs |= done
         for deletion in deletions:  # now that it is known which of the batch's own activities had to be parked
             source = deletion.source
+            if self._directory.get(deletion.connector) is None:  # what it leaves behind is being deleted
+                self._cache.forget(deletion.connector)
             parked = self._lot.get(source.key or b"")
             obsolete = self._unpark(source) if parked is not None and parked.source.offset < source.offset else []
             outputs[source.offset] = [*obsolete, conversation.tombstone(self._settings, deletion)]
@@ -156,6 +159,9 @@ class Pipeline:
         if registered is None:
             self._fail(connector, None, Failure.CONFIG, _unregistered(connector))
             return [], self._park(activities, Failure.CONFIG, _unregistered(connector))
+        if registered.state == "PAUSED":
+            self._lot.stop(connector, PAUSED, registered)
+            return [], self._park(activities, Failure.CONFIG, PAUSED)
         asking = asyncio.create_task(self._enrich(registered, activities), name=f"enrich-{connector}")
         try:
             await asyncio.wait([asking], timeout=self._patience(connector))
@@ -270,7 +276,7 @@ class Pipeline:
         self._tell()
 
     def _tell(self) -> None:
-        left_alone = {connector: trouble.failure.value for connector, trouble in self._lot.in_trouble().items()}
+        left_alone = {c: t.failure.value for c, t in self._lot.in_trouble().items() if t.cause != PAUSED}
         self._meter.waiting(self._lane, self._lot.counts(), left_alone, len(self._cache))
         self._meter.called(self._clients.in_use())
         if self._replayer is not None:
@@ -293,6 +299,9 @@ class Pipeline:
         registered = self._directory.get(due)
         if registered is None:
             self._fail(due, None, Failure.CONFIG, _unregistered(due))
+            return _nothing
+        if registered.state == "PAUSED":
+            self._lot.stop(due, PAUSED, registered)
             return _nothing
         items = await self._loaded(self._lot.oldest(due, SLICE))
         activities, unreadable = self._readable(items)

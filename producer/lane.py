@@ -14,6 +14,7 @@ from connectors import Connector, ConnectorError, Vault, open_client
 from gainsight import Clock, GainsightClient, LargeReplies, parse_date
 from producer import backfill as backfills
 from producer import checkpoint as checkpoints
+from producer import trouble as troubles
 from producer.backfill import Backfill, is_backfill_key, overlaps
 from producer.checkpoint import Checkpoint
 from producer.feed import Feed, Version
@@ -22,6 +23,7 @@ from producer.ledger import Ledger
 from producer.overlap import Overlap, Seen
 from producer.pages import Columns
 from producer.records import COLUMNS, MARKER, Records
+from producer.trouble import Trouble
 from schemas import Codec, DecodeError
 
 log = structlog.get_logger(__name__)
@@ -46,6 +48,7 @@ class _Held:
     damaged: str | None = None
     registered: Connector | None = None
     feed: Feed | None = None
+    trouble: Trouble | None = None
 
 
 class Lane:
@@ -165,6 +168,25 @@ class Lane:
                 self._held[gone].feed = None
                 await feed.client.close()
 
+    async def failed(self, connector: str, failure: str, cause: str) -> None:
+        """Tells, for whoever looks after it, why the connector is not polled. Raises BrokerError, FencedError."""
+        held, now = self._held.setdefault(connector, _Held()), self._clock.now()
+        told = Trouble(connector, failure, cause, now, now)
+        if held.trouble is not None:
+            later = held.trouble.then(failure, cause, now)
+            if later is None:
+                return
+            told = later
+        await self._write([], lambda _: [troubles.record(self._codec, self._settings, self.number, told)])
+        held.trouble = told
+
+    async def recovered(self, connector: str) -> None:
+        """Takes the trouble back, if any was told. Raises BrokerError, FencedError."""
+        held = self._held.get(connector)
+        if held is not None and held.trouble is not None:
+            await self._write([], lambda _: [troubles.over(self._settings, self.number, connector)])
+            held.trouble = None
+
     def backfill_of(self, connector: str) -> Backfill | None:
         """The backfill that is to be worked on: the one first asked for."""
         held = self._held.get(connector)
@@ -200,7 +222,11 @@ class Lane:
 
         Returns the connector that something is asked of.
         """
-        if not is_backfill_key((record.key or b"").decode("utf-8", "replace")) or record.value is None:
+        key = (record.key or b"").decode("utf-8", "replace")
+        if record.value is None:
+            self._forget(key)
+            return None
+        if not is_backfill_key(key):
             return None
         try:
             backfill = backfills.decode(self._codec, record.value)
@@ -215,6 +241,13 @@ class Lane:
         else:
             return None
         return backfill.connector
+
+    def _forget(self, key: str) -> None:
+        """A checkpoint was taken out: the connector is gone with everything that was known of it, unless it is polled
+        now."""
+        if OTHERS not in key and not is_backfill_key(key) and (held := self._held.get(key)) and held.feed is None:
+            del self._held[key]
+            self._overlaps.pop(key, None)
 
     def _spent(self, held: _Held) -> tuple[int, int] | None:
         """The calls of today so far."""
@@ -281,6 +314,9 @@ class Lane:
 
     def _restore_record(self, record: Incoming) -> None:
         key = (record.key or b"").decode("utf-8", "replace")
+        if (troubled := troubles.connector_of(key)) is not None:
+            self._restore_trouble(troubled, record)
+            return
         if OTHERS in key:
             return
         connector, _, backfill = key.partition(backfills.KEY_PART)
@@ -303,6 +339,13 @@ class Lane:
                 "a tombstone for its key to begin anew, and restart the producer."
             )
             log.error("checkpoint_unreadable", connector=connector, cause=held.damaged)
+
+    def _restore_trouble(self, connector: str, record: Incoming) -> None:
+        held = self._held.setdefault(connector, _Held())
+        try:
+            held.trouble = troubles.decode(self._codec, record.value) if record.value is not None else None
+        except DecodeError as error:  # it only tells people; the next poll tells anew
+            log.warning("trouble_unreadable", connector=connector, offset=record.offset, cause=str(error))
 
     def _read_overlaps(self, first: int) -> None:
         for record in read_to_end(self._settings, self._settings.raw_topic, {self.number: first}):

@@ -16,6 +16,7 @@ from producer.backfill import Backfill
 from producer.backfiller import Backfiller
 from producer.feed import Feed
 from producer.lane import Lane
+from producer.meter import failure_of
 from producer.poller import Poller, PollResult
 from producer.timeline import StuckError
 
@@ -139,7 +140,7 @@ class LaneSchedule:
                 feed = await self._lane.feed(connector)
             except TROUBLE as error:
                 failures += 1
-                self._observer.on_failure(id_, error)
+                await self._failed(id_, error)
                 if self._once:
                     return
                 await _first_of(work.changed.wait(), self._clock.sleep(_retry_wait(error, failures, connector)))
@@ -163,14 +164,19 @@ class LaneSchedule:
                     result = await poller.poll()
             except TROUBLE as error:
                 failures += 1
-                self._observer.on_failure(feed.definition.id, error)
+                await self._failed(feed.definition.id, error)
                 delay = _retry_wait(error, failures, feed.definition)
             else:
                 failures = 0
+                await self._lane.recovered(feed.definition.id)
                 self._observer.on_poll(result, feed, self._clock.monotonic() - begun)
                 delay = self._next_wait(feed, least=feed.definition.period / 10)
             if self._once:
                 return
+
+    async def _failed(self, connector: str, error: Exception) -> None:
+        self._observer.on_failure(connector, error)
+        await self._lane.failed(connector, failure_of(error), str(error))
 
     def _first_wait(self, feed: Feed) -> float:
         """Seconds until the first poll of a lane that came to us: none when it is due, else what was left."""

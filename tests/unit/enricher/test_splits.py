@@ -39,7 +39,7 @@ class OneClient(Clients):
         self._client = client
         self._open = {}
 
-    async def of(self, connector: Connector) -> Any:
+    async def of(self, connector: Connector, spent_today: tuple[int, int] | None = None) -> Any:
         return self._client
 
 

@@ -1,0 +1,108 @@
+"""`connector export|import|schema`: definitions as files, without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+import yaml
+from rich.markup import escape
+
+from bus import load_settings
+from cli import findings, secrets
+from cli.connector import NoCheck, registry_of
+from cli.output import FAILED, WRONG_USE, answers, notes
+from connectors import Definition, DefinitionError, KmsVault, parse_yaml, register
+from connectors.definition import schema as schema_of
+from connectors.definition import to_yaml
+from gainsight import SystemClock
+
+
+def export(
+    connectors: Annotated[list[str] | None, typer.Argument(help="Ids; all of them, when none is named.")] = None,
+) -> None:
+    """Print definitions as YAML, without their keys: to keep, to compare, or to import elsewhere."""
+    registry = registry_of(load_settings())
+    found = [registry.get(name) for name in connectors] if connectors else list(registry.all().values())
+    if not found:
+        notes.print("No connector is registered yet.")
+    print("---\n".join(to_yaml(connector.definition) for connector in found), end="")  # noqa: T201 - as it is
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Definitions, as export prints them; - is standard input.")],
+    no_check: NoCheck = False,
+) -> None:
+    """Register the definitions of a file: those registered already are changed and keep their keys.
+
+    For the others the API key is asked for, one after the other, at a terminal.
+    """
+    settings = load_settings()
+    definitions = _read(file)
+    registry = registry_of(settings)
+    known = registry.all()
+    vault, clock, left = KmsVault(settings.kms_key_id), SystemClock(), []
+    for definition in definitions:
+        before = known.get(definition.id)
+        secret = None
+        if before is None or before.definition.host != definition.host:
+            if not sys.stdin.isatty() or str(file) == "-":
+                left.append(definition.id)
+                continue
+            answers.print(f"[bold]{definition.id}[/] ({definition.host})")
+            secret = secrets.ask(oauth=False)
+        elif before.definition == definition.model_copy(update={"start": before.definition.start}):
+            answers.print(f"{definition.id}: as it was")
+            continue
+        result = asyncio.run(
+            register(
+                registry,
+                vault,
+                clock,
+                definition,
+                secret,
+                unchecked=no_check,
+                timeout=settings.http_timeout_seconds,
+                retry_seconds=settings.retry_seconds,
+            )
+        )
+        if result.connector is None:
+            findings.show(result.findings, result.calls)
+            left.append(definition.id)
+        else:
+            answers.print(f"[bold green]{'Changed' if before else 'Registered'}[/] {definition.id}")
+    if left:
+        notes.print(f"[bold red]Not imported:[/] {escape(', '.join(left))}. Add each with its key: connector add FILE")
+        raise typer.Exit(FAILED)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a definition's file, for editors that complete and check while one types."""
+    print(schema_text(), end="")  # noqa: T201 - as it is
+
+
+def schema_text() -> str:
+    """The schema as it is published."""
+    return orjson.dumps(schema_of(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _read(file: Path) -> Sequence[Definition]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
+        raise typer.Exit(WRONG_USE) from None
+    try:
+        nodes = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
+    except yaml.YAMLError as error:
+        raise DefinitionError(f"{file} is not YAML: {error}") from None
+    parts = [text[node.start_mark.index : node.end_mark.index] for node in nodes]
+    found = [parse_yaml(part, f"document {number} of {file}") for number, part in enumerate(parts, 1)]
+    if twice := {d.id for d in found if [x.id for x in found].count(d.id) > 1}:
+        raise DefinitionError(f"{file} has {', '.join(sorted(twice))} more than once.")
+    return found

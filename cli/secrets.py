@@ -1,0 +1,37 @@
+"""Asking for a customer's secret: from a prompt without echo, or from standard input."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli.output import WRONG_USE, notes
+from connectors import Secret, SecretError
+
+
+def ask(oauth: bool, *, kept: bool = False) -> Secret | None:
+    """The API key, or an OAuth client's key and secret; None: nothing was given, where one is kept that will do.
+
+    Ends the command when what was given cannot be one.
+    """
+    text = _prompted(oauth, kept) if sys.stdin.isatty() else sys.stdin.read()
+    if kept and not text.strip():
+        return None
+    try:
+        return Secret.oauth_client(text) if oauth else Secret.access_key(text)
+    except SecretError as error:
+        notes.print("[bold red]Error[/]", str(error))
+        raise typer.Exit(WRONG_USE) from None
+
+
+def _prompted(oauth: bool, kept: bool) -> str:
+    keeps = " (Enter keeps the stored one)" if kept else ""
+    if not oauth:
+        return _hidden(f"API access key{keeps}", kept)
+    key = _hidden(f"OAuth client key{keeps}", kept)
+    return f"{key}\n{_hidden('OAuth client secret', False)}" if key else ""
+
+
+def _hidden(label: str, optional: bool) -> str:
+    return str(typer.prompt(label, hide_input=True, default="" if optional else None, show_default=False))

@@ -1,0 +1,88 @@
+"""`status`: whether every connector does well, and what to do where one does not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from bus import load_settings
+from bus.topics import require
+from cli.output import FAILED, answers, notes, print_json
+from cli.overview import Overview, overview
+from connectors import UnknownConnectorError
+from gainsight import SystemClock
+from schemas import codec_for
+
+STYLES = {"active": "green", "paused": "dim", "waiting": "yellow", "broken": "bold red", "unreadable": "bold red"}
+
+
+def status(
+    connector: Annotated[str | None, typer.Argument(help="Only this connector.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show every connector: how fresh it is, what waits, the calls of today, and what to do about its last error.
+
+    Exit code 1 when somebody must do something about one of them.
+    """
+    settings = load_settings()
+    require(settings)
+    found, services = overview(settings, codec_for(settings.schema_registry_url), SystemClock().now())
+    if connector is not None:
+        known = [one.id for one in found]
+        found = [one for one in found if one.id == connector]
+        if not found:
+            raise UnknownConnectorError(connector, known)
+    if as_json:
+        told = {"producers": services.producers, "enrichers": services.enrichers}
+        print_json(told | {"connectors": [one.plain() for one in found]})
+    elif not found:
+        answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
+    else:
+        answers.print(table(found))
+        for one in found:
+            if one.last_error:
+                answers.print(f"\n[{STYLES[one.state]}]{one.id}[/]: {escape(one.last_error)}")
+        if any(one.dead for one in found):
+            answers.print("\nDead letters are looked into with: frame-gainsight dead-letters list")
+        notes.print(f"\n{_running(services.producers, 'producer')}, {_running(services.enrichers, 'enricher')} running")
+    if any(one.state in ("broken", "unreadable") for one in found):
+        raise typer.Exit(FAILED)
+
+
+def table(found: list[Overview]) -> Table:
+    """A line a connector."""
+    shown = Table(box=None, padding=(0, 1))
+    shown.add_column("connector", overflow="fold")
+    for name in ("state", "read up to", "to enrich", "parked", "dead", "calls today"):
+        shown.add_column(name, justify="right" if name not in ("state",) else "left", no_wrap=True)
+    for one in found:
+        lag = f"{one.lag:,}" + ("+" if one.lag_more else "")
+        shown.add_row(
+            one.id,
+            f"[{STYLES[one.state]}]{one.state}[/]",
+            "never" if one.fresh_seconds is None else f"{ago(one.fresh_seconds)} ago",
+            lag,
+            _warned(one.parked),
+            _warned(one.dead),
+            f"{one.calls_today:,} of {one.calls_ours:,}",
+        )
+    return shown
+
+
+def ago(seconds: float) -> str:
+    """A span as people say it."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _warned(count: int) -> str:
+    return f"[yellow]{count:,}[/]" if count else "0"
+
+
+def _running(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
