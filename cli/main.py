@@ -16,6 +16,7 @@ from cli import (
     definitions,
     demo,
     local,
+    preview,
     remove,
     replay,
     services,
@@ -33,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("demo")(demo.demo)
+connector.app.command("preview")(preview.preview_command)
 connector.app.command("remove")(remove.remove)
 connector.app.command("export")(definitions.export)
 connector.app.command("import")(definitions.import_)

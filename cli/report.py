@@ -79,7 +79,7 @@ def render(numbers: Mapping[str, Any], verdict: Verdict, samples: Sequence[Conve
     table.add_row(
         f"{numbers['p99_seconds_poll_to_conversation']:.2f} s", "from the tenant's reply to the conversation, 99 of 100"
     )
-    parts: list[RenderableType] = [_sample(sample) for sample in samples]
+    parts: list[RenderableType] = [sample(one) for one in samples]
     verdict_line = (
         Text("Nothing missing, nothing twice, every field as the tenant has it.", style="bold green")
         if right
@@ -113,7 +113,8 @@ def pick_samples(conversations: Mapping[str, Conversation | None]) -> list[Conve
     return [*live[:1], *[c for c in live[1:] if c["account"] != live[0]["account"]][:1]]
 
 
-def _sample(c: Conversation) -> Panel:
+def sample(c: Conversation) -> Panel:
+    """A conversation as people like to read it."""
     grid = Table(show_header=False, box=None, padding=(0, 1))
     grid.add_column(style="dim", justify="right")
     grid.add_column()

@@ -1,0 +1,136 @@
+"""Conversations of a tenant's newest activities as Frame would get them; nothing is written anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import xxhash
+
+from bus import Incoming
+from connectors import Definition, needs
+from enricher import conversation
+from enricher.activity import DataError, RawActivity
+from enricher.desk import Desk
+from enricher.entities import EntityCache
+from enricher.resolve import Resolver
+from gainsight import (
+    Clock,
+    Condition,
+    ConfigError,
+    GainsightClient,
+    Query,
+    RefusedQueryError,
+    Row,
+    UnknownFieldError,
+    UnknownObjectError,
+    parse_date,
+    value_of,
+)
+
+HOUR = 3_600_000
+ORDER = {"LastModifiedDate": "desc", "Gsid": "desc"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One activity: its conversation by each definition, in their order; or why there is none."""
+
+    gsid: str
+    values: Sequence[dict[str, Any] | None]
+    causes: Sequence[str]
+
+
+@dataclass(slots=True)
+class Preview:
+    """What came of it: the newest activity first; `calls` by object or call."""
+
+    shown: list[Shown] = field(default_factory=list)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """API calls in all."""
+        return sum(self.calls.values())
+
+
+async def preview(client: GainsightClient, clock: Clock, definitions: Sequence[Definition], most: int) -> Preview:
+    """Conversations by each of the definitions (of one connector), resolved together: a further one costs no further
+    call, but for what only it maps.
+
+    Raises GainsightError; DataError is among what is shown.
+    """
+    together = merged(definitions)
+    cache = EntityCache(HOUR, HOUR)
+    desk = Desk(together, client, cache, clock)
+    await desk.describe()
+    if needs.ACTIVITY not in desk.described:
+        raise UnknownObjectError(f"The tenant does not describe {needs.ACTIVITY} to this key.")
+    rows, columns = await _newest(client, together, desk, most)
+    activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
+    found = await Resolver(together, client, cache, clock).resolve(conversation.wanted(activities))
+    told = Preview()
+    for activity in activities:
+        values: list[dict[str, Any] | None] = []
+        causes: list[str] = []
+        for definition in definitions:
+            try:
+                values.append(conversation.build(activity, definition, found))
+            except DataError as error:
+                values.append(None)
+                causes.append(str(error))
+        told.shown.append(Shown(activity.gsid, values, causes))
+    told.calls = dict(client.calls)
+    return told
+
+
+def merged(definitions: Sequence[Definition]) -> Definition:
+    """A definition that asks for all that any of them maps."""
+    first = definitions[0]
+    parts: dict[str, dict[str, Any]] = {"objects": {}, "user_profile": {}, "org_profile": {}, "tags": {}}
+    for number, definition in enumerate(definitions):
+        for name, custom in definition.objects.items():
+            known = parts["objects"].setdefault(name, custom.model_dump())
+            if known["join"] != dict(custom.join):
+                raise ConfigError(f"The mappings join '{name}' in different ways: they cannot be compared in one go.")
+        for part in ("user_profile", "org_profile", "tags"):
+            paths = getattr(definition, part)
+            parts[part] |= {(name if number == 0 else f"{name[:50]}.{number}"): p for name, p in paths.items()}
+    types = dict.fromkeys(t for d in definitions for t in d.activity_types)
+    every = () if any(not d.activity_types for d in definitions) else tuple(types)
+    return Definition.model_validate(first.model_dump() | parts | {"activity_types": every})
+
+
+async def _newest(client: GainsightClient, definition: Definition, desk: Desk, most: int) -> tuple[list[Row], str]:
+    """The newest activities, and the version of the columns that they were read with."""
+    types = list(definition.activity_types)
+    where = [Condition("TypeName", "IN", types)] if types else []
+    own = needs.columns(definition, needs.ACTIVITY, desk.described[needs.ACTIVITY])
+    mapped = needs.mapped_columns(definition, needs.ACTIVITY)
+    plain = [column for column in own if "." not in column or column in mapped]
+    for path in mapped:
+        if "." not in path and desk.described[needs.ACTIVITY].field(path) is None:
+            raise UnknownFieldError(needs.ACTIVITY, path, None)
+    select = needs.timeline_columns(definition, desk.described)
+    try:
+        rows = await client.query(Query(needs.ACTIVITY, select, where, ORDER, most))
+    except (RefusedQueryError, UnknownFieldError):
+        select = plain
+        rows = await client.query(Query(needs.ACTIVITY, select, where, ORDER, most))
+    return rows, needs.columns_version(select)
+
+
+def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivity | None:
+    """As it would come out of the raw topic; None for a row that the producer makes a dead letter of."""
+    gsid = value_of(row, "Gsid")
+    try:
+        modified_at = parse_date(value_of(row, "LastModifiedDate"))
+    except ValueError:
+        return None
+    if not isinstance(gsid, str) or modified_at is None:
+        return None
+    source = Incoming("", 0, number, f"{connector}/{gsid}".encode(), None, (("columns", columns.encode()),))
+    fingerprint = xxhash.xxh3_128_hexdigest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
+    return RawActivity(source, connector, gsid, modified_at, fingerprint, row)
