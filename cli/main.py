@@ -15,6 +15,7 @@ from cli import (
     dead_letters,
     definitions,
     demo,
+    init,
     local,
     preview,
     remove,
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("demo")(demo.demo)
+connector.app.command("init")(init.init)
 connector.app.command("preview")(preview.preview_command)
 connector.app.command("remove")(remove.remove)
 connector.app.command("export")(definitions.export)

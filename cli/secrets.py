@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from getpass import getpass
 
 import typer
 
@@ -34,4 +35,7 @@ def _prompted(oauth: bool, kept: bool) -> str:
 
 
 def _hidden(label: str, optional: bool) -> str:
-    return str(typer.prompt(label, hide_input=True, default="" if optional else None, show_default=False))
+    # Not typer's prompt: it asks first and turns the echo off then, and a key pasted in between would be seen.
+    while not (text := getpass(f"{label}: ").strip()) and not optional:
+        pass
+    return text

@@ -14,6 +14,7 @@ from gainsight import (
     ConfigError,
     GainsightClient,
     GainsightError,
+    Listed,
     ObjectDescription,
     Query,
     RefusedQueryError,
@@ -42,7 +43,7 @@ class Check:
         self._definition = definition
         self._most_calls = most_calls
         self._described: Mapping[str, ObjectDescription] = {}
-        self._readable: Mapping[str, bool] | None = None
+        self._listed: Mapping[str, Listed] | None = None
         self._found: list[Finding] = []
         self._rows: list[Row] = []
         self._rides = False
@@ -75,6 +76,13 @@ class Check:
     def _unasked(self) -> str:
         return f"not asked, to stay within {self._most_calls} calls"
 
+    def _is_readable(self, name: str) -> bool:
+        """As far as the list tells; without one the queries will."""
+        if self._listed is None:
+            return True
+        listed = self._listed.get(name.lower())
+        return listed is not None and listed.readable
+
     def _tell(self, finding: Finding) -> None:
         self._found.append(finding)
 
@@ -83,13 +91,13 @@ class Check:
     async def _look_around(self) -> None:
         wanted = needs.objects_of(self._definition)
         try:
-            self._readable = await self._client.list_objects()
+            self._listed = await self._client.list_objects()
         except (ConfigError, RefusedQueryError) as error:
             if error.status != 404 and isinstance(error, ConfigError):
                 raise
             names = wanted  # no such call here: the describe tells, at a call for each when one is missing
         else:
-            names = [name for name in wanted if name.lower() in self._readable]
+            names = [name for name in wanted if name.lower() in self._listed]
         described = await self._client.describe(names)
         if further := needs.looked_up_objects(self._definition, described):
             described = described | await self._client.describe(further)
@@ -98,8 +106,7 @@ class Check:
     def _objects(self) -> None:
         for name in needs.objects_of(self._definition):
             mapped = needs.mapped_columns(self._definition, name)
-            readable = self._readable is None or self._readable.get(name.lower(), False)
-            if name not in self._described or not readable:
+            if name not in self._described or not self._is_readable(name):
                 needed = name not in OPTIONAL or bool(mapped)
                 self._tell(
                     Finding(
@@ -206,7 +213,7 @@ class Check:
 
     async def _deletions(self) -> None:
         need = "deleted activities are told"
-        named = [log for log in LOGS if self._readable is None or self._readable.get(log, False)]
+        named = [log for log in LOGS if self._is_readable(log)]
         ask = "Please let the user who owns the API key read the object 'record_delete_log'."
         if not named:
             self._tell(Finding(need, "missing", "no delete log: their conversations stay", ask))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -317,15 +318,52 @@ def _validated(data: dict[str, Any], source: str) -> Definition:
 
 
 def _faults(error: ValidationError, source: str) -> str:
-    lines = [f"{source} is not valid:"]
+    return "\n".join([f"{source} is not valid:", *(f"  {fault}" for fault in faults_of(error))])
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Every fault with its place, and what to write instead."""
+    found = []
     for fault in error.errors(include_url=False, include_input=False):
         place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
-        text = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            known = Definition.model_fields if len(fault["loc"]) == 1 else CustomObject.model_fields
-            close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-            text = "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
-        elif fault["type"] == "missing":
-            text = "is missing"
-        lines.append(f"  {place}: {text}" if place else f"  {text}")
-    return "\n".join(lines)
+        text = _words(fault["type"], fault["loc"], fault.get("ctx", {})) or fault["msg"].removeprefix("Value error, ")
+        found.append(f"{place}: {text}" if place else text)
+    return found
+
+
+def _words(kind: str, where: tuple[int | str, ...], given: Mapping[str, Any]) -> str | None:
+    """A fault in the words of a definition's file; None where pydantic's own are ours already."""
+    if kind == "extra_forbidden":
+        known = Definition.model_fields if len(where) == 1 else CustomObject.model_fields
+        close = difflib.get_close_matches(str(where[-1]), known, n=1)
+        return "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
+    if kind == "string_pattern_mismatch":
+        if where == ("id",):
+            return "write lower-case letters, digits and hyphens, 64 at most, such as acme-emea"
+        what = "an object's API name" if where[0] == "objects" else "a name for a field"
+        return f"is not {what}: write letters, digits and _, beginning with a letter"
+    if kind in ("too_short", "too_long") and "join" in where:
+        return "write one field and what it holds, such as {Company_ID__gc: company}"
+    if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
+        bound = given.get("ge", given.get("le", given.get("gt")))
+        return f"must be {_BOUNDS[kind]} {bound:g}" if isinstance(bound, int | float) else None
+    if kind == "literal_error":
+        return f"write one of: {given.get('expected')}"
+    if kind.startswith(("datetime", "timezone")):
+        return "is not a time with its zone; write it as 2026-11-01T00:00:00Z"
+    return _KINDS.get(kind)
+
+
+_BOUNDS = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than"}
+_KINDS = {
+    "missing": "is missing",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "dict_type": "write 'name: value' lines below it",
+    "model_type": "write 'join: …' and 'pick: …' below it",
+    "tuple_type": "write a list, such as [Email, Meeting]",
+}

@@ -5,7 +5,7 @@ from gainsight.budget import Budget, CallBudget, Priority
 from gainsight.client import GainsightClient, Reply
 from gainsight.clock import Clock, SystemClock
 from gainsight.dates import format_date, parse_date, whole_second
-from gainsight.describe import Field, ObjectDescription, parse_object
+from gainsight.describe import Field, Listed, ObjectDescription, parse_object
 from gainsight.envelope import Row, value_of
 from gainsight.errors import (
     ConfigError,
@@ -36,6 +36,7 @@ __all__ = [
     "GainsightClient",
     "GainsightError",
     "LargeReplies",
+    "Listed",
     "OAuthClient",
     "ObjectDescription",
     "Priority",

@@ -24,7 +24,7 @@ from gainsight import jsontext
 from gainsight.auth import GRANT, TOKEN_PATH, Credentials
 from gainsight.budget import Budget, Priority
 from gainsight.clock import Clock
-from gainsight.describe import ObjectDescription, parse_object
+from gainsight.describe import Listed, ObjectDescription, parse_listed, parse_object
 from gainsight.envelope import Row, normalised, rows_of
 from gainsight.errors import (
     BAD_CLIENT,
@@ -251,13 +251,13 @@ class GainsightClient:
             raise TransientError(f"The tenant's answer for {name} is not a list.", status=200)
         return data or []
 
-    async def list_objects(self) -> dict[str, bool]:
-        """Object, in lower case → whether this key may read it. Raises as `fetch` does."""
+    async def list_objects(self) -> dict[str, Listed]:
+        """Every object of the tenant, by its name in lower case. Raises as `fetch` does."""
         body, _, slot = await self._call("GET", "/v1/meta/services/objects/list?po=company&em=false", "list", None)
         if slot is not None:
             slot.release()
-        rows = [row for row in rows_of(body, "list") if isinstance(row, dict) and row.get("objectName")]
-        return {str(row["objectName"]).lower(): row.get("readable") is not False for row in rows}
+        found = (parse_listed(row) for row in rows_of(body, "list"))
+        return {listed.name.lower(): listed for listed in found if listed.name}
 
     async def describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
         """The named objects that exist, by the name asked for. Raises as `fetch` does.

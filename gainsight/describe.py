@@ -43,6 +43,24 @@ class ObjectDescription:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as the list of objects has it. `kind`: STANDARD, CUSTOM or SYSTEM; `readable` with this key."""
+
+    name: str
+    label: str
+    kind: str
+    readable: bool
+
+
+def parse_listed(data: Mapping[str, Any]) -> Listed:
+    """One object of the list. An object that does not say whether it is readable is taken to be."""
+    name = str(data.get("objectName") or "")
+    return Listed(
+        name, str(data.get("label") or name), str(data.get("objectType") or ""), data.get("readable") is not False
+    )
+
+
 def parse_object(data: Mapping[str, Any]) -> ObjectDescription:
     """One object of a describe reply. Missing parts are taken as absent: field sets differ by tenant."""
     fields = {}

@@ -8,8 +8,10 @@ import typer
 
 from bus.metrics import metrics_page
 from bus.settings import settings_page
+from cli.definitions import schema_text
 from cli.main import app
 from connectors import Definition, parse_yaml
+from connectors.definition import SCHEMA_FILE
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -26,6 +28,12 @@ def test_the_metrics_page_lists_every_metric() -> None:
     assert (ROOT / "docs/metrics.md").read_text() == metrics_page(), (
         "write docs/metrics.md anew: ./dev run python -c "
         "'import pathlib, bus.metrics as m; pathlib.Path(\"docs/metrics.md\").write_text(m.metrics_page())'"
+    )
+
+
+def test_the_published_schema_is_the_definition_s() -> None:
+    assert (ROOT / "docs" / SCHEMA_FILE).read_text() == schema_text(), (
+        f"write docs/{SCHEMA_FILE} anew: ./dev run frame-gainsight connector schema > docs/{SCHEMA_FILE}"
     )
 
 
