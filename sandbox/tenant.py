@@ -215,6 +215,11 @@ class Tenant:
             return True
         return _same(headers.get("accesskey", ""), self.access_key)
 
+    def granted_tokens(self) -> list[str]:
+        """Every OAuth token granted so far."""
+        with self.lock:
+            return list(self._tokens)
+
     # Changes by hand
 
     def create(self, fields: Mapping[str, Any] | None = None, *, visible_in: float = 0.0) -> dict[str, Any]:

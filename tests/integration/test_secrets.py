@@ -1,0 +1,252 @@
+"""The canary: a key that is known, and everything that comes out of us searched for it, in every form it may take."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+
+from bus import reader, topics
+from bus.node import LOOPBACK, free_port
+from sandbox import Morning, Tenant
+from tests.fixtures.world import PATIENCE, Service, World, unlimited, until
+from tests.integration.test_commands import FAILED, run
+
+KEY = "c4nary+/key=%55&d1-9a77"  # other when URL-encoded
+CLIENT, CLIENT_SECRET = "c4nary-client-31", "c4nary+/secret=%99&e8-7b66"
+VERBOSE = {
+    "FRAME_GAINSIGHT_LOG_LEVEL": "DEBUG",
+    "FRAME_GAINSIGHT_RETRY_SECONDS": "0.2",
+    "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3",
+}
+EVIL = "https://evil.example/"
+SEEN_BY_COMMANDS: list[tuple[str, Any]] = [
+    ("unauthorized", "GS_APIG_2401"),
+    ("ip_not_allowed", True),
+    ("redirect", EVIL),
+    ("html_page", 502),
+    ("broken_json", "truncated"),
+    ("dropped", "mid"),
+    ("failure", {"code": "P_5005", "status": 400}),
+    ("throttled", True),
+]
+SEEN_BY_SERVICES: list[tuple[str, Any]] = [("server_error", 503), ("redirect", EVIL), ("unauthorized", "GSOBJ_1024")]
+CRASH = """
+import sys, structlog
+from bus.logs import set_up_logging
+from connectors import Secret
+from gainsight import SystemClock
+set_up_logging("DEBUG")
+secret = Secret.of(sys.argv[1], sys.stdin.read())
+credentials = secret.credentials(SystemClock())
+try:
+    raise ValueError(f"{secret!r} {credentials!r} {[secret]} {vars} {secret}")
+except ValueError as error:
+    structlog.get_logger().exception("crashed", secret=secret, credentials=credentials)
+    raise RuntimeError("and so it ends") from error
+"""
+
+
+def forms(secret: str) -> dict[str, bytes]:
+    """A secret as it may appear: as it is, encoded, turned round; base64 at each of the three places in its stream."""
+    found = {
+        "plain": secret.encode(),
+        "reversed": secret[::-1].encode(),
+        "URL-encoded": urllib.parse.quote(secret, safe="").encode(),
+        "URL-encoded, path": urllib.parse.quote(secret).encode(),
+        "hexadecimal": secret.encode().hex().encode(),
+        "JSON": json.dumps(secret).encode()[1:-1],
+    }
+    for shift in range(3):
+        for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode)):
+            text = encode(b"\0" * shift + secret.encode())
+            found[f"{name}, shifted by {shift}"] = text[4 if shift else 0 : len(text) - 4]
+    return found
+
+
+SECRETS = {f"{what}, {form}": data for what in (KEY, CLIENT_SECRET) for form, data in forms(what).items()}
+
+
+def search(where: str, data: bytes) -> list[str]:
+    return [f"{where}: {form}" for form, wanted in SECRETS.items() if wanted in data]
+
+
+def test_the_search_finds_every_form() -> None:
+    for secret in (KEY, CLIENT_SECRET):
+        basic = base64.b64encode(f"{CLIENT}:{secret}".encode())
+        for text in (
+            f"key={secret};".encode(),
+            secret[::-1].encode(),
+            urllib.parse.quote(secret, safe="").encode(),
+            basic,
+            base64.b64encode(secret.encode()),
+        ):
+            assert search("there", b"before" + text + b"after")
+    assert not search("nowhere", b"a harmless text")
+
+
+@pytest.fixture(scope="module")
+def world(module_world: World) -> World:
+    return module_world
+
+
+@pytest.fixture(scope="module")
+def tenants(world: World) -> dict[str, Tenant]:
+    made = {
+        name: unlimited(seed=90 + n, scenario=Morning(emails=8, periods=1)) for n, name in enumerate(("key", "oauth"))
+    }
+    made["key"].access_key = KEY
+    made["oauth"].client_id, made["oauth"].client_secret = CLIENT, CLIENT_SECRET
+    return made
+
+
+@pytest.fixture(scope="module")
+def said(world: World, tenants: dict[str, Tenant]) -> dict[str, bytes]:
+    """Everything that the commands and services say, through a whole life with failures of every class."""
+    out: dict[str, bytes] = {}
+    port = free_port()
+
+    def command(*arguments: str, given: str = "", **env: str) -> str:
+        done = run(world, *arguments, given=given, **(VERBOSE | env))
+        out[f"{len(out)} {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
+        return done.stdout
+
+    pair = f"{CLIENT}:{CLIENT_SECRET}"
+    given = {"key": ((), KEY), "oauth": (("--oauth",), pair)}
+    for name, tenant in tenants.items():
+        flags, secret = given[name]
+        host = world.serve(tenant)
+        file = world.folder / f"{name}.yaml"
+        file.write_text(f"id: {name}\nhost: {host}\nperiod: 1s\nstart: 2026-03-02T08:00:00Z\napi_share: 1.0\n")
+        command(
+            "connector", "init", "--id", name, "--host", host, "--yes", "--out", f"{name}2.yaml", *flags, given=secret
+        )
+        for variant, value in (
+            ("unauthorized", "GS_APIG_2401"),
+            ("redirect", "https://evil.example/"),
+            ("html_page", 502),
+        ):
+            tenant.set_variant(variant, value)
+            command("connector", "add", str(file), *flags, "--json", given=secret)
+            tenant.clear_variants()
+        command("connector", "add", str(file), *flags, given=secret + "x")
+        command("connector", "add", str(file), *flags, given=f"two {secret} words")
+        command("connector", "add", str(file), *flags, given=secret, KMS_KEY_ID="no-such-key")
+        command("connector", "add", str(file), *flags, given=secret, AWS_ENDPOINT_URL_KMS=f"http://{LOOPBACK}:9")
+        command("connector", "add", str(file), *flags, given=secret)
+        command("connector", "rotate-key", name, *flags, given=secret + "x")
+        command("connector", "rotate-key", name, *flags, given=secret)
+        for arguments in (
+            ("check", name, "--json"),
+            ("preview", name, "--json"),
+            ("show", name, "--json"),
+            ("export",),
+        ):
+            command("connector", *arguments)
+    with contextlib.ExitStack() as running:
+        for service in _services(world, port):
+            running.callback(lambda s=service: out.update({f"service {s.log.name}": s.log.read_bytes()}))
+            running.callback(service.end)
+        until("conversations come", lambda: len(world.conversations()) >= 16)
+        for variant, value in SEEN_BY_SERVICES:
+            before = {name: tenant.calls()["total"] for name, tenant in tenants.items()}
+            for tenant in tenants.values():
+                tenant.set_variant(variant, value)
+                tenant.create()
+                tenant.advance(60)
+            until(f"it met {variant}", lambda: all(t.calls()["total"] > before[n] for n, t in tenants.items()))  # noqa: B023
+            command("status", "--json")
+        for tenant in tenants.values():
+            tenant.clear_variants()
+        for at in (port, port + 1):
+            with contextlib.suppress(httpx.HTTPError):
+                out[f"metrics {at}"] = httpx.get(f"http://{LOOPBACK}:{at}/metrics", trust_env=False).content
+        command("dead-letters", "list")
+        command("connector", "pause", "key")
+    for kind, secret in (("access_key", KEY), ("oauth_client", pair)):
+        crashed = Service((sys.executable, "-c", CRASH, kind), world.env, world.folder)
+        crashed.wait()
+        out[f"crash with {kind}, without it"] = crashed.log.read_bytes()
+        out[f"crash with {kind}"] = _crash(world, kind, secret)
+    command("connector", "remove", "oauth", "--yes")
+    return out
+
+
+def _services(world: World, port: int) -> Iterator[Service]:
+    yield world.producer(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port))
+    yield world.enricher(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port + 1))
+
+
+def _crash(world: World, kind: str, secret: str) -> bytes:
+    done = subprocess.run(
+        (sys.executable, "-c", CRASH, kind),
+        input=secret.encode(),
+        env=world.env,
+        cwd=world.folder,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == FAILED and b"and so it ends" in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_is_said_never_has_a_secret(world: World, tenants: dict[str, Tenant], said: dict[str, bytes]) -> None:
+    assert sum(map(len, said.values())) > 50_000, "the logs are to be verbose"
+    assert any(name.startswith("metrics") and b"frame_gainsight" in data for name, data in said.items())
+    found = [hit for where, data in said.items() for hit in search(where, data)]
+    assert not found
+    tokens = [token.encode() for token in tenants["oauth"].granted_tokens()]
+    assert tokens
+    assert not [where for where, data in said.items() for token in tokens if token in data]
+    assert not [where for where, data in said.items() if b'"Plaintext"' in data], "a data key of KMS's"
+
+
+def test_no_topic_and_no_file_has_a_secret(world: World, said: dict[str, bytes]) -> None:
+    records = 0
+    for spec in topics.specs(world.settings):
+        for place, data in _bytes_of(world, spec.name):
+            records += 1
+            assert not search(place, data)
+    assert records > 50
+    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    assert len(files) >= 4
+    assert not [hit for path in files for hit in search(path.name, path.read_bytes())]
+
+
+def _bytes_of(world: World, topic: str) -> Iterator[tuple[str, bytes]]:
+    """Every record's bytes, those of transactions that were aborted too."""
+    settings = world.settings
+    consumer = reader(settings, **{"isolation.level": "read_uncommitted"})
+    try:
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
+        unread = set(range(settings.partitions))
+        while unread:
+            for message in consumer.consume(500, 0.5):
+                error = message.error()
+                if error is None:
+                    headers: Any = message.headers() or ()
+                    parts = [message.key(), message.value(), *(v for _, v in headers)]
+                    yield (
+                        f"{topic} {message.partition()}:{message.offset()}",
+                        b"\0".join(p if isinstance(p, bytes) else str(p or "").encode() for p in parts),
+                    )
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(message.partition() or 0)
+    finally:
+        consumer.close()
+
+
+def test_no_other_host_was_sent_a_secret(world: World, said: dict[str, bytes]) -> None:
+    """A redirect is told, and not followed: the host that it names does not exist, and would have been looked up."""
+    assert any(b"redirects elsewhere, and the key is not sent there" in data for data in said.values())
+    assert not [where for where, data in said.items() if b"evil.example" in data and b"cannot be reached" in data]
