@@ -1,0 +1,75 @@
+"""KMS away, in mid-run and at the start: who is known goes on, who is not comes as soon as it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from bus.node import LOOPBACK
+from connectors import Registry
+from connectors.kms_standin import KmsStandIn
+from gainsight import SystemClock
+from sandbox import Tenant
+from tests.fixtures.door import Door
+from tests.fixtures.world import World, unlimited, until
+
+QUICK = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
+
+
+@pytest.fixture
+def door(kms_environment: KmsStandIn) -> Iterator[Door]:
+    port = urlsplit(kms_environment.endpoint_url).port
+    assert port
+    with Door(port) as opened:
+        yield opened
+
+
+def added(world: World, connector: str, seed: int) -> Tenant:
+    tenant = unlimited(seed=seed, size=3)
+    tenant.clock.run(1.0)
+    world.add(connector, tenant, period=1)
+    return tenant
+
+
+def arrives(world: World, connector: str, tenant: Tenant) -> None:
+    key = f"{connector}/{tenant.create({'TypeName': 'Email'})['id']}"
+    until(f"{key} is a conversation", lambda: key in {r.key for r in world.conversations()})
+
+
+def test_in_mid_run_those_that_are_open_go_on_also_when_they_change(world: World, door: Door) -> None:
+    through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
+    acme = added(world, "acme", 61)
+    producer, enricher = world.producer(**QUICK, **through), world.enricher(**QUICK, **through)
+    arrives(world, "acme", acme)
+    asked = door.connections
+    assert asked > 0
+    for _ in range(3):
+        arrives(world, "acme", acme)
+    assert door.connections == asked, "KMS is not asked for a poll"
+    door.shut()
+    arrives(world, "acme", acme)
+    registry = Registry(world.settings, world.codec)
+    changed = world.registered("acme").definition.model_copy(update={"deletions_every": 60})
+    registry.put(replace(world.registered("acme"), definition=changed, updated_at=SystemClock().now()))
+    arrives(world, "acme", acme)
+    bolt = added(world, "bolt", 62)
+    until("it is told", lambda: "KMS did not decrypt the API key of 'bolt'" in producer.text)
+    assert "Check the AWS_* variables" in producer.text
+    arrives(world, "acme", acme)
+    door.open()
+    arrives(world, "bolt", bolt)
+    assert producer.running and enricher.running
+
+
+def test_at_the_start_services_wait_for_it(world: World, door: Door) -> None:
+    through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
+    acme = added(world, "acme", 63)
+    door.shut()
+    producer, enricher = world.producer(**QUICK, **through), world.enricher(**QUICK, **through)
+    until("it is told", lambda: "KMS did not decrypt" in producer.text)
+    assert producer.running and enricher.running
+    door.open()
+    arrives(world, "acme", acme)
