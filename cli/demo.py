@@ -137,7 +137,10 @@ def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer) -> None:
     for name, value in stack.environment.items():
         notes.print(f"  export {name}={value}", markup=False, soft_wrap=True)
     topic = stack.settings.conversations_topic
-    notes.print(f"  frame-gainsight tail {topic} --from-beginning --json --exit-at-end", markup=False, soft_wrap=True)
+    notes.print(
+        f"  ./dev run frame-gainsight tail {topic} --from-beginning --json --exit-at-end", markup=False, soft_wrap=True
+    )
+    notes.print("  ./dev run frame-gainsight status", markup=False)
     notes.print(f"The tenant: {stack.sandbox.url}   Ctrl-C stops everything.", markup=False)
     while not stop.wait(0.5):
         stack.check()

@@ -51,7 +51,7 @@ MOST_LOOKUPS = 2  # in one path, documented
 ACTIVITY_REQUIRED = ("Gsid", "LastModifiedDate")
 CUSTOM_PREFIX = "ant__"  # a tenant's own activity fields: Ant__<Label>__c
 
-_OWN: Mapping[str, tuple[str, ...]] = {
+OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     PERSON: ("Gsid", "Email", "Name", "FirstName", "LastName"),
     COMPANY_PERSON: ("Gsid", "Person_ID", "PersonId", "Company_ID", "CompanyId", "IsPrimaryCompany", "Active"),
     COMPANY: ("Gsid", "Name"),
@@ -84,7 +84,7 @@ def columns(definition: Definition, object_name: str, described: ObjectDescripti
     elif object_name in definition.objects:
         own = [c for c in ("Gsid", definition.objects[object_name].join_field, "ModifiedDate") if described.field(c)]
     else:
-        own = [c for c in _OWN[object_name] if described.field(c)]
+        own = [c for c in OWN_COLUMNS[object_name] if described.field(c)]
     return list(dict.fromkeys([*own, *mapped_columns(definition, object_name)]))
 
 

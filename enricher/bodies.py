@@ -52,6 +52,11 @@ _BLOCKS = frozenset(
     }
 )
 _UNSEEN = frozenset({"script", "style", "head", "title", "template", "noscript"})
+# Parsers take quadratic time over elements that nest without end; what a reader sees does not depend on them.
+MOST_DEEP = 512  # as browsers nest at the most
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)[^<>]*>")
+_CLOSED_BY_NEXT = frozenset({"p", "li", "dd", "dt", "td", "th", "tr", "tbody", "thead", "option"})
+_EMPTY = frozenset({"br", "hr", "img", "input", "meta", "link", "col", "area", "base", "wbr", "embed", "source"})
 _BLANKS = re.compile(r"[^\S\n]+")
 _EDGES = re.compile(r" *\n *")
 _GAPS = re.compile(r"\n{3,}")
@@ -76,13 +81,33 @@ def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
 
 def to_text(html: str) -> str:
     """The text as a reader would see it: blocks on lines of their own, blanks folded; quoted text stays."""
-    root = LexborHTMLParser(html).body
+    root = LexborHTMLParser(_shallow(html)).body
     if root is None:
         return ""
     parts: list[str] = []
     _collect(root, parts)
     text = _BLANKS.sub(" ", "".join(parts))
     return _GAPS.sub("\n\n", _EDGES.sub("\n", text)).strip()
+
+
+def _shallow(html: str) -> str:
+    """Without the tags of elements that nest deeper than `MOST_DEEP`; their text stays."""
+    if html.count("<") <= MOST_DEEP:
+        return html
+    depth = 0
+
+    def keep(found: re.Match[str]) -> str:
+        nonlocal depth
+        closing, name = found[1], found[2].lower()
+        if name in _CLOSED_BY_NEXT or name in _EMPTY:
+            return found[0]
+        if closing:
+            depth = max(0, depth - 1)
+            return found[0] if depth < MOST_DEEP else " "
+        depth += 1
+        return found[0] if depth <= MOST_DEEP else " "
+
+    return _TAG.sub(keep, html)
 
 
 def _collect(root: LexborNode, parts: list[str]) -> None:

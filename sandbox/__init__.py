@@ -7,6 +7,7 @@ with Sandbox(Tenant(seed=1, scenario=Morning(emails=1000))) as sandbox:
 """
 
 from sandbox.clock import Clock
+from sandbox.implementations import IMPLEMENTATIONS, implement
 from sandbox.limits import Limits
 from sandbox.live import Live
 from sandbox.mail import Mail
@@ -18,6 +19,7 @@ from sandbox.tenant import Tenant
 from sandbox.variants import VARIANTS
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "VARIANTS",
     "Clock",
     "Limits",
@@ -28,5 +30,6 @@ __all__ = [
     "Sandbox",
     "Tenant",
     "UnknownVariantError",
+    "implement",
     "serve",
 ]

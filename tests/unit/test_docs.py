@@ -10,7 +10,7 @@ from bus.metrics import metrics_page
 from bus.settings import settings_page
 from cli.definitions import schema_text
 from cli.main import app
-from connectors import Definition, parse_yaml
+from connectors import Definition, needs, parse_yaml
 from connectors.definition import SCHEMA_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +69,12 @@ def test_the_readmes_definition_is_valid() -> None:
 def test_the_readme_runs_what_ci_runs() -> None:
     assert "./dev test" in (ROOT / "README.md").read_text()
     assert re.search(r"^(exec )?\./dev test$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("object_name", [needs.ACTIVITY, *needs.OWN_COLUMNS])
+def test_the_customer_s_page_names_every_field_that_is_always_read(object_name: str) -> None:
+    page = (ROOT / "docs/connecting-gainsight.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{object_name}` |")]
+    columns = needs.ACTIVITY_COLUMNS if object_name == needs.ACTIVITY else needs.OWN_COLUMNS[object_name]
+    named = row.split("|")[3].partition(", and your own")[0]
+    assert [name.strip() for name in named.split(",")] == list(columns)

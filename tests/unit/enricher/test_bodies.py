@@ -115,6 +115,14 @@ def test_the_longest_body_and_hostile_ones() -> None:
         bodies(hostile, None)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "html", ["<p>" + "word 🔥 " * 1_500_000 + "</p>", "<div>" * 100_000 + "deep", "<" * 10_000_000]
+)
+def test_far_more_than_a_tenant_may_send(html: str) -> None:
+    assert bodies(html, None)[0]
+
+
 @given(st.none() | st.text(), st.none() | st.text())
 def test_there_is_a_text_whenever_there_is_a_body(html: str | None, text: str | None) -> None:
     body_text, body_html = bodies(html, text)
