@@ -77,7 +77,7 @@ def inspect(settings: Settings, client: AdminClient | None = None) -> list[Topic
 
 def _state(spec: TopicSpec, policy: str | None, partitions: int) -> TopicState:
     if policy is None:
-        return TopicState(spec, False, f"Topic {spec.name} does not exist. Create it: frame-gainsight topics create")
+        return TopicState(spec, False, missing_topics([spec.name]))
     if policy != spec.cleanup:
         return TopicState(
             spec,
@@ -98,9 +98,19 @@ def _state(spec: TopicSpec, policy: str | None, partitions: int) -> TopicState:
 
 def require(settings: Settings) -> None:
     """Raises TopicError naming every topic that is missing or not as it must be; BrokerError without a cluster."""
-    faults = [state.fault for state in inspect(settings) if state.fault]
+    states = inspect(settings)
+    faults = [state.fault for state in states if state.fault and state.exists]
+    if missing := [state.spec.name for state in states if not state.exists]:
+        faults.append(missing_topics(missing))
     if faults:
         raise TopicError("\n".join(faults))
+
+
+def missing_topics(names: Sequence[str]) -> str:
+    """That topics do not exist, and what to do."""
+    if len(names) == 1:
+        return f"Topic {names[0]} does not exist. Create it: frame-gainsight topics create"
+    return f"{len(names)} topics do not exist ({', '.join(names)}). Create them: frame-gainsight topics create"
 
 
 def create(settings: Settings) -> list[TopicSpec]:

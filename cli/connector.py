@@ -16,7 +16,7 @@ from rich.table import Table
 from bus import Settings, load_settings
 from bus.topics import require
 from cli import findings, secrets
-from cli.output import FAILED, WRONG_USE, answers, notes, print_json
+from cli.output import FAILED, WRONG_USE, answers, notes, print_json, waiting
 from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
 from connectors.definition import written
 from connectors.registry import State
@@ -55,7 +55,7 @@ def add(
             markup=False,
         )
     secret = secrets.ask(oauth, kept=kept)
-    with notes.status("Checking…"):
+    with waiting("Checking…"):
         result = asyncio.run(
             register(
                 registry,
@@ -93,7 +93,7 @@ def check_one(connector: Id, as_json: AsJson = False) -> None:
             told = await check(client, found.definition)
             return told, sum(client.calls.values())
 
-    with notes.status("Checking…"):
+    with waiting("Checking…"):
         told, calls = asyncio.run(run())
     blocked = any(finding.blocks for finding in told)
     if as_json:
@@ -168,7 +168,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     found = registry.get(connector)
     secret = secrets.ask(oauth)
     assert secret is not None
-    with notes.status("Checking…"):
+    with waiting("Checking…"):
         result = asyncio.run(
             rotate(
                 registry,

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from bus import BrokerError
 from bus.logs import set_up_logging
-from cli.output import FAILED, answers, notes, print_json
+from cli.output import FAILED, answers, notes, print_json, waiting
 from cli.report import figures, pick_samples, render
 from cli.stack import Stack
 from cli.stepped import SteppedProducer
@@ -79,7 +79,7 @@ def _definition(stack: Stack, tenant: Tenant, codec: Codec) -> Definition:
     text = resources.files("cli").joinpath("demo.yaml").read_text()
     definition = parse_yaml(text.replace("host: http://127.0.0.1", f"host: {stack.sandbox.url}"), "demo.yaml")
     registry, vault = Registry(stack.settings, codec), KmsVault(stack.settings.kms_key_id)
-    with notes.status("Registering the connector…"):
+    with waiting("Registering the connector…"):
         result = asyncio.run(register(registry, vault, SystemClock(), definition, Secret.access_key(tenant.access_key)))
     if result.connector is None:
         failed = "; ".join(f"{f.need}: {f.evidence}" for f in result.findings if f.blocks)
@@ -137,9 +137,8 @@ def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer) -> None:
     for name, value in stack.environment.items():
         notes.print(f"  export {name}={value}", markup=False, soft_wrap=True)
     topic = stack.settings.conversations_topic
-    notes.print(
-        f"  ./dev run frame-gainsight tail {topic} --from-beginning --json --exit-at-end", markup=False, soft_wrap=True
-    )
+    tail = f"./dev run frame-gainsight tail {topic} --from-beginning --json --exit-at-end"
+    notes.print(f"  {tail}", markup=False, soft_wrap=True)
     notes.print("  ./dev run frame-gainsight status", markup=False)
     notes.print(f"The tenant: {stack.sandbox.url}   Ctrl-C stops everything.", markup=False)
     while not stop.wait(0.5):

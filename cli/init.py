@@ -16,7 +16,7 @@ from rich.table import Table
 from bus import Settings, load_settings
 from cli import findings, secrets
 from cli.definitions import schema_text
-from cli.output import WRONG_USE, answers, notes
+from cli.output import WRONG_USE, answers, notes, waiting
 from cli.preview import look, show
 from connectors import Definition, DefinitionError, Line, Secret
 from connectors.definition import SCHEMA_FILE, faults_of, to_yaml
@@ -54,7 +54,7 @@ def init(
         _wrong(f"{file} is there already. Name another one with --out, or write over it with --force.")
     secret = secrets.ask(oauth)
     assert secret is not None
-    with notes.status("Looking at the tenant…"):
+    with waiting("Looking at the tenant…"):
         proposal, calls = asyncio.run(_look_at(settings, definition, secret))
     answers.print(_types_shown(proposal))
     chosen = _types(proposal, types, yes)
@@ -80,7 +80,7 @@ async def _look_at(settings: Settings, definition: Definition, secret: Secret) -
 def _preview(settings: Settings, secret: Secret, definition: Definition, most: int) -> int:
     """Shows what the mapping makes of the newest activities; a mapping that fails is still worth its file."""
     try:
-        with notes.status("Trying it…"):
+        with waiting("Trying it…"):
             told = asyncio.run(look(settings, secret, [definition], most))
     except GainsightError as error:
         notes.print(f"[yellow]It could not be tried:[/] {escape(str(error))}")

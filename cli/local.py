@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from cli.output import FAILED, answers, notes
+from cli.output import FAILED, answers, notes, waiting
 
 if TYPE_CHECKING:
     from bus.embedded import EmbeddedKafka
@@ -32,7 +32,7 @@ def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKa
             progress.update(task, completed=done, total=total)
 
         fetch(progress=downloaded)
-    with notes.status("Starting Apache Kafka…"):
+    with waiting("Starting Apache Kafka…"):
         return EmbeddedKafka(data, port).start()
 
 

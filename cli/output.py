@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -20,6 +22,17 @@ WRONG_USE = 2
 
 # What ends a command with a message; anything else is a defect and shows its traceback.
 EXPECTED = (BusError, ConnectorError, GainsightError, SchemaError)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Tells what takes a while: a spinner at a terminal, a line elsewhere."""
+    if notes.is_terminal:
+        with notes.status(text):
+            yield
+    else:
+        notes.print(text, markup=False)
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from bus import Settings, load_settings
 from cli import findings
 from cli.connector import AsJson, Id, read_definition, registry_of
-from cli.output import FAILED, answers, notes, print_json
+from cli.output import FAILED, answers, print_json, waiting
 from cli.report import sample
 from connectors import Connector, Definition, DefinitionError, KmsVault, Line, Secret
 from enricher.preview import Preview, preview
@@ -39,7 +39,7 @@ def preview_command(
     if mapping is not None:
         definitions.append(_other(found, mapping))
     secret = KmsVault(settings.kms_key_id).open(found.id, found.definition.host, found.sealed)
-    with notes.status("Asking the tenant…"):
+    with waiting("Asking the tenant…"):
         told = asyncio.run(look(settings, secret, definitions, most))
     if as_json:
         print_json(_json(told, mapping is not None))

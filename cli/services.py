@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from bus import load_settings
 from bus.logs import set_up_logging
-from cli.output import FAILED, notes
+from cli.output import FAILED, answers, notes
+
+if TYPE_CHECKING:
+    from producer import PollResult
 
 
 def poll(
@@ -20,11 +24,21 @@ def poll(
 
     settings = load_settings()
     set_up_logging(settings.log_level)
-    failures = run(settings, only=connector, once=once)
+    failures = run(settings, only=connector, once=once, on_poll=_tell if once else None)
     if once and failures:
         for name, cause in failures.items():
-            notes.print(f"[bold]{name}[/]: {cause}")
+            notes.print(f"[bold]{name}[/]: {escape(cause)}")
         raise typer.Exit(FAILED)
+
+
+def _tell(result: PollResult) -> None:
+    """What a poll did, in a line."""
+    parts = [f"{result.written:,} written", f"{result.unchanged:,} known already"]
+    if result.tombstones:
+        parts.append(f"{result.tombstones:,} deleted")
+    if result.dead:
+        parts.append(f"[yellow]{result.dead:,} dead letters[/]")
+    answers.print(f"[bold]{result.connector}[/]: {', '.join(parts)}  [dim]{result.window or 'nothing to read yet'}[/]")
 
 
 def enrich(

@@ -8,7 +8,7 @@ from typing import Literal
 
 from connectors import needs
 from enricher.attendees import Mention, Side
-from enricher.people import fold, full_name
+from enricher.names import fold, full_name
 from enricher.resolve import Resolved
 from gainsight import Row, value_of
 

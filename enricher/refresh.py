@@ -14,7 +14,7 @@ import structlog
 from connectors import needs
 from enricher.desk import Desk
 from enricher.entities import GSID
-from enricher.people import GSUSER, MEMBER, PERSON, People
+from enricher.roster import GSUSER, MEMBER, PERSON, Roster
 from enricher.together import together
 from gainsight import Condition, ConfigError, Query, RefusedQueryError, Row, format_date, value_of, whole_second
 from gainsight.deleted import LOG_DAYS, LOGS, deleted_records
@@ -50,9 +50,9 @@ class Refresh:
         beat: milliseconds between two looks at the same thing.
     """
 
-    def __init__(self, desk: Desk, people: People, beat: int) -> None:
+    def __init__(self, desk: Desk, roster: Roster, beat: int) -> None:
         self._desk = desk
-        self._people = people
+        self._roster = roster
         self._beat = beat
         self._absent_log: dict[str, int] = {}
         self._no_dates: set[str] = set()
@@ -93,21 +93,21 @@ class Refresh:
     def _in_turn(self) -> list[str]:
         """The objects besides that are in the cache, or may be."""
         desk = self._desk
-        names = [GSUSER, *([PERSON] if self._people.link else []), needs.COMPANY, needs.RELATIONSHIP]
+        names = [GSUSER, *([PERSON] if self._roster.link else []), needs.COMPANY, needs.RELATIONSHIP]
         found = [n for n in (*names, *desk.definition.objects) if n in desk.described and n not in self._no_dates]
         return [n for n in found if next(desk.cache.keys(desk.definition.id, n), None) is not None] or [GSUSER]
 
     # What was modified
 
     async def _members(self, looked: Looked, now: int) -> str:
-        dotted = self._people.dotted()
+        dotted = self._roster.dotted()
         if dotted is None:
             own, select = PERSON, self._desk.columns(PERSON, GSID)
-            if self._people.link is None:
+            if self._roster.link is None:
                 rows = await self._changed(own, select, looked, MEMBER)
-                self._take(rows, PERSON, lambda changed: self._people.change(PERSON, changed), now)
+                self._take(rows, PERSON, lambda changed: self._roster.change(PERSON, changed), now)
             else:
-                link = self._people.link
+                link = self._roster.link
                 rows = await self._changed(MEMBER, self._desk.columns(MEMBER, link), looked, MEMBER)
                 if rows is None:
                     self._drop_all(PERSON)
@@ -116,14 +116,14 @@ class Refresh:
             return MEMBER
         lookup, select = dotted
         rows = await self._changed(MEMBER, select, looked, MEMBER, f"{lookup}.{MODIFIED}")
-        self._take(rows, MEMBER, self._people.change_members, now)
+        self._take(rows, MEMBER, self._roster.change_members, now)
         return MEMBER
 
     async def _object(self, name: str, looked: Looked, now: int) -> str:
         desk = self._desk
         if name in (GSUSER, PERSON):
             rows = await self._changed(name, desk.columns(name, GSID), looked, name)
-            self._take(rows, name, lambda changed: self._people.change(name, changed), now)
+            self._take(rows, name, lambda changed: self._roster.change(name, changed), now)
             return name
         field = desk.definition.objects[name].join_field if name in desk.definition.objects else GSID
         columns = desk.columns(name, field)
@@ -137,9 +137,9 @@ class Refresh:
     def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None], now: int) -> None:
         if rows is not None:
             change(rows)
-            self._people.renewed(name, now)
+            self._roster.renewed(name, now)
             return
-        self._people.forget_whole(name)
+        self._roster.forget_whole(name)
         self._drop_all(PERSON if name == MEMBER else name)
 
     def _drop_all(self, name: str) -> None:
@@ -232,7 +232,7 @@ class Refresh:
 
     def _gone(self, name: str, gsid: str) -> None:
         if name in (PERSON, GSUSER, MEMBER):
-            self._people.gone(name, gsid)
+            self._roster.gone(name, gsid)
             return
         desk = self._desk
         for key in desk.cache.keys(desk.definition.id, name):

@@ -12,9 +12,11 @@ from enricher.activity import RawActivity
 from enricher.attendees import Mention, Side
 from enricher.desk import Desk
 from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Entity, EntityCache
-from enricher.people import People, fold, full_name
+from enricher.finder import Finder
+from enricher.names import Names, fold, full_name
 from enricher.refresh import Refresh
 from enricher.riding import Riding
+from enricher.roster import Roster
 from enricher.together import together
 from gainsight import Clock, GainsightClient, ObjectDescription, Row, value_of
 
@@ -87,8 +89,10 @@ class Resolver:
     ) -> None:
         self._definition = definition
         self._desk = Desk(definition, client, cache, clock)
-        self._people = People(self._desk, whole_rows)
-        self._refresh = Refresh(self._desk, self._people, beat)
+        self._roster = Roster(self._desk)
+        self._finder = Finder(self._roster, whole_rows)
+        self._names = Names(self._roster, self._finder)
+        self._refresh = Refresh(self._desk, self._roster, beat)
         self._resolving = asyncio.Lock()  # two at once would ask the same twice
 
     async def resolve(self, wanted: Wanted, *, renew: bool = True) -> Resolved:
@@ -124,20 +128,20 @@ class Resolver:
     # People
 
     async def _find_people(self, found: Resolved, wanted: Wanted, emails: Sequence[str], gsids: Sequence[str]) -> None:
-        await self._people.find(emails, gsids)
+        await self._finder.find(emails, gsids)
         self._take(found, emails, gsids)
         await self._find_named(found, wanted)
 
     def _take(self, found: Resolved, emails: Iterable[str], gsids: Iterable[str]) -> None:
         for email in emails:
-            if isinstance(user := self._people.user(EMAIL, email), dict):
+            if isinstance(user := self._roster.user(EMAIL, email), dict):
                 found.users[email] = user
-            if persons := self._people.persons(EMAIL, email):
+            if persons := self._roster.persons(EMAIL, email):
                 found.persons[email] = [self._person(found, row) for row in persons]
         for gsid in gsids:
-            if isinstance(user := self._people.user(GSID, gsid), dict):
+            if isinstance(user := self._roster.user(GSID, gsid), dict):
                 found.users_by_gsid[gsid] = user
-            if persons := self._people.persons(GSID, gsid):
+            if persons := self._roster.persons(GSID, gsid):
                 found.persons_by_gsid[gsid] = self._person(found, persons[0])
 
     @staticmethod
@@ -161,16 +165,16 @@ class Resolver:
             await self._name_people(found, outside)
 
     async def _name_users(self, found: Resolved, names: Iterable[str]) -> None:
-        found.named_users = await self._people.users_named(names)
+        found.named_users = await self._names.users_named(names)
         await self._find_by_gsid(found, found.named_users.values())
 
     async def _name_people(self, found: Resolved, names: Mapping[str, Iterable[str]]) -> None:
-        found.named_people = await self._people.members_named(names)
+        found.named_people = await self._names.members_named(names)
         await self._find_by_gsid(found, (gsid for of in found.named_people.values() for gsid in of.values()))
 
     async def _find_by_gsid(self, found: Resolved, gsids: Iterable[str]) -> None:
         wanted = list(dict.fromkeys(gsids))
-        await self._people.find((), wanted)
+        await self._finder.find((), wanted)
         self._take(found, (), wanted)
 
     # Other objects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from bus import Settings
 from bus.metrics import Metrics
@@ -11,16 +12,25 @@ from bus.topics import require
 from connectors import KmsVault, Registry
 from gainsight import SystemClock
 from producer.backfill import Backfill
+from producer.poller import PollResult
 from producer.requests import Requests
 from producer.service import ProducerService
 from schemas import Codec, codec_for
 
 
-def run(settings: Settings, *, only: str | None = None, since: int | None = None, once: bool = False) -> dict[str, str]:
+def run(
+    settings: Settings,
+    *,
+    only: str | None = None,
+    since: int | None = None,
+    once: bool = False,
+    on_poll: Callable[[PollResult], None] | None = None,
+) -> dict[str, str]:
     """Polls until SIGINT or SIGTERM, or once; returns connector → last error of those that failed.
 
     Args:
         since: milliseconds; asks first for a backfill of `only` from there. One that is asked for already goes on.
+        on_poll: told of every poll that went well.
 
     Raises BrokerError, TopicError, SettingsError, and UnknownConnectorError when `only` is not registered.
     """
@@ -33,13 +43,20 @@ def run(settings: Settings, *, only: str | None = None, since: int | None = None
             requests = Requests(settings, codec, only)
             if not any(b.since == since for b in requests.progress().backfills.values()):
                 requests.ask(Backfill(only, f"since-{since // 1000}", since, clock.now()))
-    return asyncio.run(_run(settings, codec, clock, only, once))
+    return asyncio.run(_run(settings, codec, clock, only, once, on_poll))
 
 
-async def _run(settings: Settings, codec: Codec, clock: SystemClock, only: str | None, once: bool) -> dict[str, str]:
+async def _run(
+    settings: Settings,
+    codec: Codec,
+    clock: SystemClock,
+    only: str | None,
+    once: bool,
+    on_poll: Callable[[PollResult], None] | None,
+) -> dict[str, str]:
     metrics = Metrics()
     vault = KmsVault(settings.kms_key_id)
-    service = ProducerService(settings, codec, vault, clock, only=only, once=once, metrics=metrics)
+    service = ProducerService(settings, codec, vault, clock, only=only, once=once, metrics=metrics, on_poll=on_poll)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, service.stop)
