@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from bus import Outgoing, Settings
+from bus import Incoming, Outgoing, Settings
 from gainsight import Row, value_of
 from schemas import Codec
 
@@ -158,6 +158,17 @@ def encode(codec: Codec, settings: Settings, lane: int, entity: Entity) -> Outgo
         "fetched_at": entity.fetched_at,
     }
     return Outgoing(settings.entities_topic, lane, str(key).encode(), codec.encode("entity", value))
+
+
+def restore(codec: Codec, cache: EntityCache, record: Incoming) -> None:
+    """Takes a record of the entities topic into the cache. Raises as `decode` does."""
+    if record.value is not None:
+        cache.put(decode(codec, record.value))
+        return
+    parts = (record.key or b"").decode("utf-8", "replace").split("/", 2)
+    if len(parts) == 3:
+        field, _, value = parts[2].partition("=")
+        cache.drop(EntityKey(parts[0], parts[1], field, value))
 
 
 def decode(codec: Codec, data: bytes) -> Entity:

@@ -137,9 +137,9 @@ class Rebuild:
             int(self._settings.entity_ttl_hours * HOUR), int(self._settings.absent_ttl_hours * HOUR), EVERYTHING
         )
         for record in read_to_end(self._settings, self._settings.entities_topic, {lane: None}):
-            if record.value is not None and self._scope.has_key(record.key):
+            if self._scope.has_key(record.key):
                 try:
-                    cache.put(entities.decode(self._codec, record.value))
+                    entities.restore(self._codec, cache, record)
                 except (DecodeError, orjson.JSONDecodeError) as error:
                     log.warning("entity_unreadable", lane=lane, offset=record.offset, cause=str(error))
         return cache

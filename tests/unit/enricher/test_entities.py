@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import Settings
-from enricher.entities import Entity, EntityCache, EntityKey, decode, encode
+from bus import Incoming, Outgoing, Settings
+from enricher.entities import Entity, EntityCache, EntityKey, decode, encode, restore
 from schemas import Codec, DecodeError
 
 KEY = EntityKey("acme", "person", "Email", "dana@x.example")
@@ -75,3 +77,27 @@ def test_another_record_is_refused(codec: Codec) -> None:
     marker = {"connector": "a", "poll_id": "p", "period_start": 0, "period_end": 1, "activities": 0}
     with pytest.raises(DecodeError):
         decode(codec, codec.encode("period_marker", marker))
+
+
+def test_what_is_restored_is_what_was_kept_and_not_what_was_taken_out(settings: Settings, codec: Codec) -> None:
+    odd = Entity(EntityKey("acme", "contract__gc", "Company_ID__gc", "a/b=c"), ("Gsid",), [{"Gsid": "C1"}], 1000)
+    known = cache()
+    for entity in (FOUND, odd):
+        restore(codec, known, incoming(encode(codec, settings, 3, entity)))
+    assert known.get(KEY) == FOUND and known.get(odd.key) == odd
+    for entity in (FOUND, odd):
+        restore(codec, known, incoming(replace(encode(codec, settings, 3, entity), value=None)))
+    assert len(known) == 0
+
+
+def test_everything_of_a_connector_is_forgotten_and_nothing_of_another() -> None:
+    other = Entity(EntityKey("other", "person", "Gsid", "P1"), ("Gsid",), [{"Gsid": "P1", "Email": "a@x"}], 1000)
+    mine = Entity(EntityKey("acme", "person", "Gsid", "P1"), ("Gsid",), [{"Gsid": "P1", "Email": "a@x"}], 1000)
+    known = cache(FOUND, mine, other)
+    known.forget("acme")
+    assert len(known) == 1 and known.get(other.key) == other
+    assert not known.with_email("acme", "person", "a@x") and known.with_email("other", "person", "a@x")
+
+
+def incoming(record: Outgoing) -> Incoming:
+    return Incoming(record.topic, record.partition, 0, record.key, record.value)
