@@ -45,6 +45,7 @@ class Purge:
             settings.conversations_topic,
         ]
         self._alive: dict[tuple[str, int, bytes], bool] = {}  # whether its tombstone is on its way
+        self._counted: set[tuple[str, int, bytes]] = set()
         self._state = Purged()
 
     def run(self, seconds: float = FOLLOW_SECONDS, enricher_seconds: float = ENRICHER_SECONDS) -> Purged:
@@ -75,6 +76,7 @@ class Purge:
                         raise unreachable(self._settings, KafkaException(error))
                 if behind:
                     continue
+                self._count()
                 self._send(with_conversations=time.monotonic() - told >= enricher_seconds)
                 self._tell()
                 if not self._alive and time.monotonic() - begun >= seconds:
@@ -89,13 +91,16 @@ class Purge:
             return False
         place = (record.topic, record.partition, key)
         if record.value is not None:
-            if place not in self._alive:
-                self._state.found[record.topic] = self._state.found.get(record.topic, 0) + 1
             self._alive[place] = False
             return False
         if self._alive.pop(place, None) is None:
             return False
         return record.topic == self._settings.conversations_topic
+
+    def _count(self) -> None:
+        for place in self._alive.keys() - self._counted:
+            self._state.found[place[0]] = self._state.found.get(place[0], 0) + 1
+            self._counted.add(place)
 
     def _send(self, with_conversations: bool) -> None:
         conversations = self._settings.conversations_topic

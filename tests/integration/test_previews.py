@@ -192,6 +192,16 @@ def test_init_asks_a_person_and_the_key_is_not_echoed(world: World, tenant: Tena
     assert definition.org_profile and definition.tags
 
 
+def test_a_purge_is_asked_about_twice(world: World, tenant: Tenant) -> None:
+    before = ends(world)
+    for answers in (("n",), ("y", "acmee")):
+        person = Terminal(world, "connector", "remove", "acme", "--purge")
+        for question, answer in zip(("Go on?", "Type the connector's id"), answers, strict=False):
+            person.asked(question, answer)
+        assert person.end() != 0
+        assert ends(world) == before
+
+
 def test_check_costs_what_it_says(world: World, tenant: Tenant) -> None:
     tenant.reset_calls()
     done = run(world, "connector", "check", "acme")

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import socketserver
+import ssl
+import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from bus.node import LOOPBACK
 from connectors import Definition, Finding, check, parse_yaml
 from gainsight import AccessKey, CallBudget, GainsightClient, SystemClock
 from sandbox import Limits, Morning, Sandbox, Tenant
@@ -242,3 +252,49 @@ async def test_a_host_that_does_not_answer_is_told_before_its_key(host: str) -> 
         findings = await check(client, definition)
     assert (findings[0].need, findings[0].state) == ("the host answers", "failed")
     assert "https://acme.gainsightcloud.com" in findings[0].ask
+
+
+@pytest.fixture
+def untrusted(tmp_path: Path) -> Iterator[str]:
+    """The address of a server whose certificate nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "server.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    with socketserver.ThreadingTCPServer((LOOPBACK, 0), socketserver.BaseRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told_before_the_key(untrusted: str) -> None:
+    clock = SystemClock()
+    definition = parse_yaml(f"id: acme\nhost: {untrusted}")
+    async with GainsightClient(untrusted, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+        findings = await check(client, definition)
+    assert [(f.need, f.state) for f in findings] == [
+        ("the host answers", "ok"),
+        ("its certificate is good", "failed"),
+        ("it takes the key", "unknown"),
+        ("it allows this address", "unknown"),
+    ]
+    assert "certificate was refused" in findings[1].evidence and "proxy" in findings[1].ask

@@ -1,0 +1,58 @@
+"""A purge where no service runs: nothing of the connector is left, and nothing of its neighbours is touched."""
+
+from __future__ import annotations
+
+from bus import Outgoing, put
+from cli.purging import Purge, Purged
+from gainsight import SystemClock
+from sandbox import Morning
+from tests.fixtures.world import Record, World, unlimited
+
+
+def alive(world: World, connector: str) -> dict[str, list[str]]:
+    """Topic → the connector's keys that have a value."""
+    settings, found = world.settings, {}
+    for topic in (
+        settings.raw_topic,
+        settings.checkpoints_topic,
+        settings.entities_topic,
+        settings.conversations_topic,
+        settings.parked_topic,
+    ):
+        newest: dict[tuple[int, str], Record] = {(r.source.partition, r.key): r for r in world.records(topic)}
+        keys = [key for (_, key), record in newest.items() if record.source.value is not None]
+        found[topic] = sorted(k for k in keys if k == connector or k.startswith(f"{connector}/"))
+    return found
+
+
+def test_nothing_is_left_and_no_neighbour_is_touched(world: World) -> None:
+    settings = world.settings
+    for seed, connector in enumerate(("acme", "acme-2", "acm")):
+        world.add(connector, unlimited(seed=20 + seed, scenario=Morning(emails=6, periods=1)))
+    world.poll()
+    enricher = world.enricher()
+    world.settled()
+    assert enricher.stop() == 0
+    lane = world.lane("acme")
+    put(settings, Outgoing(settings.parked_topic, lane, b"acme/waits", b"not even readable"))
+    put(settings, Outgoing(settings.checkpoints_topic, 1 - lane, b"acme/backfill/in-another-lane", b"x"))
+    neighbours = {c: alive(world, c) for c in ("acme-2", "acm")}
+    before = alive(world, "acme")
+    assert all(before.values())
+
+    steps: list[Purged] = []
+    told = Purge(settings, "acme", SystemClock().now(), steps.append).run(seconds=1, enricher_seconds=1)
+    assert told.found == {topic: len(keys) for topic, keys in before.items()}
+    assert told.left == {} and len(steps) > 1
+    assert not any(alive(world, "acme").values())
+    assert {c: alive(world, c) for c in neighbours} == neighbours
+    gone = [r for r in world.conversations() if r.key.startswith("acme/") and r.source.value is None]
+    assert {r.header("ce_type") for r in gone} == {"ai.frame.gainsight.conversation.deleted"}
+
+    enricher = world.enricher()  # it repeats them, harmlessly
+    world.settled()
+    assert enricher.stop() == 0
+    assert not any(alive(world, "acme").values())
+    again = Purge(settings, "acme", SystemClock().now(), steps.append).run(seconds=0, enricher_seconds=0)
+    assert again.found == {}  # keys that have no value any more are not counted
+    world.right("acme-2", "acm")
