@@ -158,8 +158,7 @@ def _types_shown(proposal: Proposal) -> Table:
 def _fields_shown(fields: Sequence[Proposed]) -> Table:
     table = Table("for", "name", "from", "type", "filled", box=None, padding=(0, 1))
     for one in sorted(fields, key=lambda f: list(PARTS).index(f.part)):
-        share = "" if one.filled is None else f"{one.filled:.0%}"
-        table.add_row(PARTS[one.part], one.name, one.path, one.data_type.lower(), share)
+        table.add_row(PARTS[one.part], one.name, one.path, one.data_type.lower(), f"{one.filled:.0%}")
     return table
 
 

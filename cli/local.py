@@ -66,12 +66,19 @@ def sandbox(
         Path | None, typer.Option(exists=True, help="An mbox, or a folder of .eml files: activities of real messages.")
     ] = None,
     limits: Annotated[bool, typer.Option(help="Hold callers to 100 calls a minute and 50,000 a day.")] = True,
+    implementation: Annotated[
+        str, typer.Option(help="How this customer has set up Gainsight: relationships or plain.")
+    ] = "relationships",
 ) -> None:
     """Run a simulated Gainsight tenant on this machine until stopped."""
-    from sandbox import Limits, Live, Mail, Tenant, serve
+    from sandbox import IMPLEMENTATIONS, Limits, Live, Mail, Tenant, implement, serve
+
+    if implementation not in IMPLEMENTATIONS:
+        raise typer.BadParameter(f"it is one of: {', '.join(IMPLEMENTATIONS)}", param_hint="--implementation")
 
     scenario = Mail(emails) if emails is not None else Live(per_minute=per_minute)
     tenant = Tenant(seed=seed, scenario=scenario, limits=Limits() if limits else Limits(None, None))
+    implement(tenant, implementation)
 
     def ready(url: str) -> None:
         answers.print(f"A simulated Gainsight tenant runs at [bold]{url}[/]")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from connectors import needs
 from connectors.definition import Definition
+from connectors.paths import LOOKUP_SUFFIX
 from gainsight import (
     ConfigError,
     Field,
@@ -56,13 +57,13 @@ TAGS: Mapping[str, str] = {"industry": "Industry"}
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """A field of the mapping. `filled`: the share of sampled rows that have it; None: it was not sampled."""
+    """A field of the mapping. `filled`: the share of sampled rows that have it."""
 
     part: str
     name: str
     path: str
     data_type: str
-    filled: float | None
+    filled: float
 
 
 @dataclass(slots=True)
@@ -136,7 +137,9 @@ async def _company(client: GainsightClient, described: Mapping[str, ObjectDescri
     if known is None:
         return
     own = [f for f in known.fields.values() if f.name.lower().endswith("__gc") and _is_short(f)]
-    rows = await _sample(client, known, [*ORG.values(), *TAGS.values(), *(f.name for f in own)])
+    csm = _csm_email(known, described.get(needs.GSUSER))
+    columns = [*ORG.values(), *TAGS.values(), *(f.name for f in own)]
+    rows = await _sample(client, known, columns, [csm] if csm else [])
     for part, names in (("org_profile", ORG), ("tags", TAGS)):
         for name, column in names.items():
             if (one := known.field(column)) is not None:
@@ -144,11 +147,15 @@ async def _company(client: GainsightClient, described: Mapping[str, ObjectDescri
     often = sorted(own, key=lambda f: -(filled(rows, f.name) or 0.0))
     for one in often[:MOST_OWN]:
         _take(to, "org_profile", _name(one.name), needs.COMPANY, one, filled(rows, one.name), OFTEN)
-    csm = next((f for f in known.fields.values() if f.name.lower() == "csm" and f.lookup_objects), None)
-    users = described.get(needs.GSUSER)
-    if csm is not None and users is not None and (email := users.field("Email")) is not None:
-        path = f"{csm.lookup or csm.name + '__gr'}.{email.name}"
-        to.fields.append(Proposed("org_profile", "csm_email", f"company.{path}", email.data_type, None))
+    if csm and (share := filled(rows, csm)):
+        to.fields.append(Proposed("org_profile", "csm_email", f"company.{csm}", "EMAIL", share))
+
+
+def _csm_email(company: ObjectDescription, users: ObjectDescription | None) -> str | None:
+    """The path to the email of a company's CSM, where the tenant has such a look-up."""
+    csm = next((f for f in company.fields.values() if f.name.lower() == "csm" and f.lookup_objects), None)
+    email = users.field("Email") if users is not None else None
+    return f"{csm.lookup or csm.name + LOOKUP_SUFFIX}.{email.name}" if csm is not None and email is not None else None
 
 
 async def _custom(client: GainsightClient, known: ObjectDescription, join: tuple[str, str], to: Proposal) -> None:
@@ -172,16 +179,21 @@ async def _custom(client: GainsightClient, known: ObjectDescription, join: tuple
         to.objects[known.name] = {"join": {join[0]: join[1]}}
 
 
-async def _sample(client: GainsightClient, known: ObjectDescription | None, columns: Sequence[str]) -> list[Row]:
-    """Rows changed last, with those of the columns that there are; none where they cannot be had."""
+async def _sample(
+    client: GainsightClient, known: ObjectDescription | None, columns: Sequence[str], paths: Sequence[str] = ()
+) -> list[Row]:
+    """Rows changed last, with those of the columns that there are, and the paths if the tenant takes look-ups.
+
+    None where they cannot be had.
+    """
     select = [c for c in columns if known is not None and known.field(c)]
-    if known is None or not select:
+    if known is None or not (select or paths):
         return []
     order = ORDER if known.field("ModifiedDate") else {}
     try:
-        return await client.query(Query(known.name, select, order_by=order, limit=SAMPLE))
+        return await client.query(Query(known.name, [*select, *paths], order_by=order, limit=SAMPLE))
     except (ConfigError, RefusedQueryError):
-        return []
+        return await _sample(client, known, columns) if paths else []
 
 
 def filled(rows: Sequence[Row], column: str) -> float | None:

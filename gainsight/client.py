@@ -28,8 +28,10 @@ from gainsight.describe import Listed, ObjectDescription, parse_listed, parse_ob
 from gainsight.envelope import Row, normalised, rows_of
 from gainsight.errors import (
     BAD_CLIENT,
+    NOT_A_LOOKUP,
     Action,
     ConfigError,
+    RefusedQueryError,
     ReplyTooLargeError,
     ThrottledError,
     TransientError,
@@ -220,7 +222,13 @@ class GainsightClient:
         ReplyTooLargeError when the reply has more than `max_reply_bytes`.
         """
         path = f"/v1/data/objects/query/{query.object_name}"
-        answer, size, slot = await self._call("POST", path, query.object_name, query.body(), priority)
+        try:
+            answer, size, slot = await self._call("POST", path, query.object_name, query.body(), priority)
+        except RefusedQueryError as error:
+            if error.code == NOT_A_LOOKUP and (paths := [column for column in query.select if "." in column]):
+                said = f"{error} Look-ups in it: {', '.join(paths)}."
+                raise RefusedQueryError(said, code=error.code, status=error.status) from error
+            raise
         try:
             select = list(query.select)
             wanted = set(select)

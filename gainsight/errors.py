@@ -120,6 +120,7 @@ class Rule:
         return status in self.status if isinstance(self.status, range) else status == self.status
 
 
+NOT_A_LOOKUP = "P_5068"
 _BAD_KEY = (
     "The tenant does not accept the API key. Ask the Gainsight admin for the current key (a reset makes the old one "
     "invalid at once) and store it: frame-gainsight connector rotate-key ID"
@@ -144,7 +145,7 @@ RULES: tuple[Rule, ...] = (
     Rule(None, "P_5005", Action.FAIL, UnknownFieldError, ""),
     Rule(
         None,
-        "P_5068",
+        NOT_A_LOOKUP,
         Action.FAIL,
         RefusedQueryError,
         "The query follows a look-up from a field that is not one. Correct the mapping's path.",

@@ -7,7 +7,7 @@ import pytest
 from connectors import Definition
 from connectors.propose import Proposal, Proposed, _name, filled, propose
 from gainsight import AccessKey, CallBudget, GainsightClient, SystemClock
-from sandbox import Limits, Morning, Sandbox, Tenant
+from sandbox import Limits, Morning, Sandbox, Tenant, implement
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,9 @@ async def test_what_is_proposed_is_there_and_filled_and_the_calls_are_few() -> N
             assert proposal.types["Email"] > 0
             tenant.set_variant("missing_object", True, object="company_person")
             without = await propose(client, definition)
+            implement(tenant, "plain")
+            plain = await propose(client, definition)
     assert {p.name for p in without.fields} == {name for _, name in names} - {"title", "role"}
+    paths = {p.path for p in plain.fields}
+    assert "company.Arr" in paths
+    assert not [path for path in paths if "__gr" in path or "contract__gc" in path], "what that tenant refuses"

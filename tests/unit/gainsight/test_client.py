@@ -886,3 +886,10 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+async def test_a_refused_look_up_is_named(client: GainsightClient, tenant: Tenant) -> None:
+    tenant.set_variant("dotted_select", "P_5068")
+    with pytest.raises(RefusedQueryError, match=r"Look-ups in it: Csm__gr\.Email\.") as caught:
+        await client.query(Query("company", ["Gsid", "Csm__gr.Email"], limit=1))
+    assert (caught.value.code, caught.value.status) == ("P_5068", 400)
