@@ -20,12 +20,15 @@ from gainsight import (
     Query,
     RefusedQueryError,
     ReplyTooLargeError,
+    Row,
     UnknownFieldError,
     UnknownObjectError,
+    parse_date,
+    value_of,
 )
 from gainsight.query import LEAST_CAP, ROUND
 from producer.ledger import Ledger
-from producer.timeline import BY_GSID, GSID, Reply
+from producer.timeline import BY_GSID, GSID, MODIFIED, Reply, Tail
 
 log = structlog.get_logger(__name__)
 
@@ -215,7 +218,9 @@ class TimelineSource:
         self._held: dict[int, Callable[[], None]] = {}
         self.calls = 0
 
-    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> Reply:
+    async def fetch(
+        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
+    ) -> Reply:
         """One page; asked again with fewer rows when it is too large, or without a column that has vanished."""
         where = list(conditions)
         if self._definition.activity_types:
@@ -238,9 +243,11 @@ class TimelineSource:
             self._held[asked] = got.release
             self._size.came(len(got.rows), got.size)
             belief = self._size.belief(len(got.rows), limit)
-            # A round number is what caps are. Of any other, live polling reads what may follow at its next window.
-            unsure = belief is Belief.RECORD and self._may_defer and len(got.rows) % ROUND != 0
-            if belief is Belief.REPEATED and await self._gives_more(len(got.rows)):
+            # What may follow is read at once, or by live polling at its next window: where it can only be a few rows,
+            # and where the page's length is no round number, which is what caps are.
+            unsure = belief is not Belief.LAST and leaves_few(got.rows, tail)
+            unsure = unsure or (belief is Belief.RECORD and self._may_defer and len(got.rows) % ROUND != 0)
+            if belief is Belief.REPEATED and not unsure and await self._gives_more(len(got.rows)):
                 belief = Belief.LAST
             full = belief is not Belief.LAST and not unsure
             return Reply(got.rows, full, belief is not Belief.FULL, unsure, asked, partial(self._release, asked))
@@ -266,3 +273,15 @@ class TimelineSource:
         if (release := self._held.pop(asked, None)) is not None:
             release()
             self._ledger.settle(asked)
+
+
+def leaves_few(rows: Sequence[Row], tail: Tail | None) -> bool:
+    """Whether only a few rows of the tail can follow; False also where the last row does not lead on."""
+    gsid = value_of(rows[-1], GSID) if rows else None
+    if tail is None or not isinstance(gsid, str) or not gsid:
+        return False
+    try:
+        first, last = (parse_date(value_of(row, MODIFIED)) for row in (rows[0], rows[-1]))
+    except ValueError:
+        return False
+    return first is not None and last is not None and tail.is_all_that_follows(first, last)

@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 REMEMBERED_MS = 2 * 3_600_000
 REMEMBERED_ROWS = 100_000
 
+# Of the period: a window's end for which no further page is asked for. It is read with the next window, as if this one
+# had ended a little sooner; the overlap is read in whole pages then.
+SPARE = 0.05
+
 
 @dataclass(slots=True)
 class PollResult:
@@ -105,8 +109,9 @@ class Poller:
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
         source = self._feed.source(Priority.LIVE)
+        spare = int(SPARE * 1000 * self._feed.definition.period)
         try:
-            async with aclosing(ahead(read_pages(source, period.window, period.position))) as pages:
+            async with aclosing(ahead(read_pages(source, period.window, period.position, spare=spare))) as pages:
                 async for page in pages:
                     period = await self._write_page(page, period, result)
                     page.release()

@@ -20,6 +20,7 @@ GSID = "Gsid"
 SECOND = 1000
 BY_DATE = {MODIFIED: "asc", GSID: "asc"}
 BY_GSID = {GSID: "asc"}
+FEW = 10  # times fewer rows than the page before has
 MOST_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
 
 
@@ -45,11 +46,28 @@ class Reply:
     release: Callable[[], None] = _nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a window (milliseconds), for whose rows alone no further page is asked for if they are few."""
+
+    start: int
+    end: int
+
+    def is_all_that_follows(self, first: int, last: int) -> bool:
+        """Whether behind a page from `first` to `last` there can only be a few rows, by how close its rows are."""
+        return last >= self.start and (self.end - last) * FEW <= last - first
+
+
 class Source(Protocol):
     """Where pages come from."""
 
-    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> Reply:
+    async def fetch(
+        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
+    ) -> Reply:
         """One page of the rows for which all conditions hold; as many as the source finds wise to ask for.
+
+        Args:
+            tail: a page behind which only a few rows of it follow is taken for the last one, `unsure`.
 
         Raises RefusedQueryError when the tenant does not take such a query.
         """
@@ -106,16 +124,22 @@ class StuckError(Exception):
 
 
 async def read_pages(
-    source: Source, window: Window, position: Position, taken: Collection[str] = ()
+    source: Source, window: Window, position: Position, taken: Collection[str] = (), spare: int = 0
 ) -> AsyncGenerator[Page]:
     """The window's pages, from a position on (at the beginning, the window's start) without the `taken` rows.
 
     Every row that is in the window during the whole reading is given once. Raises what `fetch` raises, and StuckError.
+
+    Args:
+        spare: milliseconds at the end of the window for which no further page is asked for: the few rows that a page
+            which reaches so far has left are the next window's (`Page.unsure_from`).
     """
     reading = _Reading(source, set(taken))
     while True:
         if position.drained_after is None:
-            reply = await source.fetch(_between(position.at, window.end), BY_DATE)
+            # Never a page of one second alone: the next window would not get further.
+            tail = Tail(max(window.end - spare, whole_second(position.at) + SECOND), window.end) if spare else None
+            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=tail)
             activities, unreadable = _read(reply.rows)
             fresh = reading.fresh(activities, reply)
             if _is_last(activities, reply):

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ import gainsight.lookup
 import producer.backfiller
 import producer.pages
 import producer.poller
+import producer.timeline
 from bus import Settings
 from producer.ledger import Ledger
 from producer.pages import Belief, PageSize
@@ -191,6 +193,8 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(gainsight.deleted, "LEAST_CAP", 2)
     monkeypatch.setattr(gainsight.lookup, "LEAST_CAP", 2)
     monkeypatch.setattr(producer.poller, "REMEMBERED_ROWS", 4)
+    monkeypatch.setattr(producer.poller, "SPARE", 0.4)  # a second
+    monkeypatch.setattr(producer.timeline, "FEW", 1)
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
@@ -215,7 +219,7 @@ class WithoutOverlap(Schedule):
     overlap = 0
 
 
-async def by_offset(source: Any, window: Window, position: Position, taken: Any = ()) -> AsyncGenerator[Page]:
+async def by_offset(source: Any, window: Window, position: Position, **_: Any) -> AsyncGenerator[Page]:
     """Pages by offset, as several public connectors read them."""
     offset = 0
     while True:
@@ -283,6 +287,18 @@ def broken_resume(patch: pytest.MonkeyPatch) -> type[Schedule]:
     return Schedule
 
 
+def broken_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    """What a page has left of its window's end counts as read."""
+
+    async def read_through(*given: Any, **more: Any) -> AsyncGenerator[Page]:
+        async for page in read_pages(*given, **more):
+            yield replace(page, unsure_from=None)
+
+    patch.setattr(producer.poller, "read_pages", read_through)
+    patch.setattr(Schedule, "overlap", 1)
+    return Schedule
+
+
 def broken_belief(patch: pytest.MonkeyPatch) -> type[Schedule]:
     """Every page that is shorter than asked for is taken for the last one."""
     patch.setattr("producer.pages.PageSize.belief", _believe)
@@ -295,7 +311,8 @@ def _believe(size: PageSize, rows: int, limit: int) -> Belief:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "breaking", [broken_overlap, broken_offset, broken_cursor, broken_order, broken_resume, broken_belief]
+    "breaking",
+    [broken_overlap, broken_offset, broken_cursor, broken_order, broken_resume, broken_belief, broken_end],
 )
 def test_it_finds_out_what_is_broken(breaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = breaking(monkeypatch)

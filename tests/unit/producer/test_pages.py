@@ -175,6 +175,61 @@ def test_what_a_length_says() -> None:
     assert PageSize(5000, 120).belief(119, 5000) is Belief.LAST
 
 
+# The end of a window
+
+
+def timeline_calls(rig: Any) -> int:
+    return int(rig.tenant.calls()["by_endpoint"]["query activity_timeline"])
+
+
+@pytest.mark.parametrize("rows", [150, 200, 1000])
+async def test_a_page_of_round_length_that_reaches_the_windows_end_costs_no_call(rig: Any, rows: int) -> None:
+    fill(rig, rows, 590)
+    rig.tenant.advance(5)
+    assert (await rig.poll()).written == rows
+    assert timeline_calls(rig) == 1
+    for _ in range(3):
+        fill(rig, rows, 600)
+        assert (await rig.poll()).window is not None
+    assert timeline_calls(rig) == 4, "as long as the longest, again and again"
+    rig.tenant.advance(60)
+    await rig.poll()
+    each_once(rig)
+
+
+async def test_one_that_ends_long_before_is_gone_on_from_at_once(rig: Any) -> None:
+    fill(rig, 150, 300)
+    rig.tenant.set_variant("page_cap", 100)
+    rig.tenant.advance(5)
+    assert (await rig.poll()).written == 150
+    each_once(rig)
+
+
+async def test_the_rest_behind_full_pages_is_left_for_the_next_poll_where_it_is_little(rig: Any) -> None:
+    rig.set(page_rows=50)
+    fill(rig, 101, 606)  # one every six seconds: the last one behind two pages
+    rig.tenant.advance(1)
+    first = await rig.poll()
+    assert (first.pages, first.written, timeline_calls(rig)) == (2, 99, 2), "a row is asked for twice: the seam"
+    left = rig.bus.checkpoint().unsure_from
+    assert left is not None
+    rig.kill()
+    rig.tenant.advance(600)
+    second = await rig.poll()
+    assert second.window is not None and second.window.start <= left
+    assert second.late == [], "what was left was not late"
+    each_once(rig)
+
+
+async def test_much_of_a_period_is_never_left(rig: Any) -> None:
+    rig.set(page_rows=50)
+    fill(rig, 55, 600)
+    rig.tenant.advance(1)
+    first = await rig.poll()
+    assert (first.pages, first.written) == (2, 55)
+    assert rig.bus.checkpoint().unsure_from is None
+
+
 # Large bodies
 
 

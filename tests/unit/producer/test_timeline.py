@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gainsight import Condition, Row, format_date, parse_date, whole_second
 from producer.overlap import Overlap, Seen, Verdict, fingerprint
-from producer.pages import Belief, PageSize
-from producer.timeline import Activity, Page, Position, Reply, StuckError, read_pages
+from producer.pages import Belief, PageSize, leaves_few
+from producer.timeline import Activity, Page, Position, Reply, StuckError, Tail, read_pages
 from producer.windows import Window, next_window
 
 T0 = 1_772_438_400_000
@@ -74,15 +74,19 @@ class Paged:
         self._limit = limit
         self._size = PageSize(limit)
 
-    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> Reply:
+    async def fetch(
+        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
+    ) -> Reply:
         given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
         rows = await self._fetch(*given)
         belief = self._size.belief(len(rows), self._limit)
+        if belief is not Belief.LAST and leaves_few(rows, tail):
+            return Reply(rows, False, unsure=True)
         return Reply(rows, belief is not Belief.LAST, belief is not Belief.FULL)
 
 
-def reading(fetch: Any, window: Window, position: Position, limit: int) -> AsyncIterator[Page]:
-    return read_pages(Paged(fetch, limit), window, position)
+def reading(fetch: Any, window: Window, position: Position, limit: int, spare: int = 0) -> AsyncIterator[Page]:
+    return read_pages(Paged(fetch, limit), window, position, spare=spare)
 
 
 def numbered(count: int, at: Callable[[int], int]) -> Memory:
@@ -90,10 +94,10 @@ def numbered(count: int, at: Callable[[int], int]) -> Memory:
 
 
 async def pages(
-    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None
+    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, spare: int = 0
 ) -> list[Page]:
     window = Window(T0, until)
-    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit)]
+    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, spare)]
 
 
 def gsids(read: Sequence[Page]) -> list[str]:
@@ -134,6 +138,37 @@ async def test_paging_costs_about_a_call_a_page() -> None:
     memory = numbered(200, lambda n: T0 + n * 250)
     await pages(memory, 50)
     assert len(memory.asked) <= 200 / 50 + 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("limit", [2, 3, 5, 19, 20])
+@pytest.mark.parametrize("spare", [1, 5, 30, 59])
+async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_the_next(
+    shape: str, limit: int, spare: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.timeline.FEW", 1)
+    memory = numbered(20, SHAPES[shape])
+    until = T0 + 60 * SECOND
+    read = await pages(memory, limit, until, spare=spare * SECOND)
+    calls, left = len(memory.asked), read[-1].unsure_from
+    assert all(p.unsure_from is None for p in read[:-1])
+    if left is None:
+        assert sorted(gsids(read)) == sorted(memory.rows)
+        return
+    assert left >= until - spare * SECOND
+    assert {g for g, at in memory.rows.items() if at < left} <= set(gsids(read)), "nothing but the end is left"
+    further = [p async for p in reading(memory.fetch, Window(left, until + 60 * SECOND), Position(left), limit)]
+    assert set(gsids(read)) | set(gsids(further)) == set(memory.rows)
+    memory.asked.clear()
+    await pages(memory, limit, until)
+    assert calls < len(memory.asked), "it spared a call"
+
+
+async def test_a_few_rows_behind_a_full_page_cost_no_call() -> None:
+    memory = numbered(62, lambda n: T0 + n * 960)
+    (page,) = await pages(memory, 60, spare=4 * SECOND)
+    assert (len(memory.asked), page.unsure_from) == (1, T0 + 56 * SECOND)
+    assert len(await pages(memory, 50, spare=4 * SECOND)) == 2, "many are read at once"
 
 
 async def test_the_window_is_half_open() -> None:
