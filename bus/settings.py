@@ -196,11 +196,12 @@ class Settings(BaseSettings):
         description="How often the tenant is asked which entities were changed or deleted, while activities come.",
     )
     whole_object_rows: int = Field(
-        20_000,
+        50_000,
         ge=0,
         le=1_000_000,
         alias=ours("whole_object_rows"),
-        description="Users, and persons, are read as a whole where a tenant has no more of them; 0: never.",
+        description="An object (persons, users, a custom one) of which a tenant has no more rows is read as a whole when "
+        "that costs no more calls than to ask by value; 0: never.",
     )
     entities_max: int = Field(
         100_000,

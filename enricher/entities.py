@@ -73,6 +73,10 @@ class EntityCache:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: EntityKey) -> bool:
+        """Whether there is an answer, however old."""
+        return key in self._kept
+
     def put(self, entity: Entity) -> None:
         key, columns = entity.key, self._columns.setdefault(entity.columns, entity.columns)
         self._unlist(key)

@@ -54,7 +54,7 @@ class Names:
         if self._roster.whole(MEMBER) is None:
             await self._finder.read_whole(MEMBER)
         whole = self._roster.whole(MEMBER)
-        read = whole is not None and not whole.too_large
+        read = whole is not None and whole.ended and not whole.too_large
         people = self._members_of(set(names), at) if read else await self._ask_members(names, at)
         found: dict[str, dict[str, str]] = {}
         for company, wanted in names.items():

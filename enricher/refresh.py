@@ -1,19 +1,22 @@
 """Keeping known entities up to date, on a beat of their own: what was modified, and what deleted, since the last look.
 
 Three calls a beat, whatever the mapping: one for the persons and what they are at their companies, one for what was
-deleted, and one for the other objects in turn. Nothing is asked while no activities come: the next ones make it due.
+deleted, and one for the other objects in turn. One more for a custom object that was read as a whole, when somebody new
+asks for its rows. Nothing is asked while no activities come: the next ones make it due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from connectors import needs
 from enricher.desk import Desk
 from enricher.entities import GSID
+from enricher.related import MODIFIED, Related
 from enricher.roster import GSUSER, MEMBER, PERSON, Roster
 from enricher.together import together
 from gainsight import Condition, ConfigError, Query, RefusedQueryError, Row, format_date, value_of, whole_second
@@ -23,7 +26,6 @@ from gainsight.query import MAX_ROWS
 log = structlog.get_logger(__name__)
 
 REFRESH = "!refresh"
-MODIFIED = "ModifiedDate"
 AGAIN = 120_000  # milliseconds that each look reaches back behind the last one, for what becomes visible late
 MOST_PAGES = 4  # of changes: more are not worth reading
 DAY = 86_400_000
@@ -50,27 +52,35 @@ class Refresh:
         beat: milliseconds between two looks at the same thing.
     """
 
-    def __init__(self, desk: Desk, roster: Roster, beat: int) -> None:
+    def __init__(self, desk: Desk, roster: Roster, related: Related, beat: int) -> None:
         self._desk = desk
         self._roster = roster
+        self._related = related
+        self._wholes = roster.wholes
         self._beat = beat
         self._absent_log: dict[str, int] = {}
         self._no_dates: set[str] = set()
 
-    async def if_due(self) -> None:
-        """Looks where the last look is a beat ago. Raises GainsightError as a query does."""
+    async def if_due(self, pressing: Sequence[str] = ()) -> None:
+        """Looks where the last look is a beat ago. Raises GainsightError as a query does.
+
+        Args:
+            pressing: objects that do not wait for their turn.
+        """
         if not self._desk.renew:
             return
         now, looked = self._now(), self._looked()
         if not looked.until:  # nothing is known yet: all that will be is as of now
             self._keep(looked, [], now)
             return
-        jobs = []
+        jobs: list[Coroutine[Any, Any, str]] = []
         if now - looked.since(MEMBER, now) >= self._beat:
-            jobs.append(self._members(looked, now))
-        turn = min(self._in_turn(), key=lambda name: looked.since(name, now))
-        if now - max(looked.since(name, now) for name in self._in_turn()) >= self._beat:  # one of them a beat
-            jobs.append(self._object(turn, looked, now))
+            jobs.append(self._members(looked))
+        objects = [name for name in pressing if now - looked.since(name, now) >= self._beat]
+        others = [name for name in self._in_turn() if name not in objects]
+        if others and now - max(looked.since(name, now) for name in others) >= self._beat:  # one of them a beat
+            objects.append(min(others, key=lambda name: looked.since(name, now)))
+        jobs += [self._object(name, looked) for name in objects]
         if (due := self._log_due(looked, now)) is not None:
             jobs.append(self._deleted(due, looked, now))
         if jobs:
@@ -99,13 +109,13 @@ class Refresh:
 
     # What was modified
 
-    async def _members(self, looked: Looked, now: int) -> str:
+    async def _members(self, looked: Looked) -> str:
         dotted = self._roster.dotted()
         if dotted is None:
             own, select = PERSON, self._desk.columns(PERSON, GSID)
             if self._roster.link is None:
                 rows = await self._changed(own, select, looked, MEMBER)
-                self._take(rows, PERSON, lambda changed: self._roster.change(PERSON, changed), now)
+                self._take(rows, PERSON, lambda changed: self._roster.change(PERSON, changed))
             else:
                 link = self._roster.link
                 rows = await self._changed(MEMBER, self._desk.columns(MEMBER, link), looked, MEMBER)
@@ -116,49 +126,35 @@ class Refresh:
             return MEMBER
         lookup, select = dotted
         rows = await self._changed(MEMBER, select, looked, MEMBER, f"{lookup}.{MODIFIED}")
-        self._take(rows, MEMBER, self._roster.change_members, now)
+        self._take(rows, MEMBER, self._roster.change_members)
         return MEMBER
 
-    async def _object(self, name: str, looked: Looked, now: int) -> str:
+    async def _object(self, name: str, looked: Looked) -> str:
         desk = self._desk
         if name in (GSUSER, PERSON):
             rows = await self._changed(name, desk.columns(name, GSID), looked, name)
-            self._take(rows, name, lambda changed: self._roster.change(name, changed), now)
+            self._take(rows, name, lambda changed: self._roster.change(name, changed))
             return name
         field = desk.definition.objects[name].join_field if name in desk.definition.objects else GSID
-        columns = desk.columns(name, field)
-        rows = await self._changed(name, columns, looked, name)
+        rows = await self._changed(name, desk.columns(name, field), looked, name)
         if rows is None:
+            self._wholes.forget(name)
             self._drop_all(name)
         else:
-            self._change_rows(name, field, columns, rows)
+            self._related.change(name, field, rows)
         return name
 
-    def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None], now: int) -> None:
+    def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None]) -> None:
         if rows is not None:
             change(rows)
-            self._roster.renewed(name, now)
             return
-        self._roster.forget_whole(name)
+        self._wholes.forget(name)
         self._drop_all(PERSON if name == MEMBER else name)
 
     def _drop_all(self, name: str) -> None:
         """Too much has changed to be read: what is met is asked for anew."""
         for key in self._desk.cache.keys(self._desk.definition.id, name):
             self._desk.cache.drop(key)
-
-    def _change_rows(self, name: str, field: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-        """Takes changed rows over into the answers that hold them; a row may have moved to another answer."""
-        desk = self._desk
-        changed = {str(value_of(row, GSID)): row for row in rows if value_of(row, GSID)}
-        for key in desk.cache.keys(desk.definition.id, name):
-            entity = desk.cache.get(key)
-            if entity is None:
-                continue
-            left = [r for r in entity.rows if str(value_of(r, GSID)) not in changed]
-            mine = [row for row in changed.values() if str(value_of(row, field)) == key.value]
-            if mine or len(left) < len(entity.rows):
-                desk.keep(name, field, key.value, columns, [*left, *mine])
 
     async def _changed(
         self, name: str, select: Sequence[str], looked: Looked, since: str, *besides: str

@@ -15,12 +15,14 @@ from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Entity, EntityCache
 from enricher.finder import Finder
 from enricher.names import Names, fold, full_name
 from enricher.refresh import Refresh
+from enricher.related import Related
 from enricher.riding import Riding
 from enricher.roster import Roster
 from enricher.together import together
+from enricher.whole import Wholes
 from gainsight import Clock, GainsightClient, ObjectDescription, Row, value_of
 
-WHOLE_ROWS = 20_000
+WHOLE_ROWS = 50_000
 BEAT = 3_600_000
 
 
@@ -89,10 +91,12 @@ class Resolver:
     ) -> None:
         self._definition = definition
         self._desk = Desk(definition, client, cache, clock)
-        self._roster = Roster(self._desk)
-        self._finder = Finder(self._roster, whole_rows)
+        wholes = Wholes(self._desk, whole_rows)
+        self._roster = Roster(self._desk, wholes)
+        self._finder = Finder(self._roster)
         self._names = Names(self._roster, self._finder)
-        self._refresh = Refresh(self._desk, self._roster, beat)
+        self._related = Related(self._desk, wholes)
+        self._refresh = Refresh(self._desk, self._roster, self._related, beat)
         self._resolving = asyncio.Lock()  # two at once would ask the same twice
 
     async def resolve(self, wanted: Wanted, *, renew: bool = True) -> Resolved:
@@ -109,7 +113,10 @@ class Resolver:
 
     async def _resolve(self, wanted: Wanted) -> Resolved:
         await self._desk.describe()
-        await self._refresh.if_due()
+        joined = {name: self._joined(name, wanted) for name in self._definition.objects}
+        await self._refresh.if_due(
+            [name for name, (field, ids) in joined.items() if self._related.unmet(name, field, ids)]
+        )
         described = self._desk.described
         found = Resolved(described, Riding(self._definition, described))
         emails = list(dict.fromkeys(m.email for m in wanted.mentions if m.email))
@@ -120,7 +127,7 @@ class Resolver:
         await together(
             self._objects(found, needs.COMPANY, _unridden(found, needs.COMPANY, wanted)),
             self._objects(found, needs.RELATIONSHIP, _unridden(found, needs.RELATIONSHIP, wanted)),
-            *(self._custom(found, name, wanted) for name in self._definition.objects),
+            *(self._custom(found, name, field, ids) for name, (field, ids) in joined.items()),
         )
         found.new = self._desk.take_new()
         return found
@@ -180,35 +187,20 @@ class Resolver:
     # Other objects
 
     async def _objects(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
-        rows = {g: r[0] for g, r in (await self._lookup(name, GSID, gsids)).items()}
+        rows = {g: r[0] for g, r in (await self._related.find(name, GSID, gsids)).items()}
         if name == needs.COMPANY:
             found.companies = rows
         else:
             found.relationships = rows
 
-    async def _custom(self, found: Resolved, name: str, wanted: Wanted) -> None:
+    def _joined(self, name: str, wanted: Wanted) -> tuple[str, list[str]]:
+        """The column by which a custom object is joined, and the ids of what it is joined to."""
         custom = self._definition.objects[name]
-        joined = custom.joined_to
-        ids = [r.company if joined == "company" else r.relationship for r in wanted.references]
-        values = list(dict.fromkeys(i for i in ids if i))
-        found.custom[name] = await self._lookup(name, custom.join_field, values)
+        ids = [r.company if custom.joined_to == "company" else r.relationship for r in wanted.references]
+        return custom.join_field, list(dict.fromkeys(i for i in ids if i))
 
-    async def _lookup(self, name: str, field: str, values: Sequence[str]) -> dict[str, list[Row]]:
-        """Rows by value, from the cache and, for what it lacks, in as few queries as the tenant takes."""
-        columns = self._desk.columns(name, field) if values else ()
-        if not columns:
-            return {}
-        missing = [v for v in values if self._desk.fresh(name, field, v, columns) is None]
-        if missing:
-            rows, columns = await self._desk.rows_in(name, field, missing, columns)
-            by_value: defaultdict[str, list[Row]] = defaultdict(list)
-            for row in rows:
-                by_value[str(value_of(row, field) or "")].append(row)
-            for value in missing:
-                ordered = sorted(by_value[value], key=lambda r: str(value_of(r, GSID) or ""))
-                self._desk.keep(name, field, value, columns, ordered)
-        answers = {v: self._desk.fresh(name, field, v, columns) for v in values}
-        return {v: list(entity.rows) for v, entity in answers.items() if entity is not None and entity.rows}
+    async def _custom(self, found: Resolved, name: str, field: str, ids: Sequence[str]) -> None:
+        found.custom[name] = await self._related.find(name, field, ids)
 
 
 def _unridden(found: Resolved, name: str, wanted: Wanted) -> list[str]:

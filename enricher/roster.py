@@ -7,36 +7,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from connectors import needs
 from connectors.paths import LOOKUP_SUFFIX
 from enricher.desk import Desk
 from enricher.entities import EMAIL, GSID, MEMBERSHIPS
+from enricher.whole import Reading, Whole, Wholes
 from gainsight import Row, value_of
 
 PERSON, GSUSER, MEMBER = needs.PERSON, needs.GSUSER, needs.COMPANY_PERSON
-WHOLE = "!whole"
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """An object that was read as a whole: since when, how fresh (milliseconds), and up to which key.
-
-    `surely`: nothing follows that key. `too_large`: it was not read, since it has too many rows.
-    """
-
-    columns: tuple[str, ...]
-    begun: int
-    until: int
-    last: str
-    surely: bool
-    too_large: bool
-
-    def row(self) -> Row:
-        return {"begun": self.begun, "until": self.until, "last": self.last, "surely": self.surely} | (
-            {"too_large": True} if self.too_large else {}
-        )
 
 
 class Roster:
@@ -44,12 +23,12 @@ class Roster:
 
     Attributes:
         desk: where they are kept.
-        room: object → answers forgotten when it was read as a whole.
+        wholes: what of them was read as a whole.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, wholes: Wholes) -> None:
         self.desk = desk
-        self.room: dict[str, int] = {}
+        self.wholes = wholes
 
     # What is known
 
@@ -108,37 +87,33 @@ class Roster:
         return self.is_sure(name)
 
     def is_sure(self, name: str) -> bool:
-        state = self.whole(name)
-        return state is not None and state.surely and not state.too_large
+        return self.wholes.covers(self.reading(name))
 
     def whole(self, name: str) -> Whole | None:
-        """What is known of an object as a whole, while it counts."""
+        """How far an object has been read, while that counts."""
+        return self.wholes.state(self.reading(name))
+
+    def is_unheard_of(self, gsid: str) -> bool:
+        """Whether the Gsid is taken to be nobody's only since all were read without it."""
+        keys = (self.desk.key(name, GSID, gsid) for name in (PERSON, GSUSER))
+        return (self.covers(PERSON) or self.covers(GSUSER)) and not any(key in self.desk.cache for key in keys)
+
+    def reading(self, name: str) -> Reading | None:
+        """How persons (by way of their memberships, or without) and users are read; None: that is not possible."""
         desk = self.desk
-        entity = desk.cache.get(desk.key(WHOLE, "object", name))
-        if entity is None or not entity.rows:
+        if name not in desk.described:
             return None
-        row = entity.rows[0]
-        state = Whole(
-            entity.columns, row["begun"], row["until"], row["last"], row["surely"], bool(row.get("too_large"))
-        )
-        wanted = self.person_columns() if name in (PERSON, MEMBER) else self.user_columns()
-        old = desk.since is not None and desk.since - state.begun > desk.cache.ttl
-        forgotten = desk.cache.forgotten(desk.definition.id, PERSON if name == MEMBER else name)
-        if old or not set(wanted) <= set(state.columns) or forgotten > self.room.get(name, 0):
+        if name == GSUSER:
+            select = desk.columns(GSUSER, EMAIL, GSID)
+            return Reading(name, GSID, self.user_columns(), select, GSUSER, lambda rows: self.keep_users(rows, select))
+        columns = self.person_columns()
+        if name == PERSON:
+            select = desk.columns(PERSON, EMAIL, GSID)
+            return Reading(name, GSID, columns, select, PERSON, lambda rows: self.keep_persons(rows, select))
+        dotted = self.dotted()
+        if dotted is None or self.link is None:
             return None
-        return state
-
-    def renewed(self, name: str, until: int) -> None:
-        """All changes of an object until then are known."""
-        if (state := self.whole(name)) is not None:
-            self.keep_whole(name, Whole(state.columns, state.begun, until, state.last, state.surely, state.too_large))
-
-    def forget_whole(self, name: str) -> None:
-        """The object has changed too much to follow: it is read anew when somebody is met who is not known."""
-        self.desk.keep(WHOLE, "object", name, (), [])
-
-    def keep_whole(self, name: str, state: Whole) -> None:
-        self.desk.keep(WHOLE, "object", name, state.columns, [state.row()])
+        return Reading(name, self.link, columns, dotted[1], PERSON, self.keep_members)  # one's memberships together
 
     def dotted(self) -> tuple[str, tuple[str, ...]] | None:
         """The look-up from company_person to its person, and the columns of both; None: there is no such way."""
@@ -183,12 +158,12 @@ class Roster:
         """Takes over changed company_person rows, of those persons who are known, or of all where all are."""
         if (link := self.link) is None:
             return
-        sure = self.is_sure(MEMBER)
+        reading = self.reading(MEMBER)
         lookup = (self.dotted() or ("",))[0]
         known = []
         for row in rows:
             gsid, email = text_of(row, link), text_of(row, f"{lookup}.{EMAIL}").strip().lower()
-            if sure or self.kept_person(gsid):
+            if self.kept_person(gsid) or self.wholes.reaches(reading, gsid):
                 known.append(row)
             elif email:
                 self.desk.cache.drop(self.desk.key(PERSON, EMAIL, email))
@@ -199,7 +174,7 @@ class Roster:
         for row in rows:
             gsid = text_of(row, GSID)
             before = self.desk.cache.get(self.desk.key(name, GSID, gsid))
-            if not self.covers(name) and (before is None or not before.rows):
+            if (before is None or not before.rows) and not self._is_all_there_is(name, gsid):
                 self.desk.cache.drop(self.desk.key(name, EMAIL, text_of(row, EMAIL).strip().lower()))
                 continue
             if name == GSUSER:
@@ -207,6 +182,12 @@ class Roster:
             else:
                 held = memberships_of(before.rows[0]) if before is not None and before.rows else []
                 self.keep_person(gsid, row, held, self.desk.columns(PERSON, EMAIL))
+
+    def _is_all_there_is(self, name: str, gsid: str) -> bool:
+        """Whether of somebody unknown a changed row is all there is to know: who came where all was read."""
+        if name == PERSON and self.link is not None and not self.wholes.reaches(self.reading(MEMBER), gsid):
+            return False
+        return self.wholes.reaches(self.reading(name), gsid)
 
     def gone(self, name: str, gsid: str) -> None:
         """A person, a user or a membership was deleted."""
@@ -228,6 +209,13 @@ class Roster:
         person = {k: v for k, v in filled(row).items() if k != MEMBERSHIPS}
         ordered = sorted(memberships, key=lambda m: str(m.get(GSID) or ""))
         self.desk.keep(PERSON, GSID, gsid, columns, [{**person, MEMBERSHIPS: ordered}])
+
+    def keep_persons(self, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
+        """Persons out of their own rows, with the memberships that they are known to have."""
+        for row in rows:
+            if gsid := text_of(row, GSID):
+                before = self.kept_person(gsid)
+                self.keep_person(gsid, row, memberships_of(before[0]) if before else [], columns)
 
     def keep_users(self, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
         for row in rows:

@@ -99,12 +99,14 @@ class Stretch:
     """A stretch of an object's rows in the order of a key.
 
     `last`: the key's value to read on from. `ended`: whether it reached the end; `surely`: whether beyond doubt.
+    `full`: it has not, and its last page had as many rows as were asked for.
     """
 
     rows: list[Row]
     last: str
     ended: bool
     surely: bool
+    full: bool = False
 
 
 async def fetch_on(
@@ -129,7 +131,7 @@ async def fetch_on(
             return Stretch(rows + page, after, True, False)
         rows += page[:whole]
         if len(rows) >= most:
-            return Stretch(rows, after, False, False)
+            return Stretch(rows, after, False, False, len(page) >= query.limit)
 
 
 def _cut(page: Sequence[Row], key: str) -> tuple[str, int]:

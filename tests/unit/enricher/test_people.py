@@ -108,16 +108,6 @@ async def test_however_the_tenant_caps_its_pages(desk: Any, cap: int, whole_rows
         right(desk, await resolver.resolve(want(window)), window)
 
 
-async def test_too_large_an_object_is_given_up_after_two_calls_and_asked_by_value(desk: Any) -> None:
-    desk.tenant.set_variant("page_cap", 100)
-    resolver = desk.resolver(whole_rows=150)
-    emails = people(desk)
-    right(desk, await resolver.resolve(want(emails[:10])), emails[:10])
-    assert queries(desk) == {"company_person": 4, "gsuser": 1}, "two pages, whether there are more, and by value"
-    right(desk, await resolver.resolve(want(emails[:12])), emails[:12])
-    assert queries(desk) == {"company_person": 1}
-
-
 async def test_a_replay_asks_only_for_what_is_not_known(desk: Any) -> None:
     resolver = desk.resolver()
     emails = [*people(desk), NOBODY]

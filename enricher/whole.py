@@ -1,0 +1,156 @@
+"""Objects that are read as a whole: whoever is in one costs no call any more, nor does whoever is not.
+
+The first page costs no more than asking for some by value. What follows it is rented first and bought then: it is asked
+for by value until that has cost a few calls, and read on from there, unless the object has too many rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from enricher.desk import Desk
+from enricher.entities import GSID
+from gainsight import Query, Row, fetch_on
+
+log = structlog.get_logger(__name__)
+
+WHOLE = "!whole"
+RENT = 3  # calls by value, after which the rest of an object is worth reading
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """How far an object has been read: since when (milliseconds), and up to which key.
+
+    `ended`: as it seemed, nothing follows that key; `surely`: beyond doubt. `too_large`: it is not read on.
+    """
+
+    columns: tuple[str, ...]
+    begun: int
+    last: str = ""
+    ended: bool = False
+    surely: bool = False
+    too_large: bool = False
+
+    def row(self) -> Row:
+        told = {"begun": self.begun, "last": self.last, "ended": self.ended, "surely": self.surely}
+        return told | ({"too_large": True} if self.too_large else {})
+
+    @staticmethod
+    def of(columns: tuple[str, ...], row: Row) -> Whole:
+        ended = bool(row.get("ended", True))
+        return Whole(columns, row["begun"], row["last"], ended, row["surely"], bool(row.get("too_large")))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How an object is read: in the order of a column whose rows are kept together.
+
+    Attributes:
+        columns: with which it counts as read; `select` are those of the query.
+        kept_as: the object that its answers are kept under.
+    """
+
+    name: str
+    key: str
+    columns: tuple[str, ...]
+    select: tuple[str, ...]
+    kept_as: str
+    keep: Callable[[Sequence[Row]], None]
+
+
+class Wholes:
+    """What is read as a whole of one connector's tenant.
+
+    Args:
+        most: rows of an object that is; 0: none is.
+    """
+
+    def __init__(self, desk: Desk, most: int) -> None:
+        self._desk = desk
+        self._most = most
+        self._paid: Counter[str] = Counter()
+        self._room: dict[str, int] = {}  # answers forgotten when the reading began
+
+    def state(self, reading: Reading | None) -> Whole | None:
+        """How far it has been read, while that counts."""
+        if reading is None:
+            return None
+        desk = self._desk
+        entity = desk.cache.get(desk.key(WHOLE, "object", reading.name))
+        if entity is None or not entity.rows:
+            return None
+        state = Whole.of(entity.columns, entity.rows[0])
+        old = desk.since is not None and desk.since - state.begun > desk.cache.ttl
+        if old or not set(reading.columns) <= set(state.columns):
+            return None
+        if desk.cache.forgotten(desk.definition.id, reading.kept_as) > self._room.get(reading.name, 0):
+            return replace(state, ended=False, surely=False, too_large=True)  # for the room that there is
+        return state
+
+    def covers(self, reading: Reading | None) -> bool:
+        """Whether whoever is not known of the object is known to be absent."""
+        state = self.state(reading)
+        return state is not None and state.surely and not state.too_large
+
+    def reaches(self, reading: Reading | None, key: str) -> bool:
+        """Whether everything with that key was read, so that what was changed since makes it complete."""
+        state = self.state(reading)
+        return state is not None and not state.too_large and (state.surely or key <= state.last)
+
+    def forget(self, name: str) -> None:
+        """The object has changed too much to follow: it is read anew when something is met that is not known."""
+        self._desk.keep(WHOLE, "object", name, (), [])
+
+    def give_up(self, reading: Reading) -> None:
+        """The object cannot be read as a whole."""
+        self._keep(reading, Whole(reading.columns, self._desk.clock.now(), too_large=True))
+
+    def pay(self, name: str, values: Sequence[str]) -> None:
+        """So many values of an object are asked for."""
+        self._paid[name] += -(-len(values) // self._desk.facts.chunking[name].size)
+
+    async def read_on(self, reading: Reading) -> None:
+        """Reads the first page, or what may follow, or the rest where that is worth it.
+
+        Raises as `fetch_on` does; what was read before an error is kept.
+        """
+        desk, state = self._desk, self.state(reading)
+        if not self._most or (state is not None and (state.surely or state.too_large)):
+            return
+        more_follows = state is not None and not state.ended
+        if state is None:
+            state = Whole(reading.columns, desk.clock.now())
+            self._room[reading.name] = desk.cache.forgotten(desk.definition.id, reading.kept_as)
+        counted, pages = False, 0
+        while True:
+            if more_follows and not counted:
+                if self._paid[reading.name] < RENT:
+                    break
+                if await self._is_too_large(reading):
+                    state = replace(state, too_large=True)
+                    self._keep(reading, state)
+                    break
+                counted = True
+            query = Query(reading.name, reading.select)
+            part = await fetch_on(desk.client, query, reading.key, desk.facts.proven, after=state.last, most=1)
+            reading.keep(part.rows)
+            state = replace(state, last=part.last, ended=part.ended, surely=part.surely)
+            self._keep(reading, state)
+            if part.ended:
+                break
+            pages += 1
+            more_follows = part.full or pages > 1  # a page of round length may be the last one
+        log.info("read_as_a_whole", connector=desk.definition.id, object=reading.name, **state.row())
+
+    async def _is_too_large(self, reading: Reading) -> bool:
+        """One narrow question."""
+        further = Query(reading.name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._most)
+        return bool(await self._desk.client.query(further))
+
+    def _keep(self, reading: Reading, state: Whole) -> None:
+        self._desk.keep(WHOLE, "object", reading.name, state.columns, [state.row()])
