@@ -200,8 +200,8 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         alias=ours("whole_object_rows"),
-        description="An object (persons, users, a custom one) of which a tenant has no more rows is read as a whole when "
-        "that costs no more calls than to ask by value; 0: never.",
+        description="An object (persons, users, a custom one) of which a tenant has no more rows is read as a whole "
+        "when that costs no more calls than to ask by value; 0: never.",
     )
     entities_max: int = Field(
         100_000,

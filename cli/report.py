@@ -48,6 +48,23 @@ def figures(watch: Watch, verdict: Verdict, calls: Mapping[str, Any], polls: int
     }
 
 
+def purposes(calls: Mapping[str, int]) -> dict[str, int]:
+    """What calls were for, by endpoint, for people."""
+    found = dict.fromkeys(
+        ("for the timeline", "for people and companies", "for deletions", "descriptions, once a day"), 0
+    )
+    for endpoint, count in calls.items():
+        if endpoint.startswith("describe"):
+            found["descriptions, once a day"] += count
+        elif "delete" in endpoint:
+            found["for deletions"] += count
+        elif endpoint.endswith("activity_timeline"):
+            found["for the timeline"] += count
+        else:
+            found["for people and companies"] += count
+    return {what: count for what, count in found.items() if count}
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of the values do not exceed; 0 of none."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
@@ -73,8 +90,8 @@ def render(numbers: Mapping[str, Any], verdict: Verdict, samples: Sequence[Conve
     )
     table.add_row(
         f"{numbers['api_calls_per_1000']:g}",
-        f"API calls per 1000 emails ({numbers['api_calls']} in all, from an empty cache, in "
-        f"{numbers['polls']} polls; descriptions and deletions included)",
+        f"API calls per 1000 emails, from an empty cache, in {numbers['polls']} polls: "
+        + ", ".join(f"{count} {what}" for what, count in purposes(numbers["api_calls_by_endpoint"]).items()),
     )
     table.add_row(
         f"{numbers['p99_seconds_poll_to_conversation']:.2f} s", "from the tenant's reply to the conversation, 99 of 100"

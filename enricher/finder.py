@@ -8,13 +8,14 @@ up.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from enricher.entities import EMAIL, GSID
 from enricher.roster import GSUSER, MEMBER, PERSON, Roster, filled, memberships_of, text_of
 from gainsight import Chunking, RefusedQueryError, ReplyTooLargeError, Row, UnknownFieldError, fetch_in
+from gainsight.query import MAX_ROWS
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,8 @@ class Finder:
     async def find(self, emails: Sequence[str], gsids: Sequence[str]) -> None:
         """Makes known whoever has one of these (lower-case) emails or Gsids, or that nobody has."""
         if self._unknown(EMAIL, emails) or self._unknown(GSID, gsids):
-            await self.read_whole(MEMBER)  # first: the larger page tells that a smaller one is no capped one
+            # First: the larger page tells that a smaller one is no capped one.
+            await self.read_whole(MEMBER, lambda: self._price(emails, gsids))
         await self._find_users(EMAIL, emails)
         await self._find_users(GSID, gsids)
         for field, values in ((EMAIL, emails), (GSID, gsids)):
@@ -45,12 +47,24 @@ class Finder:
         """Those of whom it is not known whether they are a person; users are not asked about."""
         return [v for v in values if not self._roster.user(field, v) and self._roster.persons(field, v) is None]
 
+    def _price(self, emails: Sequence[str], gsids: Sequence[str]) -> int:
+        """The calls that it takes to ask for those who are not known: as members, and strangers as persons."""
+        unknown = (self._unknown(EMAIL, emails), self._unknown(GSID, gsids))
+        return 2 * sum(self._wholes.calls(MEMBER, values) for values in unknown)
+
+    def _expected(self, name: str) -> int:
+        """Rows of an object that are worth reading: only both together spare questions for persons."""
+        members = self._roster.whole(MEMBER)
+        return 2 * members.rows if name == PERSON and members is not None and members.rows > MAX_ROWS else 0
+
     async def _find_users(self, field: str, values: Sequence[str]) -> None:
-        unknown = [v for v in values if self._roster.user(field, v) is None]
-        if unknown:
-            await self.read_whole(GSUSER)
-            unknown = [v for v in unknown if self._roster.user(field, v) is None]
-        await self._ask_users(field, unknown)
+        if self._no_users(field, values):
+            await self.read_whole(GSUSER, lambda: self._wholes.calls(GSUSER, self._no_users(field, values)))
+        await self._ask_users(field, self._no_users(field, values))
+
+    def _no_users(self, field: str, values: Sequence[str]) -> list[str]:
+        """Those of whom it is not known whether they are a user."""
+        return [v for v in values if self._roster.user(field, v) is None]
 
     async def _ask_users(self, field: str, values: Sequence[str]) -> None:
         desk = self._desk
@@ -64,7 +78,7 @@ class Finder:
     async def _find_persons(self, field: str, values: Sequence[str]) -> None:
         members = self._roster.whole(MEMBER)
         if self._roster.link is None or self._roster.is_sure(MEMBER):
-            await self.read_whole(PERSON)
+            await self.read_whole(PERSON, lambda: self._wholes.calls(PERSON, self._unknown(field, values)))
         elif members is None or members.too_large or not members.ended:
             await self._find_members(field, values)
         await self._ask_persons(field, [v for v in values if self._roster.persons(field, v) is None])
@@ -131,19 +145,23 @@ class Finder:
 
     # Reading an object as a whole
 
-    async def read_whole(self, name: str) -> None:
-        """Reads an object that is not too large, or what may follow of it, as far as that is worth it."""
+    async def read_whole(self, name: str, price: Callable[[], int] = lambda: 1) -> None:
+        """Reads an object that is not too large, or what may follow of it, as far as that is worth it.
+
+        Args:
+            price: the calls that it takes to ask by value instead.
+        """
         if (reading := self._roster.reading(name)) is None:
             return
         desk, members = self._desk, self._roster.member_columns()
         try:
-            await self._wholes.read_on(reading)
+            await self._wholes.read_on(reading, price, expected=self._expected(name))
         except UnknownFieldError as error:
             if name == MEMBER and (error.field or "").lower() not in {c.lower() for c in members}:
                 desk.facts.dotted = False
                 return
             desk.without(error, name, members if name == MEMBER else reading.select, self._roster.link or "")
-            await self.read_whole(name)
+            await self.read_whole(name, price)
         except RefusedQueryError as error:
             log.info("not_read_as_a_whole", connector=desk.definition.id, object=name, cause=str(error))
             if name == MEMBER and desk.facts.dotted is None and not isinstance(error, ReplyTooLargeError):

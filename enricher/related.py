@@ -32,7 +32,7 @@ class Related:
         if not columns:
             return {}
         if self._unknown(name, field, columns, values):
-            await self._read_whole(name, field, columns)
+            await self._read_whole(name, field, columns, values)
         if missing := self._unknown(name, field, columns, values):
             self._wholes.pay(name, missing)
             rows, columns = await desk.rows_in(name, field, missing, columns)
@@ -54,11 +54,14 @@ class Related:
             return []
         return [v for v in values if self._desk.fresh(name, field, v, columns) is None]
 
-    async def _read_whole(self, name: str, field: str, columns: tuple[str, ...]) -> None:
+    async def _read_whole(self, name: str, field: str, columns: tuple[str, ...], values: Sequence[str]) -> None:
+        def price() -> int:
+            return self._wholes.calls(name, self._unknown(name, field, columns, values))
+
         if (reading := self._reading(name, field, columns)) is None:
             return
         try:
-            await self._wholes.read_on(reading)
+            await self._wholes.read_on(reading, price)
         except (RefusedQueryError, UnknownFieldError) as error:  # by value it is found out what is wrong
             log.info("not_read_as_a_whole", connector=self._desk.definition.id, object=name, cause=str(error))
             self._wholes.give_up(reading)

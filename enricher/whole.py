@@ -1,7 +1,7 @@
 """Objects that are read as a whole: whoever is in one costs no call any more, nor does whoever is not.
 
 The first page costs no more than asking for some by value. What follows it is rented first and bought then: it is asked
-for by value until that has cost a few calls, and read on from there, unless the object has too many rows.
+for by value until that costs a few calls, and read on from there, unless the object has too many rows.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from gainsight import Query, Row, fetch_on
 log = structlog.get_logger(__name__)
 
 WHOLE = "!whole"
-RENT = 3  # calls by value, after which the rest of an object is worth reading
+RENT = 3  # calls by value, from which on the rest of an object is worth reading
+
+UNCOUNTED = 2  # pages that are read before it is asked how many more there are: that is a call too
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """How far an object has been read: since when (milliseconds), and up to which key.
+    """How far an object has been read: since when (milliseconds), how many rows, and up to which key.
 
     `ended`: as it seemed, nothing follows that key; `surely`: beyond doubt. `too_large`: it is not read on.
     """
 
     columns: tuple[str, ...]
     begun: int
+    rows: int = 0
     last: str = ""
     ended: bool = False
     surely: bool = False
     too_large: bool = False
 
     def row(self) -> Row:
-        told = {"begun": self.begun, "last": self.last, "ended": self.ended, "surely": self.surely}
-        return told | ({"too_large": True} if self.too_large else {})
+        names = ("begun", "rows", "last", "ended", "surely", "too_large")
+        return {name: getattr(self, name) for name in names}
 
     @staticmethod
     def of(columns: tuple[str, ...], row: Row) -> Whole:
-        ended = bool(row.get("ended", True))
-        return Whole(columns, row["begun"], row["last"], ended, row["surely"], bool(row.get("too_large")))
+        more = {name: row[name] for name in ("rows", "ended", "too_large") if name in row}
+        return Whole(columns, row["begun"], last=row["last"], surely=row["surely"], **({"ended": True} | more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +113,22 @@ class Wholes:
         """The object cannot be read as a whole."""
         self._keep(reading, Whole(reading.columns, self._desk.clock.now(), too_large=True))
 
-    def pay(self, name: str, values: Sequence[str]) -> None:
-        """So many values of an object are asked for."""
-        self._paid[name] += -(-len(values) // self._desk.facts.chunking[name].size)
+    def calls(self, name: str, values: Sequence[str]) -> int:
+        """How many calls it takes to ask for these values of an object."""
+        return -(-len(values) // self._desk.facts.chunking[name].size)
 
-    async def read_on(self, reading: Reading) -> None:
+    def pay(self, name: str, values: Sequence[str]) -> None:
+        """These values of an object are asked for."""
+        self._paid[name] += self.calls(name, values)
+
+    async def read_on(self, reading: Reading, price: Callable[[], int], *, expected: int = 0) -> None:
         """Reads the first page, or what may follow, or the rest where that is worth it.
 
         Raises as `fetch_on` does; what was read before an error is kept.
+
+        Args:
+            price: the calls that it takes to ask by value for what is not known at that moment.
+            expected: rows that are worth reading without more ado, by what is known of it.
         """
         desk, state = self._desk, self.state(reading)
         if not self._most or (state is not None and (state.surely or state.too_large)):
@@ -126,22 +137,25 @@ class Wholes:
         if state is None:
             state = Whole(reading.columns, desk.clock.now())
             self._room[reading.name] = desk.cache.forgotten(desk.definition.id, reading.kept_as)
-        counted, pages = False, 0
+        pages, counted = 0, False
         while True:
-            if more_follows and not counted:
-                if self._paid[reading.name] < RENT:
+            if more_follows and state.rows >= expected:
+                if self._paid[reading.name] + price() < RENT:
                     break
-                if await self._is_too_large(reading):
-                    state = replace(state, too_large=True)
-                    self._keep(reading, state)
-                    break
-                counted = True
+                if pages >= UNCOUNTED and not counted:
+                    counted = True
+                    if await self._is_too_large(reading):
+                        state = replace(state, too_large=True)
+                        self._keep(reading, state)
+                        break
             query = Query(reading.name, reading.select)
             part = await fetch_on(desk.client, query, reading.key, desk.facts.proven, after=state.last, most=1)
             reading.keep(part.rows)
-            state = replace(state, last=part.last, ended=part.ended, surely=part.surely)
+            rows = state.rows + len(part.rows)
+            too_large = not part.ended and rows >= self._most
+            state = replace(state, rows=rows, last=part.last, ended=part.ended, surely=part.surely, too_large=too_large)
             self._keep(reading, state)
-            if part.ended:
+            if part.ended or too_large:
                 break
             pages += 1
             more_follows = part.full or pages > 1  # a page of round length may be the last one

@@ -40,6 +40,16 @@ async def test_the_rest_of_a_large_object_is_read_when_asking_by_value_has_cost_
     assert counted[4:] == [0] * 5, "and from then on nobody costs a call"
 
 
+async def test_it_is_read_at_once_where_asking_by_value_would_cost_as_much_now(desk: Any) -> None:
+    desk.tenant.set_variant("page_cap", 100)
+    resolver = desk.resolver(whole_rows=2000)
+    for chunking in (resolver._desk.facts.chunking[name] for name in ("company_person", "person", "gsuser")):
+        chunking.size = 60
+    right(desk, await resolver.resolve(want(people(desk))), people(desk))
+    assert queries(desk)["company_person"] <= len(desk.tenant.world.rows("company_person")) // 99 + 2
+    assert (await strangers(desk, resolver, 4))[2:] == [0, 0], "strangers only, at first"
+
+
 async def test_too_large_an_object_is_asked_for_by_value_and_that_is_found_out_once(desk: Any) -> None:
     desk.tenant.set_variant("page_cap", 100)
     counted = await strangers(desk, desk.resolver(whole_rows=300), 9)
