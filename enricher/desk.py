@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connectors import Definition, needs
-from enricher.entities import Entity, EntityCache, EntityKey
+from enricher.entities import Change, Entity, EntityCache, EntityKey
 from gainsight import (
     Chunking,
     Clock,
@@ -26,7 +26,7 @@ FACTS = "!facts"
 """Objects of our own in the cache: no Gainsight object has such a name."""
 SPENT = "spent"
 
-_TAKEN = ("dotted", "dotted_in", "either")
+_TAKEN = ("dotted", "dotted_in", "either", "named")
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Facts:
     """What a tenant takes, learnt by asking; kept with its entities, so that it is learnt once.
 
     None: not tried yet. `dotted`: whether company_person gives the columns of its person. `dotted_in`: whether it can
-    be asked for by them. `either`: whether one of two conditions is enough, and may be one of the person's.
+    be asked for by them. `either`: whether one of two conditions is enough, and may be one of the person's. `named`:
+    whether users can be asked for by name.
     """
 
     proven: Proven = field(default_factory=Proven)
@@ -42,6 +43,7 @@ class Facts:
     dotted: bool | None = None
     dotted_in: bool | None = None
     either: bool | None = None
+    named: bool | None = None
 
     def row(self) -> Row:
         sizes = {name: c.size for name, c in sorted(self.chunking.items())}
@@ -72,7 +74,7 @@ class Desk:
         self.clock = clock
         self.renew = True
         self.described: Mapping[str, ObjectDescription] = {}
-        self._new: list[Entity] = []
+        self._new: dict[EntityKey, Change] = {}
         self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
         known = cache.get(self.key(FACTS, "tenant", definition.host))
         self.facts = Facts.of(known.rows[0]) if known is not None and known.rows else Facts()
@@ -86,20 +88,34 @@ class Desk:
     def key(self, object_name: str, field: str, value: str) -> EntityKey:
         return EntityKey(self.definition.id, object_name, field, value)
 
-    def keep(self, object_name: str, field: str, value: str, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
-        """Puts an answer of this moment into the cache, and among the new ones."""
-        entity = Entity(self.key(object_name, field, value), columns, rows, self.clock.now())
+    def keep(
+        self,
+        object_name: str,
+        field: str,
+        value: str,
+        columns: tuple[str, ...],
+        rows: Sequence[Row],
+        at: int | None = None,
+    ) -> None:
+        """Puts an answer of this moment, or of another (milliseconds), into the cache, and among the new ones."""
+        entity = Entity(self.key(object_name, field, value), columns, rows, self.clock.now() if at is None else at)
         self.cache.put(entity)
-        self._new.append(entity)
+        self._new[entity.key] = entity
 
-    def take_new(self) -> list[Entity]:
-        """The answers that are new since this was last asked, each look-up's newest one."""
+    def drop(self, key: EntityKey) -> None:
+        """Takes an answer out of the cache for good: it does not come back with a restart either."""
+        if key in self.cache:
+            self.cache.drop(key)
+            self._new[key] = key
+
+    def take_new(self) -> list[Change]:
+        """What has changed since this was last asked, each look-up's newest state."""
         if (row := self._told_now()) != self._told:
             self._told = row
             self.keep(FACTS, "tenant", self.definition.host, (), [row])
-        newest = {entity.key: entity for entity in self._new}
+        changes = list(self._new.values())
         self._new.clear()
-        return list(newest.values())
+        return changes
 
     def _told_now(self) -> Row:
         """What is learnt of the tenant, with the calls of today so far."""
@@ -162,7 +178,7 @@ class Desk:
 
     def _describe_again(self, object_name: str) -> None:
         """Before the next question: what is missing may be there by then."""
-        self.cache.drop(self.key(DESCRIBE, "object", object_name))
+        self.drop(self.key(DESCRIBE, "object", object_name))
 
     # Questions
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import orjson
@@ -14,6 +15,8 @@ from schemas import Codec
 
 GSID = "Gsid"
 EMAIL = "Email"
+NOTE = "!"
+"""Objects of our own begin with it: what is known of a tenant, not of its entities."""
 MEMBERSHIPS = "company_person"
 """A person's row has its company_person rows under this name; no Gainsight column is a list of rows."""
 
@@ -51,19 +54,24 @@ class _Kept:
 
 
 class EntityCache:
-    """The newest answer to every look-up, the least recently used ones forgotten.
+    """The newest answer to every look-up. Where they are too many, those of the least recently used connector go.
+
+    Notes about a tenant, whose objects no Gainsight object is named like, always stay, and do not count.
 
     Args:
         ttl: milliseconds for which rows count as fresh.
         absent_ttl: milliseconds for which absence does.
-        most: answers that are kept at once.
+        most: answers that are kept at once, besides those of connectors that are held.
     """
 
     def __init__(self, ttl: int, absent_ttl: int, most: int = 100_000) -> None:
         self.ttl = ttl
         self.absent_ttl = absent_ttl
-        self._most = most
-        self._kept: OrderedDict[EntityKey, _Kept] = OrderedDict()
+        self.most = most
+        self._kept: OrderedDict[str, OrderedDict[EntityKey, _Kept]] = OrderedDict()
+        self._notes: dict[EntityKey, _Kept] = {}
+        self._count = 0
+        self._held: Counter[str] = Counter()
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._by_email: dict[tuple[str, str, str], tuple[EntityKey, ...]] = {}
         self._emails: dict[EntityKey, tuple[str, ...]] = {}
@@ -71,18 +79,41 @@ class EntityCache:
         self._forgotten: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return self._count
 
     def __contains__(self, key: EntityKey) -> bool:
         """Whether there is an answer, however old."""
-        return key in self._kept
+        return self._find(key) is not None
+
+    def _find(self, key: EntityKey) -> _Kept | None:
+        if key.object_name.startswith(NOTE):
+            return self._notes.get(key)
+        answers = self._kept.get(key.connector)
+        return answers.get(key) if answers is not None else None
+
+    @contextmanager
+    def holding(self, connector: str) -> Iterator[None]:
+        """Meanwhile none of the connector's answers is forgotten: what was asked for is there when it is used."""
+        self._held[connector] += 1
+        try:
+            yield
+        finally:
+            self._held[connector] -= 1
+            if not self._held[connector]:
+                del self._held[connector]
+            self._make_room()
 
     def put(self, entity: Entity) -> None:
+        self.drop(entity.key)
         key, columns = entity.key, self._columns.setdefault(entity.columns, entity.columns)
-        self._unlist(key)
-        self._kept[key] = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
-        self._kept.move_to_end(key)
+        kept = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
         self._of_object[key.connector, key.object_name][key] = None
+        if key.object_name.startswith(NOTE):
+            self._notes[key] = kept
+            return
+        self._kept.setdefault(key.connector, OrderedDict())[key] = kept
+        self._kept.move_to_end(key.connector)
+        self._count += 1
         emails = tuple(
             {v.strip().lower() for row in entity.rows if isinstance(v := value_of(row, EMAIL), str) and v.strip()}
             if key.field == GSID
@@ -93,15 +124,27 @@ class EntityCache:
             for email in emails:
                 at = (key.connector, key.object_name, email)
                 self._by_email[at] = (*self._by_email.get(at, ()), key)
-        while len(self._kept) > self._most:
-            oldest = next(iter(self._kept))
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while self._count > self.most:
+            connector = next((c for c, answers in self._kept.items() if answers and c not in self._held), None)
+            if connector is None:
+                return
+            oldest = next(iter(self._kept[connector]))
             self.drop(oldest)
-            self._forgotten[oldest.connector, oldest.object_name] += 1
+            self._forgotten[connector, oldest.object_name] += 1
 
     def drop(self, key: EntityKey) -> None:
-        if self._kept.pop(key, None) is not None:
-            self._unlist(key)
-            del self._of_object[key.connector, key.object_name][key]
+        if self._find(key) is None:
+            return
+        if key.object_name.startswith(NOTE):
+            del self._notes[key]
+        else:
+            del self._kept[key.connector][key]
+            self._count -= 1
+        self._unlist(key)
+        del self._of_object[key.connector, key.object_name][key]
 
     def forget(self, connector: str) -> None:
         """Drops every answer of a connector."""
@@ -110,15 +153,17 @@ class EntityCache:
 
     def get(self, key: EntityKey) -> Entity | None:
         """The answer, however old."""
-        kept = self._kept.get(key)
+        kept = self._find(key)
         if kept is None:
             return None
-        self._kept.move_to_end(key)
+        if (answers := self._kept.get(key.connector)) is not None and key in answers:
+            answers.move_to_end(key)
+            self._kept.move_to_end(key.connector)
         return Entity(key, kept.columns, orjson.loads(kept.rows) if kept.rows else [], kept.fetched_at)
 
     def fresh(self, key: EntityKey, columns: Iterable[str], now: int | None) -> Entity | None:
         """The answer, if it is young enough and was asked for all these columns. `now` None: however old."""
-        kept = self._kept.get(key)
+        kept = self._find(key)
         if kept is None:
             return None
         if now is not None and now - kept.fetched_at > (self.ttl if kept.rows else self.absent_ttl):
@@ -149,9 +194,15 @@ class EntityCache:
                 self._by_email.pop(at, None)
 
 
-def encode(codec: Codec, settings: Settings, lane: int, entity: Entity) -> Outgoing:
-    """The entity's record."""
-    key = entity.key
+Change = Entity | EntityKey
+"""A new answer, or one that does not count any more."""
+
+
+def encode(codec: Codec, settings: Settings, lane: int, change: Change) -> Outgoing:
+    """The record of an answer, or its tombstone."""
+    if isinstance(change, EntityKey):
+        return Outgoing(settings.entities_topic, lane, str(change).encode(), None)
+    entity, key = change, change.key
     value = {
         "connector": key.connector,
         "object": key.object_name,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from enricher.entities import EMAIL, GSID
-from enricher.roster import GSUSER, MEMBER, PERSON, Roster, filled, memberships_of, text_of
+from enricher.roster import GSUSER, MEMBER, PERSON, Roster, filled, text_of
 from gainsight import Chunking, RefusedQueryError, ReplyTooLargeError, Row, UnknownFieldError, fetch_in
 from gainsight.query import MAX_ROWS
 
@@ -41,7 +41,7 @@ class Finder:
         # An activity names a Gsid: then there is or was somebody, though younger than what was read as a whole.
         if younger := [g for g in gsids if self._roster.is_unheard_of(g)]:
             await self._ask_persons(GSID, younger, younger=True)
-            await self._ask_users(GSID, [g for g in younger if not self._roster.kept_person(g)])
+            await self._ask_users(GSID, [g for g in younger if self._roster.kept(PERSON, g) is None])
 
     def _unknown(self, field: str, values: Iterable[str]) -> list[str]:
         """Those of whom it is not known whether they are a person; users are not asked about."""
@@ -73,7 +73,7 @@ class Finder:
         self._wholes.pay(GSUSER, values)
         rows, columns = await desk.rows_in(GSUSER, field, values, desk.columns(GSUSER, field))
         self._roster.keep_users(rows, columns)
-        self._roster.keep_absent(GSUSER, field, values, rows, field)
+        self._roster.keep_asked(GSUSER, field, values, rows)
 
     async def _find_persons(self, field: str, values: Sequence[str]) -> None:
         members = self._roster.whole(MEMBER)
@@ -95,7 +95,7 @@ class Finder:
         for row in rows:
             if gsid := text_of(row, GSID):
                 self._roster.keep_person(gsid, row, memberships.get(gsid, []), columns)
-        self._roster.keep_absent(PERSON, field, values, rows, field)
+        self._roster.keep_asked(PERSON, field, values, rows)
 
     def _pay(self, values: Sequence[str]) -> None:
         for name in (MEMBER, PERSON):  # only both together spare a question for persons
@@ -107,7 +107,7 @@ class Finder:
         if not persons or link is None:
             return found
         if self._roster.is_sure(MEMBER) and not younger:  # those who have any are known
-            return {g: memberships_of(rows[0]) for g in persons if (rows := self._roster.kept_person(g))}
+            return {gsid: self._roster.memberships(gsid) for gsid in persons}
         rows, _ = await self._desk.rows_in(MEMBER, link, persons, self._desk.columns(MEMBER, link))
         for row in rows:
             found[text_of(row, link)].append(filled(row))
@@ -142,6 +142,9 @@ class Finder:
             log.info("asked_in_two_steps", connector=desk.definition.id, cause=str(error))
             return
         self._roster.keep_members(rows)
+        if field == EMAIL:
+            pairs = [(text_of(row, by).strip().lower(), text_of(row, link)) for row in rows]
+            self._roster.keep_emails(PERSON, {email for email, _ in pairs if email}, pairs)
 
     # Reading an object as a whole
 
@@ -153,7 +156,7 @@ class Finder:
         """
         if (reading := self._roster.reading(name)) is None:
             return
-        desk, members = self._desk, self._roster.member_columns()
+        desk, members, before = self._desk, self._roster.member_columns(), self._wholes.state(reading)
         try:
             await self._wholes.read_on(reading, price, expected=self._expected(name))
         except UnknownFieldError as error:
@@ -169,5 +172,8 @@ class Finder:
             else:
                 self._wholes.give_up(reading)
         else:
-            if name == MEMBER and self._roster.whole(MEMBER) is not None:
+            state = self._wholes.state(reading)
+            if name == MEMBER and state is not None:
                 desk.facts.dotted = True
+                if state.ended and not (before is not None and before.ended):
+                    self._roster.end_memberships(state.begun)

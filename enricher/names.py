@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+import structlog
+
 from connectors import needs
 from enricher.entities import GSID, EntityKey
 from enricher.finder import Finder
-from enricher.roster import GSUSER, MEMBER, PERSON, Roster, filled, memberships_of, text_of
-from gainsight import Row, value_of
+from enricher.roster import GSUSER, MEMBER, NAME, PERSON, Roster, filled, memberships_of, text_of
+from gainsight import RefusedQueryError, Row, UnknownFieldError, value_of
 
-NAME = "Name"
+log = structlog.get_logger(__name__)
 
 
 class Names:
@@ -34,9 +36,17 @@ class Names:
                 (row, key.value) for key in desk.cache.keys(desk.definition.id, GSUSER) for row in self._rows_of(key)
             ]
             return _unique(pairs, names)
+        described = desk.described.get(GSUSER)
+        if described is None or described.field(NAME) is None or desk.facts.named is False:
+            return {}
         missing = [n for n in names if desk.fresh(GSUSER, NAME, fold(n)) is None]
         if missing:
-            rows, _ = await desk.rows_in(GSUSER, NAME, missing, desk.columns(GSUSER, NAME, GSID))
+            try:
+                rows, _ = await desk.rows_in(GSUSER, NAME, missing, desk.columns(GSUSER, NAME, GSID))
+            except (RefusedQueryError, UnknownFieldError) as error:  # a name alone then says nothing
+                desk.facts.named = False
+                log.info("not_asked_by_name", connector=desk.definition.id, cause=str(error))
+                return {}
             for name in missing:
                 same = [{GSID: text_of(r, GSID), NAME: name} for r in rows if folded_name(r) == fold(name)]
                 desk.keep(GSUSER, NAME, fold(name), (), same)
@@ -84,7 +94,12 @@ class Names:
         if missing:
             parts = [c for c in desk.columns(PERSON) if c in (NAME, "FirstName", "LastName")]
             select = (*desk.columns(MEMBER, self._roster.link, at), *(f"{dotted[0]}.{c}" for c in parts))
-            rows, _ = await desk.rows_in(MEMBER, at, missing, select)
+            try:
+                rows, _ = await desk.rows_in(MEMBER, at, missing, select)
+            except (RefusedQueryError, UnknownFieldError) as error:
+                desk.facts.dotted = False
+                log.info("not_asked_by_name", connector=desk.definition.id, cause=str(error))
+                return found
             by_company: defaultdict[str, list[Row]] = defaultdict(list)
             for row in rows:
                 told = {c: value_of(row, f"{dotted[0]}.{c}") for c in parts}

@@ -29,6 +29,7 @@ REFRESH = "!refresh"
 AGAIN = 120_000  # milliseconds that each look reaches back behind the last one, for what becomes visible late
 MOST_PAGES = 4  # of changes: more are not worth reading
 DAY = 86_400_000
+UNTOLD_FOR = DAY // 4  # so long an object that would not tell what was modified is not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Refresh:
         self._wholes = roster.wholes
         self._beat = beat
         self._absent_log: dict[str, int] = {}
-        self._no_dates: set[str] = set()
+        self._no_dates: dict[str, int] = {}
 
     async def if_due(self, pressing: Sequence[str] = ()) -> None:
         """Looks where the last look is a beat ago. Raises GainsightError as a query does.
@@ -70,9 +71,9 @@ class Refresh:
         if not self._desk.renew:
             return
         now, looked = self._now(), self._looked()
-        if not looked.until:  # nothing is known yet: all that will be is as of now
+        if any(name not in looked.until for name in self._followed()):  # what is known of it will be as of now
             self._keep(looked, [], now)
-            return
+            looked = self._looked()
         jobs: list[Coroutine[Any, Any, str]] = []
         if now - looked.since(MEMBER, now) >= self._beat:
             jobs.append(self._members(looked))
@@ -88,9 +89,11 @@ class Refresh:
 
     def _keep(self, looked: Looked, done: Sequence[str], now: int) -> None:
         at = min(now, self._now())  # the tenant's clock is known by now, if it was not
-        objects = [name for name in self._desk.described if name != needs.ACTIVITY]
-        until = dict.fromkeys((*objects, MEMBER, *LOGS), at) | looked.until | dict.fromkeys(done, at)
+        until = dict.fromkeys(self._followed(), at) | looked.until | dict.fromkeys(done, at)
         self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [Looked(until).row()])
+
+    def _followed(self) -> list[str]:
+        return [*(name for name in self._desk.described if name != needs.ACTIVITY), MEMBER, *LOGS]
 
     def _looked(self) -> Looked:
         entity = self._desk.cache.get(self._desk.key(REFRESH, "tenant", self._desk.definition.host))
@@ -104,7 +107,7 @@ class Refresh:
         """The objects besides that are in the cache, or may be."""
         desk = self._desk
         names = [GSUSER, *([PERSON] if self._roster.link else []), needs.COMPANY, needs.RELATIONSHIP]
-        found = [n for n in (*names, *desk.definition.objects) if n in desk.described and n not in self._no_dates]
+        found = [n for n in (*names, *desk.definition.objects) if n in desk.described and not self._tells_nothing(n)]
         return [n for n in found if next(desk.cache.keys(desk.definition.id, n), None) is not None] or [GSUSER]
 
     # What was modified
@@ -122,7 +125,7 @@ class Refresh:
                 if rows is None:
                     self._drop_all(PERSON)
                 for row in rows or ():  # asked again when they are met: with their persons
-                    self._desk.cache.drop(self._desk.key(PERSON, GSID, str(value_of(row, link))))
+                    self._desk.drop(self._desk.key(PERSON, GSID, str(value_of(row, link))))
             return MEMBER
         lookup, select = dotted
         rows = await self._changed(MEMBER, select, looked, MEMBER, f"{lookup}.{MODIFIED}")
@@ -154,7 +157,7 @@ class Refresh:
     def _drop_all(self, name: str) -> None:
         """Too much has changed to be read: what is met is asked for anew."""
         for key in self._desk.cache.keys(self._desk.definition.id, name):
-            self._desk.cache.drop(key)
+            self._desk.drop(key)
 
     async def _changed(
         self, name: str, select: Sequence[str], looked: Looked, since: str, *besides: str
@@ -195,9 +198,13 @@ class Refresh:
         return None
 
     def _tell(self, name: str, cause: str) -> None:
-        if name not in self._no_dates:
-            self._no_dates.add(name)
+        if not self._tells_nothing(name):
+            self._no_dates[name] = self._now()
             log.info("changes_not_told", connector=self._desk.definition.id, object=name, cause=cause)
+
+    def _tells_nothing(self, name: str) -> bool:
+        """Whether it was found out of late that the object does not tell what was modified."""
+        return self._now() - self._no_dates.get(name, -DAY) < UNTOLD_FOR
 
     # What was deleted
 

@@ -99,7 +99,11 @@ class Related:
                 continue
             left = [r for r in entity.rows if text_of(r, GSID) not in changed]
             mine = new.pop(key.value, [])
-            if mine or len(left) < len(entity.rows):
+            if not mine and len(left) == len(entity.rows):
+                continue
+            if left and not set(columns) <= set(entity.columns):
+                desk.drop(key)  # the rows that were not changed lack what is mapped by now
+            else:
                 desk.keep(name, field, key.value, columns, _in_order([*left, *mine]))
         reading = self._reading(name, field, columns)
         for value, mine in new.items():

@@ -11,7 +11,7 @@ from connectors import Definition, needs
 from enricher.activity import RawActivity
 from enricher.attendees import Mention, Side
 from enricher.desk import Desk
-from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Entity, EntityCache
+from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Change, EntityCache
 from enricher.finder import Finder
 from enricher.names import Names, fold, full_name
 from enricher.refresh import Refresh
@@ -64,7 +64,7 @@ class Resolved:
     companies: dict[str, Row] = field(default_factory=dict)
     relationships: dict[str, Row] = field(default_factory=dict)
     custom: dict[str, dict[str, list[Row]]] = field(default_factory=dict)  # object → joined id → rows
-    new: list[Entity] = field(default_factory=list)
+    new: list[Change] = field(default_factory=list)
 
     def ridden(self, object_name: str, activity: RawActivity) -> Row | None:
         """The activity's company or relationship, where it rode along."""
@@ -109,7 +109,8 @@ class Resolver:
         """
         async with self._resolving:
             self._desk.renew = renew
-            return await self._resolve(wanted)
+            with self._desk.cache.holding(self._definition.id):
+                return await self._resolve(wanted)
 
     async def _resolve(self, wanted: Wanted) -> Resolved:
         await self._desk.describe()

@@ -6,16 +6,17 @@ A person comes with its company_person rows and is kept as one answer. Asks noth
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from connectors import needs
 from connectors.paths import LOOKUP_SUFFIX
 from enricher.desk import Desk
-from enricher.entities import EMAIL, GSID, MEMBERSHIPS
+from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Entity, EntityKey
 from enricher.whole import Reading, Whole, Wholes
 from gainsight import Row, value_of
 
 PERSON, GSUSER, MEMBER = needs.PERSON, needs.GSUSER, needs.COMPANY_PERSON
+NAME = "Name"
 
 
 class Roster:
@@ -64,21 +65,35 @@ class Roster:
         if not columns:
             return []  # the tenant has no such object
         desk = self.desk
-        if field == EMAIL:
-            found: list[Row] = []
-            for key in desk.cache.with_email(desk.definition.id, name, value):
-                entity = desk.cache.fresh(key, columns, desk.since)
-                if entity is None:
-                    return None
-                found += entity.rows
-            if found:
+        if self._is_read_through(name):
+            keys = desk.cache.with_email(desk.definition.id, name, value) if field == EMAIL else ()
+            answers = [self._fresh(key, columns) for key in keys or (desk.key(name, field, value),)]
+            found = [row for entity in answers if entity is not None for row in entity.rows]
+            if found or self.covers(name):
                 return found
-        elif (entity := desk.fresh(name, GSID, value, columns)) is not None:
+        if field == GSID and (entity := desk.fresh(name, GSID, value, columns)) is not None:
             return list(entity.rows)
-        absent = desk.fresh(name, field, value)
-        if absent is not None and not absent.rows:
-            return []
-        return [] if self.covers(name) else None
+        answer = desk.fresh(name, field, value)
+        if answer is None or (field == GSID and answer.rows):
+            return None
+        found = []
+        for told in answer.rows:  # everybody who has the email
+            entity = desk.fresh(name, GSID, text_of(told, GSID), columns)
+            if entity is None:
+                return None
+            found += entity.rows
+        return found
+
+    def _is_read_through(self, name: str) -> bool:
+        """Whether it was read to its end, as it seemed: then whoever has an email is known, if anybody is."""
+        state = self.whole(MEMBER if name == PERSON and self.link is not None else name)
+        return state is not None and state.ended and not state.too_large
+
+    def _fresh(self, key: EntityKey, columns: tuple[str, ...]) -> Entity | None:
+        """An answer about an object that was read as a whole: where age does not count, that reading still does."""
+        entity = self.desk.cache.fresh(key, columns, self.desk.since)
+        state = self.whole(key.object_name) if self.desk.since is None else None
+        return None if entity is not None and state is not None and entity.fetched_at < state.begun else entity
 
     def covers(self, name: str) -> bool:
         """Whether whoever is not known of an object is known to be absent."""
@@ -130,9 +145,15 @@ class Roster:
 
     # Keeping
 
-    def kept_person(self, gsid: str) -> Sequence[Row]:
-        entity = self.desk.cache.get(self.desk.key(PERSON, GSID, gsid))
-        return entity.rows if entity is not None else ()
+    def kept(self, name: str, gsid: str) -> Entity | None:
+        """The answer about a person or user who is known, however old."""
+        entity = self.desk.cache.get(self.desk.key(name, GSID, gsid))
+        return entity if entity is not None and entity.rows else None
+
+    def memberships(self, gsid: str) -> list[Row]:
+        """What is known of a person's memberships."""
+        entity = self.kept(PERSON, gsid)
+        return memberships_of(entity.rows[0]) if entity is not None else []
 
     def keep_members(self, rows: Sequence[Row], *, add: bool = False) -> None:
         """Persons out of company_person rows. `add`: to the memberships that they are known to have."""
@@ -151,8 +172,15 @@ class Roster:
                 people[gsid][GSID] = gsid
                 memberships[gsid].append({c: v for c in columns if (v := value_of(row, c)) is not None and v != ""})
         for gsid, person in people.items():
-            before = memberships_of(next(iter(self.kept_person(gsid)), {})) if add else []
-            self.keep_person(gsid, person, _merged(before, memberships[gsid]), own)
+            before = self.kept(PERSON, gsid) if add else None
+            if before is not None and not self._has_all(before):
+                self.desk.drop(before.key)  # its other memberships lack what is mapped by now
+                continue
+            held = memberships_of(before.rows[0]) if before is not None else []
+            self.keep_person(gsid, person, _merged(held, memberships[gsid]), own)
+
+    def _has_all(self, person: Entity) -> bool:
+        return set(self.person_columns()) <= set(person.columns)
 
     def change_members(self, rows: Sequence[Row]) -> None:
         """Takes over changed company_person rows, of those persons who are known, or of all where all are."""
@@ -160,28 +188,55 @@ class Roster:
             return
         reading = self.reading(MEMBER)
         lookup = (self.dotted() or ("",))[0]
+        at = needs.first_described(self.desk.described.get(MEMBER), needs.COMPANY_OF) or ""
         known = []
         for row in rows:
-            gsid, email = text_of(row, link), text_of(row, f"{lookup}.{EMAIL}").strip().lower()
-            if self.kept_person(gsid) or self.wholes.reaches(reading, gsid):
+            gsid = text_of(row, link)
+            self._forget_email(PERSON, gsid, text_of(row, f"{lookup}.{EMAIL}"))
+            if self.kept(PERSON, gsid) or self.wholes.reaches(reading, gsid):
                 known.append(row)
-            elif email:
-                self.desk.cache.drop(self.desk.key(PERSON, EMAIL, email))
+        self._forget_member_names({text_of(row, at) for row in rows}, {text_of(row, link) for row in rows})
         self.keep_members(known, add=True)
 
     def change(self, name: str, rows: Sequence[Row]) -> None:
         """Takes over changed persons or users, of those who are known, or of all where all are."""
         for row in rows:
             gsid = text_of(row, GSID)
-            before = self.desk.cache.get(self.desk.key(name, GSID, gsid))
-            if (before is None or not before.rows) and not self._is_all_there_is(name, gsid):
-                self.desk.cache.drop(self.desk.key(name, EMAIL, text_of(row, EMAIL).strip().lower()))
+            self._forget_email(name, gsid, text_of(row, EMAIL))
+            before = self.kept(name, gsid)
+            if before is None and not self._is_all_there_is(name, gsid):
                 continue
             if name == GSUSER:
                 self.keep_users([row], self.user_columns())
+            elif before is not None and not self._has_all(before):
+                self.desk.drop(before.key)
             else:
-                held = memberships_of(before.rows[0]) if before is not None and before.rows else []
+                held = memberships_of(before.rows[0]) if before is not None else []
                 self.keep_person(gsid, row, held, self.desk.columns(PERSON, EMAIL))
+        if name == GSUSER and rows:
+            self._forget_user_names()
+        elif rows:
+            self._forget_member_names((), {text_of(row, GSID) for row in rows})
+
+    def _forget_email(self, name: str, gsid: str, email: str) -> None:
+        """Who has an email is asked anew, where somebody has got or lost it."""
+        before, email = self.kept(name, gsid), email.strip().lower()
+        had = text_of(before.rows[0], EMAIL).strip().lower() if before is not None else None
+        if had != email:
+            for one in filter(None, (had, email)):
+                self.desk.drop(self.desk.key(name, EMAIL, one))
+
+    def _forget_member_names(self, companies: Collection[str], gsids: Collection[str]) -> None:
+        """The names of a company's people are asked anew, where some of them are others or are named otherwise."""
+        for key in self.desk.cache.keys(self.desk.definition.id, MEMBER):
+            entity = self.desk.cache.get(key)
+            if key.value in companies or (entity and any(text_of(row, GSID) in gsids for row in entity.rows)):
+                self.desk.drop(key)
+
+    def _forget_user_names(self) -> None:
+        for key in self.desk.cache.keys(self.desk.definition.id, GSUSER):
+            if key.field == NAME:
+                self.desk.drop(key)
 
     def _is_all_there_is(self, name: str, gsid: str) -> bool:
         """Whether of somebody unknown a changed row is all there is to know: who came where all was read."""
@@ -193,16 +248,28 @@ class Roster:
         """A person, a user or a membership was deleted."""
         desk = self.desk
         if name in (PERSON, GSUSER):
-            if desk.cache.get(desk.key(name, GSID, gsid)) is not None:
+            if self.kept(name, gsid) is not None:
                 desk.keep(name, GSID, gsid, (), [])
+            self._forget_user_names() if name == GSUSER else self._forget_member_names((), {gsid})
             return
+        for key in desk.cache.keys(desk.definition.id, MEMBER):
+            desk.drop(key)
         for key in desk.cache.keys(desk.definition.id, PERSON):
-            entity = desk.cache.get(key)
+            entity = desk.cache.get(key) if key.field == GSID else None
             row = entity.rows[0] if entity is not None and entity.rows else {}
             held = memberships_of(row)
             left = [m for m in held if m.get(GSID) != gsid]
             if entity is not None and len(left) < len(held):
                 desk.keep(PERSON, GSID, key.value, entity.columns, [{**row, MEMBERSHIPS: left}])
+
+    def end_memberships(self, before: int) -> None:
+        """All were read since that moment (milliseconds): who is not among them has none any more."""
+        desk = self.desk
+        for key in desk.cache.keys(desk.definition.id, PERSON):
+            entity = desk.cache.get(key) if key.field == GSID else None
+            if entity is not None and entity.fetched_at < before and entity.rows and memberships_of(entity.rows[0]):
+                row = {**entity.rows[0], MEMBERSHIPS: []}
+                desk.keep(PERSON, GSID, key.value, entity.columns, [row], entity.fetched_at)
 
     def keep_person(self, gsid: str, row: Row, memberships: Sequence[Row], own: tuple[str, ...]) -> None:
         columns = (*own, *(f"{MEMBERSHIPS}.{c}" for c in self.member_columns()))
@@ -214,19 +281,30 @@ class Roster:
         """Persons out of their own rows, with the memberships that they are known to have."""
         for row in rows:
             if gsid := text_of(row, GSID):
-                before = self.kept_person(gsid)
-                self.keep_person(gsid, row, memberships_of(before[0]) if before else [], columns)
+                self.keep_person(gsid, row, self.memberships(gsid), columns)
 
     def keep_users(self, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
         for row in rows:
             if gsid := text_of(row, GSID):
                 self.desk.keep(GSUSER, GSID, gsid, columns, [filled(row)])
 
-    def keep_absent(self, name: str, by: str, values: Sequence[str], rows: Sequence[Row], column: str) -> None:
-        found = {text_of(row, column).strip().lower() for row in rows}
+    def keep_asked(self, name: str, by: str, values: Sequence[str], rows: Sequence[Row]) -> None:
+        """That all who have these emails, or Gsids, are among the rows."""
+        if by == EMAIL:
+            self.keep_emails(name, values, [(text_of(row, EMAIL), text_of(row, GSID)) for row in rows])
+            return
+        found = {text_of(row, GSID) for row in rows}
         for value in values:
-            if value.lower() not in found:
-                self.desk.keep(name, by, value, (), [])
+            if value not in found:
+                self.desk.keep(name, GSID, value, (), [])
+
+    def keep_emails(self, name: str, emails: Iterable[str], pairs: Iterable[tuple[str, str]]) -> None:
+        """Who has each of these (lower-case) emails, by pairs of email and Gsid; nobody is an answer too."""
+        having: defaultdict[str, set[str]] = defaultdict(set)
+        for email, gsid in pairs:
+            having[email.strip().lower()].add(gsid)
+        for email in emails:
+            self.desk.keep(name, EMAIL, email, (), [{GSID: gsid} for gsid in sorted(having[email]) if gsid])
 
 
 def memberships_of(row: Row) -> list[Row]:

@@ -19,7 +19,7 @@ from gainsight import Query, Row, fetch_on
 log = structlog.get_logger(__name__)
 
 WHOLE = "!whole"
-RENT = 3  # calls by value, from which on the rest of an object is worth reading
+RENT = 2  # calls by value, from which on the rest of an object is worth reading
 
 UNCOUNTED = 2  # pages that are read before it is asked how many more there are: that is a call too
 
@@ -75,7 +75,8 @@ class Wholes:
 
     def __init__(self, desk: Desk, most: int) -> None:
         self._desk = desk
-        self._most = most
+        self._most = min(most, desk.cache.most)
+        self._told: set[str] = set()
         self._paid: Counter[str] = Counter()
         self._room: dict[str, int] = {}  # answers forgotten when the reading began
 
@@ -92,8 +93,19 @@ class Wholes:
         if old or not set(reading.columns) <= set(state.columns):
             return None
         if desk.cache.forgotten(desk.definition.id, reading.kept_as) > self._room.get(reading.name, 0):
+            self._tell(reading.name)
             return replace(state, ended=False, surely=False, too_large=True)  # for the room that there is
         return state
+
+    def _tell(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            log.warning(
+                "memory_short",
+                connector=self._desk.definition.id,
+                object=name,
+                hint="it is asked for by value, which costs more calls: raise FRAME_GAINSIGHT_ENTITIES_MAX",
+            )
 
     def covers(self, reading: Reading | None) -> bool:
         """Whether whoever is not known of the object is known to be absent."""

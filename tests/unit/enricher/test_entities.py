@@ -99,5 +99,43 @@ def test_everything_of_a_connector_is_forgotten_and_nothing_of_another() -> None
     assert not known.with_email("acme", "person", "a@x") and known.with_email("other", "person", "a@x")
 
 
+def person(connector: str, number: int) -> Entity:
+    return Entity(EntityKey(connector, "person", "Gsid", f"P{number}"), ("Gsid",), [{"Gsid": f"P{number}"}], 1000)
+
+
+def test_where_there_is_no_room_the_connector_that_was_used_the_longest_ago_forgets() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, most=4)
+    for entity in (person("a", 1), person("b", 1), person("b", 2), person("a", 2), person("c", 1)):
+        known.put(entity)
+    assert known.get(person("b", 1).key) is None and known.get(person("b", 2).key) is not None
+    assert (known.forgotten("a", "person"), known.forgotten("b", "person")) == (0, 1)
+    known.get(person("a", 1).key)
+    known.put(person("c", 2))
+    assert known.get(person("b", 2).key) is None, "within it the answer that was"
+    assert len(known) == 4
+
+
+def test_nothing_is_forgotten_of_who_is_held_until_it_is_not() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, most=2)
+    known.put(person("b", 1))
+    with known.holding("a"), known.holding("a"):
+        for number in range(5):
+            known.put(person("a", number))
+        assert all(known.get(person("a", number).key) for number in range(5))
+        assert known.get(person("b", 1).key) is None
+    assert len(known) == 2 and known.forgotten("a", "person") == 3
+
+
+def test_notes_are_never_forgotten() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, most=1)
+    note = Entity(EntityKey("a", "!facts", "tenant", "https://x"), (), [{"page": 5000}], 1000)
+    known.put(note)
+    for number in range(5):
+        known.put(person("a", number))
+    assert known.get(note.key) == note and note.key in known and len(known) == 1
+    known.drop(note.key)
+    assert note.key not in known
+
+
 def incoming(record: Outgoing) -> Incoming:
     return Incoming(record.topic, record.partition, 0, record.key, record.value)
