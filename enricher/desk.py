@@ -75,6 +75,7 @@ class Desk:
         self.renew = True
         self.described: Mapping[str, ObjectDescription] = {}
         self._new: dict[EntityKey, Change] = {}
+        self._columns: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
         known = cache.get(self.key(FACTS, "tenant", definition.host))
         self.facts = Facts.of(known.rows[0]) if known is not None and known.rows else Facts()
@@ -132,6 +133,7 @@ class Desk:
         if further := needs.looked_up_objects(self.definition, described):
             described |= await self._described(further)
         self.described = described
+        self._columns.clear()
 
     async def _described(self, names: Sequence[str]) -> dict[str, ObjectDescription]:
         known: dict[str, ObjectDescription] = {}
@@ -154,6 +156,12 @@ class Desk:
 
         Raises UnknownObjectError or UnknownFieldError when the tenant lacks what the mapping takes.
         """
+        asked = (object_name, besides)
+        if asked not in self._columns:
+            self._columns[asked] = self._columns_of(object_name, besides)
+        return self._columns[asked]
+
+    def _columns_of(self, object_name: str, besides: tuple[str, ...]) -> tuple[str, ...]:
         description = self.described.get(object_name)
         mapped = needs.mapped_columns(self.definition, object_name)
         if description is None:
@@ -210,6 +218,7 @@ class Desk:
         if not gone or gone in fixed or gone not in {c.lower() for c in columns}:
             raise error
         self._refused.add((object_name, gone))
+        self._columns.clear()
         return tuple(c for c in columns if c.lower() != gone)
 
 
