@@ -13,11 +13,12 @@ from enricher.attendees import Mention, Side
 from enricher.desk import Desk
 from enricher.entities import EMAIL, GSID, MEMBERSHIPS, Change, EntityCache
 from enricher.finder import Finder
-from enricher.names import Names, fold, full_name
+from enricher.identity import only_named
+from enricher.names import Names
 from enricher.refresh import Refresh
 from enricher.related import Related
 from enricher.riding import Riding
-from enricher.roster import Roster
+from enricher.roster import Roster, text_of
 from enricher.together import together
 from enricher.whole import Wholes
 from gainsight import Clock, GainsightClient, ObjectDescription, Row, value_of
@@ -138,7 +139,14 @@ class Resolver:
     async def _find_people(self, found: Resolved, wanted: Wanted, emails: Sequence[str], gsids: Sequence[str]) -> None:
         await self._finder.find(emails, gsids)
         self._take(found, emails, gsids)
+        beside = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.email and m.gsid))
+        self._take(found, (), beside)  # mostly that of whoever has the address: no question
+        others = [g for g in beside if g not in found.users_by_gsid and g not in found.persons_by_gsid]
+        await self._find_by_gsid(found, others)
+        asked = set(emails)
+        await self._find_users_among(found, asked)
         await self._find_named(found, wanted)
+        await self._find_users_among(found, asked)
 
     def _take(self, found: Resolved, emails: Iterable[str], gsids: Iterable[str]) -> None:
         for email in emails:
@@ -162,7 +170,7 @@ class Resolver:
         inside: set[str] = set()
         outside: defaultdict[str, set[str]] = defaultdict(set)
         for reference in wanted.references:
-            for mention in _only_named(reference.mentions, found):
+            for mention in only_named(reference.mentions, reference.company, found):
                 if mention.side is not Side.EXTERNAL:
                     inside.add(mention.name or "")
                 if mention.side is not Side.INTERNAL and reference.company:
@@ -184,6 +192,16 @@ class Resolver:
         wanted = list(dict.fromkeys(gsids))
         await self._finder.find((), wanted)
         self._take(found, (), wanted)
+
+    async def _find_users_among(self, found: Resolved, asked: set[str]) -> None:
+        """Who of the persons known by Gsid is a user, too: has the address of one. Adds to the addresses asked for."""
+        told = (text_of(row, EMAIL).strip().lower() for row in found.persons_by_gsid.values())
+        emails = list(dict.fromkeys(email for email in told if email and email not in asked))
+        asked |= set(emails)
+        await self._finder.find(emails, ())
+        for email in emails:
+            if isinstance(user := self._roster.user(EMAIL, email), dict):
+                found.users[email] = user
 
     # Other objects
 
@@ -213,16 +231,3 @@ def _unridden(found: Resolved, name: str, wanted: Wanted) -> list[str]:
         if gsid and not rides:
             ids.append(gsid)
     return list(dict.fromkeys(ids))
-
-
-def _only_named(mentions: Sequence[Mention], found: Resolved) -> list[Mention]:
-    """Mentions by name alone, of whom no other of the activity is known to have the name."""
-    named: set[str] = set()
-    for mention in mentions:
-        if not (mention.email or mention.gsid):
-            continue
-        named.add(fold(mention.name or ""))
-        rows = [found.users.get(mention.email or ""), found.users_by_gsid.get(mention.gsid or "")]
-        rows += [*found.persons.get(mention.email or "", ()), found.persons_by_gsid.get(mention.gsid or "")]
-        named |= {fold(full_name(row) or "") for row in rows if row}
-    return [m for m in mentions if m.name and not (m.email or m.gsid) and fold(m.name) not in named]

@@ -93,6 +93,56 @@ def test_mentions_by_email_gsid_and_name_are_one() -> None:
     assert told(*reversed(mentions)) == [DANA_TOLD]
 
 
+def shared() -> Resolved:
+    """P2 has the address of P1, and works for the same company."""
+    found = known(job("C1"))
+    quinn = {"Gsid": "P2", "Name": "Quinn Osei", "Email": "dana@x.example"}
+    found.persons["dana@x.example"].append(quinn)
+    found.persons_by_gsid["P2"] = quinn
+    found.memberships["P2"] = [job("C1")]
+    return found
+
+
+QUINN_TOLD = ("dana@x.example", "Quinn Osei", "customer", "P2", "C1")
+
+
+def test_of_several_with_one_address_a_gsid_says_who_it_is_else_a_name() -> None:
+    mail = Mention("dana@x.example")
+    assert told(mail, found=shared()) == [DANA_TOLD]
+    for by_gsid in (Mention(gsid="P2"), Mention("dana@x.example", gsid="P2"), Mention("new@x.example", gsid="P2")):
+        assert told(by_gsid, found=shared()) == [QUINN_TOLD]
+        assert told(mail, by_gsid, found=shared()) == [QUINN_TOLD]
+        assert told(by_gsid, mail, found=shared()) == [QUINN_TOLD]
+    found = shared()
+    found.named_people = {"C1": {"quinn osei": "P2"}}
+    assert told(mail, Mention(name="Quinn Osei"), found=found) == [QUINN_TOLD]
+
+
+def test_a_gsid_goes_before_the_address_beside_it() -> None:
+    mail, both = Mention("sam@acme.example"), Mention("sam@acme.example", gsid="P1")
+    assert told(both) == [DANA_TOLD]
+    assert told(mail, both) == [SAM_TOLD, DANA_TOLD]
+    found = known(job("C1"))
+    found.persons_by_gsid = {"P1": DANA | {"Email": None}}
+    assert told(both, found=found) == [("sam@acme.example", *DANA_TOLD[1:])]
+    assert told(both, Mention(gsid="P1"), found=found) == [("sam@acme.example", *DANA_TOLD[1:])], "once"
+
+
+def test_a_gsid_that_nobody_has_is_whoever_has_the_address_beside_it() -> None:
+    gone = Mention("dana@x.example", gsid="P9")
+    assert told(gone, Mention(gsid="P9")) == [DANA_TOLD]
+    assert told(Mention(gsid="P9"), gone) == [DANA_TOLD]
+
+
+def test_what_was_found_for_another_activity_is_not_used() -> None:
+    found = known(job("C1"))
+    found.named_people = {"C1": {"dana osei": "P1"}}
+    private = Mention("private@mail.example", "Dana Osei")
+    assert told(private, Mention(name="Dana Osei"), found=found) == [
+        ("private@mail.example", "Dana Osei", "unknown", None, None)
+    ]
+
+
 def test_a_name_that_nobody_has_stays_once() -> None:
     mentions = (Mention(name="Front Desk", side=Side.EXTERNAL), Mention(name="front desk", side=Side.EXTERNAL))
     assert told(*mentions) == [(None, "Front Desk", "unknown", None, None)]

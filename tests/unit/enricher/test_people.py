@@ -164,6 +164,29 @@ async def test_a_name_is_not_looked_up_where_the_address_is_beside_it(desk: Any)
     assert queries(desk) == {"gsuser": 1, "company_person": 1, "company": 1}
 
 
+@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+async def test_a_gsid_beside_an_address_costs_a_question_only_where_the_address_is_not_its_own(
+    desk: Any, whole_rows: int
+) -> None:
+    world = desk.tenant.world
+    *persons, other = [p for p in world.rows("person") if p["Email"]][:9]
+    rows = [*persons, *world.rows("gsuser")[:2]]
+    emails = [row["Email"].lower() for row in rows]
+    right(desk, await desk.resolver(whole_rows).resolve(want(emails)), emails)
+    by_email = queries(desk)
+    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    own = [Mention(row["Email"].lower(), gsid=row["Gsid"]) for row in rows]
+    found = await desk.resolver(whole_rows).resolve(Wanted([Reference(own)]))
+    right(desk, found, emails)
+    assert queries(desk) == by_email
+    assert found.users_by_gsid.keys() | found.persons_by_gsid.keys() == {row["Gsid"] for row in rows}
+    alias = Mention(emails[0], gsid=other["Gsid"])
+    found = await desk.resolver(whole_rows).resolve(Wanted([Reference([alias, *own])]))
+    assert other["Gsid"] in found.persons_by_gsid
+    expected = {} if whole_rows else {"gsuser": 2, "company_person": 1}  # is it a user, and is its address one's
+    assert queries(desk) == expected
+
+
 async def test_a_failure_in_the_middle_loses_no_answer(desk: Any) -> None:
     desk.tenant.set_variant("failure", {"status": 403, "code": "FORBIDDEN"}, object="gsuser", endpoint="query")
     resolver, emails = desk.resolver(), people(desk)[:10]
