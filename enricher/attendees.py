@@ -52,6 +52,8 @@ _FIELDS = (
     ("InternalAttendees", Side.INTERNAL),
     ("ExternalAttendees", Side.EXTERNAL),
 )
+_AUTHOR = {"gsid": "AuthorId", "email": "AuthorId__gr.Email", "name": "AuthorId__gr.Name"}
+_CREATOR = {"email": "UserEmail", "name": "UserName"}
 _EMAIL_KEYS = ("email", "emailaddress", "address")
 _NAME_KEYS = ("name", "fullname", "displayname")
 _ID_KEYS = ("gsid", "id", "personid", "userid")
@@ -62,12 +64,7 @@ def mentions(activity: RawActivity) -> list[Mention]:
     found: list[Mention] = []
     for field, side in _FIELDS:
         found += parse_attendees(activity.get(field), side)
-    email, name = activity.get("AuthorId__gr.Email"), activity.get("AuthorId__gr.Name")
-    if isinstance(email, str):
-        found += [Mention(normal_email(email), name if isinstance(name, str) else None, None, Side.INTERNAL)]
-    elif isinstance(author := activity.get("AuthorId"), str) and _GSID.fullmatch(author):
-        found.append(Mention(gsid=author, side=Side.INTERNAL))
-    return found
+    return found + _author(activity)
 
 
 def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
@@ -93,6 +90,19 @@ def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
         elif isinstance(item, str):
             found += _from_text(item, side)
     return found
+
+
+def _author(activity: RawActivity) -> list[Mention]:
+    """By Gsid and the address that rode along: that is as old as the row, the Gsid is not.
+
+    Where there is neither, whoever logged the activity counts: `UserEmail` and `UserName` are its creator's, who mostly
+    is the author.
+    """
+    author, creator = (
+        _from_object({key: activity.get(field) for key, field in fields.items()}, Side.INTERNAL)
+        for fields in (_AUTHOR, _CREATOR)
+    )
+    return author if any(m.email or m.gsid for m in author) else creator or author
 
 
 def normal_email(text: str) -> str | None:

@@ -132,7 +132,8 @@ def filled(
 
 def _bare(activity: Activity, fields: Mapping[str, Any]) -> Activity:
     """Without the people that a generated activity came with, and without what belongs to its company."""
-    activity = replace(activity, sender=None, to=(), internal=(), external=(), author=None, conversation=None)
+    activity = replace(activity, sender=None, to=(), internal=(), external=(), conversation=None)
+    activity = replace(activity, author=None, logged_by=None)
     if "GsCompanyId" in fields:
         activity = replace(activity, relationship=None, context="Company", context_id=fields["GsCompanyId"])
     return activity

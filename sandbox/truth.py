@@ -3,7 +3,7 @@
 The rules:
 
 - *participants* are the distinct union, by lower-case email, of From, To, internal attendees, external attendees and
-  the author, in this order.  One without an email counts once per name.
+  the author, or where there is none whoever logged it, in this order.  One without an email counts once per name.
 - *role*: `agent` when the email belongs to a gsuser; `customer` when it belongs to a person and to no gsuser; otherwise
   as listed: `agent` when in InternalAttendees, else `unknown`.
 - *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  Bare names identify nobody.
@@ -109,7 +109,7 @@ class _Teller:
         return found
 
     def _participants(self, a: Activity) -> list[dict[str, Any]]:
-        author = self._users.get(a.author or "")
+        author = self._users.get(a.author or a.logged_by or "")
         listed: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         named = [(p.email, p.name) for p in a.addresses]
         if author is not None:

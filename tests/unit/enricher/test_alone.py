@@ -113,6 +113,16 @@ async def test_a_person_by_gsid_or_by_name_whose_address_is_a_users(desk: Any, w
         assert await told_alone(desk, row, [{"From": user["Email"]}], whole_rows) == [agent]
 
 
+@WAYS
+async def test_an_author_whose_address_has_changed_since_the_row_was_read(desk: Any, whole_rows: int) -> None:
+    user = desk.tenant.world.rows("gsuser")[0]
+    old = "old.name@acme.example"
+    agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
+    author = {"AuthorId": user["Gsid"], "AuthorId__gr.Email": old, "AuthorId__gr.Name": "Old Name"}
+    assert await told_alone(desk, author, [{"From": user["Email"]}], whole_rows) == [agent]
+    assert await told_alone(desk, {"From": f"Old Name <{old}>", **author}, [{"From": old}], whole_rows) == [agent]
+
+
 # Any window
 
 
@@ -148,6 +158,7 @@ def activity(tenant: Tenant, rng: Random, known: Sequence[Address]) -> dict[str,
     row |= {f: write(rng.sample(known, 1), rng.choice(("angle", "emails", "bare_names"))) for f in ("From", "To")}
     row["AuthorId"] = rng.choice([author["Gsid"], None])
     row["AuthorId__gr.Email"] = rng.choice([author["Email"], "old.name@acme.example", None])
+    row |= {"UserEmail": author["Email"], "UserName": rng.choice([author["Name"], "Somebody"])}
     return {field: value for field, value in row.items() if rng.random() < 0.8}
 
 

@@ -158,8 +158,10 @@ def test_everyone_an_activity_names_in_order_and_as_listed(of: Any) -> None:
             "Cc": "cc@x.example",
             "InternalAttendees": "in@x.example",
             "ExternalAttendees": "out@x.example",
+            "AuthorId": G2,
             "AuthorId__gr.Email": "Author@x.example",
             "AuthorId__gr.Name": "An Author",
+            "UserEmail": "creator@x.example",
         }
     )
     assert mentions(activity) == [
@@ -168,13 +170,26 @@ def test_everyone_an_activity_names_in_order_and_as_listed(of: Any) -> None:
         Mention("cc@x.example"),
         Mention("in@x.example", side=Side.INTERNAL),
         Mention("out@x.example", side=Side.EXTERNAL),
-        Mention("author@x.example", "An Author", None, Side.INTERNAL),
+        Mention("author@x.example", "An Author", G2, Side.INTERNAL),
     ]
 
 
 def test_an_author_without_an_address_is_known_by_gsid(of: Any) -> None:
-    assert mentions(of({"AuthorId": G2, "AuthorId__gr.Email": ""})) == [Mention(gsid=G2, side=Side.INTERNAL)]
+    creator = {"UserEmail": "creator@x.example", "UserName": "A Creator"}
+    for email in ("", "n/a"):
+        assert mentions(of({"AuthorId": G2, "AuthorId__gr.Email": email} | creator)) == [
+            Mention(gsid=G2, side=Side.INTERNAL)
+        ]
     assert mentions(of({"AuthorId": "0055e000001"})) == []
+
+
+@pytest.mark.parametrize("author", [{}, {"AuthorId": "0055e000001", "AuthorId__gr.Email": ""}], ids=["none", "no Gsid"])
+def test_where_there_is_no_author_the_creator_counts(of: Any, author: dict[str, Any]) -> None:
+    told = author | {"UserEmail": "Creator@x.example", "UserName": "A Creator"}
+    assert mentions(of(told)) == [Mention("creator@x.example", "A Creator", None, Side.INTERNAL)]
+    told |= {"UserEmail": None}
+    assert mentions(of(told)) == [Mention(name="A Creator", side=Side.INTERNAL)]
+    assert mentions(of(author | {"AuthorId__gr.Name": "An Author"})) == [Mention(name="An Author", side=Side.INTERNAL)]
 
 
 def test_nobody(of: Any) -> None:

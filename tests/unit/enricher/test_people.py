@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from enricher.attendees import Mention, Side
+from enricher.attendees import Mention, Side, mentions
 from enricher.entities import EntityCache
 from enricher.resolve import Reference, Resolved, Wanted
 from sandbox import Clock, Limits, Tenant
+from tests.unit.enricher.conftest import raw
 
 NOBODY = "nobody@nowhere.example"
 HOUR = 3_600_000
@@ -185,6 +186,30 @@ async def test_a_gsid_beside_an_address_costs_a_question_only_where_the_address_
     assert other["Gsid"] in found.persons_by_gsid
     expected = {} if whole_rows else {"gsuser": 2, "company_person": 1}  # is it a user, and is its address one's
     assert queries(desk) == expected
+
+
+@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+async def test_the_authors_cost_one_question_more_at_most(desk: Any, whole_rows: int) -> None:
+    theirs = desk.tenant.world.rows("gsuser")
+    rows = [
+        {"AuthorId": u["Gsid"], "AuthorId__gr.Email": u["Email"] if n % 2 else f"old.{n}@acme.example"}
+        for n, u in enumerate(theirs)
+    ]
+    same = [r | {"AuthorId__gr.Email": u["Email"]} for r, u in zip(rows, theirs, strict=True)]
+    emails = want(sorted(m.email for r in same for m in mentions(raw(r)) if m.email))
+    right(desk, await desk.resolver(whole_rows).resolve(emails), users(desk))
+    by_email = queries(desk)
+    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    await desk.resolver(whole_rows).resolve(Wanted([Reference(mentions(raw(r))) for r in same]))
+    assert queries(desk) == by_email
+    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    strangers = [f"old.{n}@acme.example" for n in range(0, len(theirs), 2)]
+    await desk.resolver(whole_rows).resolve(want([*users(desk)[1::2], *strangers]))
+    by_email = queries(desk)
+    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    found = await desk.resolver(whole_rows).resolve(Wanted([Reference(mentions(raw(r))) for r in rows]))
+    assert found.users_by_gsid.keys() == {u["Gsid"] for u in theirs}
+    assert queries(desk) == by_email | {"gsuser": 1 if whole_rows else 2}
 
 
 async def test_a_failure_in_the_middle_loses_no_answer(desk: Any) -> None:

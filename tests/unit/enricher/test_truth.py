@@ -151,7 +151,8 @@ async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(desk
     def seen(told: dict[str, Any]) -> list[dict[str, Any]]:
         activity = timeline[told["activity_id"]]
         header = [activity.sender, *activity.to] if activity.sender else list(activity.to)
-        elsewhere = {a.email.lower() for a in header if a and a.email} | {users.get(activity.author)}
+        author = users.get(activity.author or activity.logged_by)
+        elsewhere = {a.email.lower() for a in header if a and a.email} | {author}
         listed = (
             {} if form == "null" else {a.email.lower(): a for a in (*activity.external, *activity.internal) if a.email}
         )

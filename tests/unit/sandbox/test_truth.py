@@ -22,6 +22,8 @@ FIELDS = [
     "GsRelationshipId__gr.Name",
     "AuthorId__gr.Email",
     "AuthorId__gr.Name",
+    "UserEmail",
+    "UserName",
     "InternalAttendees",
     "ExternalAttendees",
     "From",
@@ -48,7 +50,8 @@ def listed(text: str | None) -> list[tuple[str, str]]:
 def found_in(row: dict[str, Any]) -> set[str]:
     """Lower-case emails of a row, and names that have none."""
     people = [p for f in ("From", "To", "InternalAttendees", "ExternalAttendees") for p in listed(row[f])]
-    people.append((row["AuthorId__gr.Name"] or "", row["AuthorId__gr.Email"] or ""))
+    by = ("AuthorId__gr.Name", "AuthorId__gr.Email") if row["AuthorId__gr.Email"] else ("UserName", "UserEmail")
+    people.append((row[by[0]] or "", row[by[1]] or ""))
     emails = {email.lower() for _, email in people if email}
     known = {name for name, email in people if name and email}
     return emails | {name for name, email in people if not email and name and name not in known}
