@@ -56,7 +56,7 @@ _AUTHOR = {"gsid": "AuthorId", "email": "AuthorId__gr.Email", "name": "AuthorId_
 _CREATOR = {"email": "UserEmail", "name": "UserName"}
 _EMAIL_KEYS = ("email", "emailaddress", "address")
 _NAME_KEYS = ("name", "fullname", "displayname")
-_ID_KEYS = ("gsid", "id", "personid", "userid")
+_ID_KEYS = ("gsid", "personid", "userid", "id")  # an `id` beside others may be that of the entry itself
 
 
 def mentions(activity: RawActivity) -> list[Mention]:

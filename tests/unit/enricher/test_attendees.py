@@ -104,6 +104,7 @@ FORMS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "one object": ({"Email": "a@x.example"}, [mail("a@x.example")]),
     "an id that is none": (f'[{{"id": "17", "personId": "{G1}"}}]', [(None, None, G1)]),
+    "ids of the entry and of the person": (f'[{{"id": "{G2}", "personId": "{G1}"}}]', [(None, None, G1)]),
     "an id alone": (f'[{{"gsid": "{G1}"}}]', [(None, None, G1)]),
     "a name alone": ('[{"name": "Front Desk", "email": null, "id": null}]', [named("Front Desk")]),
     "an address in the name": ('[{"name": "a@x.example", "email": ""}]', [mail("a@x.example")]),
