@@ -168,26 +168,27 @@ def _email(row: Row) -> str | None:
 
 
 def _person(rows: Sequence[Row], meant: Sequence[str], company: str | None, found: Resolved) -> Row:
-    """Of several persons with one address: who is named, else who is at the activity's company, else at any, else the
-    first by Gsid."""
+    """Of several persons with one address: who is named, else who is at the activity's company, else who was there,
+    else who is at any, else the first by Gsid."""
 
-    def rank(row: Row) -> tuple[bool, bool, bool, bool, str]:
+    def rank(row: Row) -> tuple[bool, bool, bool, bool, bool, str]:
         gsid = _gsid(row) or ""
         held = found.memberships.get(gsid, [])
         active = [m for m in held if value_of(m, "Active") is not False]
-        there = any(_company_of(m, found) == company for m in active)
-        return (gsid not in meant, company is None or not there, not active, not held, gsid)
+        was, is_ = (company is not None and any(_company_of(m, found) == company for m in of) for of in (held, active))
+        return (gsid not in meant, not is_, not was, not active, not held, gsid)
 
     return min(rows, key=rank)
 
 
 def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Row | None:
-    """The activity's company wins, then the primary one, then the first by Gsid; inactive ones come last."""
+    """The activity's company wins, also when they have left it: there they took part. Of the others the primary one
+    does, then the first by Gsid; inactive ones come last."""
 
     def rank(row: Row) -> tuple[bool, bool, bool, str]:
         return (
-            value_of(row, "Active") is False,
             _company_of(row, found) != company or company is None,
+            value_of(row, "Active") is False,
             value_of(row, "IsPrimaryCompany") is not True,
             str(value_of(row, "Gsid") or ""),
         )

@@ -7,8 +7,9 @@ The rules:
 - *role*: `agent` when the email belongs to a gsuser; `customer` when it belongs to a person and to no gsuser; otherwise
   as listed: `agent` when in InternalAttendees, else `unknown`.
 - *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  Bare names identify nobody.
-- *account_id*, for customers only, is the company of one of the person's company_person rows: an active one before
-  one that is not, then that of the activity's company, then the primary one, then the first by Gsid.  Null without any.
+- *account_id*, for customers only, is the company of one of the person's company_person rows: that of the activity's
+  company, active or not, else an active one before one that is not, then the primary one, then the first by Gsid.  Null
+  without any.
 - *name* is the gsuser's or person's `Name`, else the name written beside the address, else null.
 - *conversation_id* is the row's ConversationId, else the activity's id.
 - *body_text* is the plain text that the generator knows; compare after collapsing white space, since text that is
@@ -141,7 +142,7 @@ class _Teller:
 
     def _account(self, person: Row, company: str | None) -> str | None:
         jobs = self._jobs.get(person["Gsid"], [])
-        best = min(jobs, key=lambda row: (not row["Active"], row["Company_ID"] != company), default=None)
+        best = min(jobs, key=lambda row: row["Company_ID"] != company, default=None)
         return _text(best["Company_ID"]) if best else None
 
     def _label(self, picklist: str, item: Value) -> str | None:

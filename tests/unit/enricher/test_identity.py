@@ -173,7 +173,8 @@ def test_the_order_is_of_the_first_mention() -> None:
         ([job("C2"), job("C3", primary=True)], "C1", "C3"),
         ([job("C2"), job("C3")], "C1", "C2"),
         ([job("C2"), job("C3", primary=True)], None, "C3"),
-        ([job("C1", active=False), job("C2", primary=True)], "C1", "C2"),
+        ([job("C1", active=False), job("C2", primary=True)], "C1", "C1"),
+        ([job("C2", primary=True, active=False), job("C3")], "C2", "C2"),
         ([job("C2", primary=True, active=False), job("C3")], "C1", "C3"),
         ([job("C2", active=False)], "C1", "C2"),
         ([], "C1", None),
@@ -184,6 +185,7 @@ def test_the_order_is_of_the_first_mention() -> None:
         "the first",
         "no company",
         "inactive at the activity's",
+        "inactive at the activity's, and primary",
         "inactive primary",
         "only inactive",
         "none",
@@ -195,6 +197,29 @@ def test_a_person_of_several_companies(jobs: list[Any], company: str | None, acc
     (person,) = identify([Mention("dana@x.example")], company, found)
     assert (person.role, person.account_id) == ("customer", account)
     assert [r["Company_ID"] for r in person.rows.get("company_person", [])] == ([account] if account else [])
+
+
+def test_of_those_who_left_and_stay_at_the_activitys_company_the_membership_is_the_one_that_stays() -> None:
+    found = known(job("C1", primary=True, active=False, gsid="J1"), job("C1", gsid="J2"))
+    (person,) = identify([Mention("dana@x.example")], "C1", found)
+    assert [r["Gsid"] for r in person.rows["company_person"]] == ["J2"]
+
+
+@pytest.mark.parametrize(
+    ("of_dana", "of_quinn", "who"),
+    [
+        (job("C1"), job("C1"), "P1"),
+        (job("C1", active=False), job("C1"), "P2"),
+        (job("C2"), job("C1", active=False), "P2"),
+        (job("C2", active=False), job("C3"), "P2"),
+        (job("C2"), job("C3", primary=True), "P1"),
+    ],
+    ids=["the first", "who stays", "who was there", "who is anywhere", "the first of other companies"],
+)
+def test_which_of_several_with_one_address_it_is(of_dana: Any, of_quinn: Any, who: str) -> None:
+    found = shared()
+    found.memberships = {"P1": [of_dana], "P2": [of_quinn]}
+    assert [row[3] for row in told(Mention("dana@x.example"), found=found)] == [who]
 
 
 def test_the_other_spelling_of_the_link() -> None:
