@@ -25,7 +25,6 @@ from schemas import Codec, SchemaError, codec_for
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CAUSE = 100  # characters, in the list
-DELETED = 2**62  # milliseconds: later than any version
 
 Connector = Annotated[str | None, typer.Option("--connector", help="Only those of this connector.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -33,13 +32,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter. `at`: its place in the dead letters, `partition:offset`; `failed_at` in milliseconds."""
+    """A dead letter. `at`: its place in the dead letters, `partition:offset`; times in milliseconds.
+
+    `written_at` is Kafka's time, which can be compared with that of a conversation.
+    """
 
     at: str
     connector: str
     activity: str
     cause: str
     failed_at: int
+    written_at: int
     source: str
     value: bytes | None
 
@@ -52,6 +55,14 @@ class Letter:
             "cause": self.cause,
             "source": self.source,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What came out last of an activity: its LastModifiedDate, None for a deletion, and Kafka's time; milliseconds."""
+
+    version: int | None
+    written_at: int
 
 
 @app.command("list")
@@ -124,7 +135,7 @@ def retry(
     published = _published(settings, {lane_of(x.connector, settings.partitions) for x in ours})
     by_connector: dict[str, set[str]] = {}
     for letter in ours:
-        if published.get((letter.connector, letter.activity), -1) < _version(codec, letter):
+        if not has_come_out(letter, _version(codec, letter), published.get((letter.connector, letter.activity))):
             by_connector.setdefault(letter.connector, set()).add(letter.activity)
     if not by_connector and ours:
         notes.print("There is nothing to do: all of them have come out since.")
@@ -147,23 +158,37 @@ def letters(settings: Settings, codec: Codec, connector: str | None) -> Iterator
     )
 
 
-def _published(settings: Settings, lanes: Iterable[int]) -> dict[tuple[str, str], int]:
-    """Connector and activity → LastModifiedDate (ms) of its newest conversation; of a deleted one, the end of time."""
-    found: dict[tuple[str, str], int] = {}
+def _published(settings: Settings, lanes: Iterable[int]) -> dict[tuple[str, str], Output]:
+    """Connector and activity → what came out of it last."""
+    found: dict[tuple[str, str], Output] = {}
     for record in read_to_end(settings, settings.conversations_topic, dict.fromkeys(lanes)):
         connector, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
         _, _, version = (record.header("ce_id") or "").partition("/")
         at = version.partition("/")[0]
-        found[connector, activity] = DELETED if record.value is None else int(at) if at.isdigit() else -1
+        told = int(at) if record.value is not None and at.isdigit() else None
+        found[connector, activity] = Output(told, record.timestamp)
     return found
 
 
-def _version(codec: Codec, letter: Letter) -> int:
-    """LastModifiedDate (ms) of what failed; of what does not read, later than all that was published."""
+def _version(codec: Codec, letter: Letter) -> int | None:
+    """LastModifiedDate (ms) of what failed; None: it does not read."""
     try:
         return int(codec.decode_as("raw_activity", letter.value or b"")["modified_at"])
     except SchemaError:
-        return DELETED
+        return None
+
+
+def has_come_out(letter: Letter, version: int | None, output: Output | None) -> bool:
+    """Whether what failed came out since, or something newer. `version`: of what failed, None where it does not read.
+
+    The version alone does not tell: a replay by another mapping fails on what an earlier one made a conversation of.
+    Their times do, since one owner of the lane writes both. In doubt it is tried again, which at worst repeats.
+    """
+    if output is None:
+        return False
+    if version is not None and output.version is not None and version != output.version:
+        return output.version > version
+    return output.written_at > letter.written_at
 
 
 def _letter(codec: Codec, record: Incoming) -> Letter:
@@ -172,9 +197,10 @@ def _letter(codec: Codec, record: Incoming) -> Letter:
     try:
         value = codec.decode_as("dead_letter", record.value or b"")
     except SchemaError as error:
-        return Letter(at, name, activity, f"It cannot be read: {error}", record.timestamp, "?", record.value)
+        when = record.timestamp
+        return Letter(at, name, activity, f"It cannot be read: {error}", when, when, "?", record.value)
     source = value["topic"] + (f" {value['partition']}:{value['offset']}" if value["offset"] >= 0 else "")
-    return Letter(at, name, activity, value["cause"], value["failed_at"], source, value["value"])
+    return Letter(at, name, activity, value["cause"], value["failed_at"], record.timestamp, source, value["value"])
 
 
 def _content(codec: Codec, value: bytes | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -55,4 +56,30 @@ def test_what_could_not_be_converted_is_listed_shown_and_comes_out_when_tried_ag
     world.right()
     assert "nothing to do" in says(world, "retry", "--all")
     assert len(world.dead_letters()) == len(emails)
+    assert enricher.stop() == 0, enricher.text
+
+
+def test_what_a_replay_could_not_convert_comes_out_once_though_its_versions_were_published_before(world: World) -> None:
+    world.add("acme", unlimited(seed=62, scenario=Morning(emails=6, periods=1, edits=0)))
+    world.poll()
+    emails = {r.name for r in world.raw()}
+    enricher = world.enricher()
+    until("all are there", lambda: {r.name for r in world.conversations()} == emails)
+    assert enricher.stop() == 0, enricher.text
+
+    broken = world.start(sys.executable, "-m", "tests.fixtures.refusing", PYTHONPATH=str(ROOT))
+    asking = world.start(world.command, "replay", "acme", "--json")
+    assert asking.wait() == 0, asking.text
+    assert broken.stop() == 0, broken.text
+    assert {x["activity"] for x in listed(world)} == emails
+    assert len(world.conversations()) == len(emails), "those of before"
+
+    enricher = world.enricher()
+    first = listed(world)[0]["activity"]
+    for which, count in (((first,), 1), (("--all",), len(emails) - 1), (("--all",), 0)):
+        before = len(world.conversations())
+        text = says(world, "retry", *which)
+        assert f"acme: {count} activities" in text if count else "nothing to do" in text
+        until("they are there again", lambda b=before, c=count: len(world.conversations()) == b + c)
+    assert Counter(r.name for r in world.conversations()) == dict.fromkeys(emails, 2)
     assert enricher.stop() == 0, enricher.text
