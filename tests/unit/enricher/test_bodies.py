@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,13 @@ TEXTS = {
     "unclosed": ("<p>a<p>b<div>c", "a\n\nb\n\nc"),
     "misnested": ("<b><p>a</b>b</p></div>", "ab"),
     "pre": ("<pre>one\n  two\nthree</pre>", "one\ntwo\nthree"),
+    "pre begins with a line": ("a<pre>\r\none\r\n  two</pre>b", "a\none\ntwo\nb"),
+    "left open": ("<table><tr><td>a<td>b<tr><td>c</table><ul><li>d<li>e</ul><dl><dt>f<dd>g", "a\nb\nc\nd\ne\nf\ng"),
+    "hr": ("a<hr>b", "a\n\nb"),
+    "attributes": ('<p title=\'a>b\' class="c\'>d">e<img alt = "<p>" src=x>f</p>', "ef"),
+    "Outlook's": ("a<!--[if mso]><p>b</p><![endif]--><![if !mso]>c<![endif]><?xml:ns o='x'/><o:p>d</o:p>", "acd"),
+    "unseen": ("<title>T</title><noscript>N</noscript><template>M</TEMPLATE >a<style\n>p{</style x>", "a"),
+    "references": ("<p>&notit; &copy2026 &#128; &#x1F525; &#xD83D; &unknown;</p>", "¬it; ©2026 € 🔥 \ufffd &unknown;"),
     "no text": ("<p><img src='x'></p>", ""),
     "four bytes": ("<p>🔥 田中</p>", "🔥 田中"),
 }
@@ -38,8 +47,51 @@ def test_the_text_of_html(case: str) -> None:
     assert (text, kept) == (to_text(html), html)
 
 
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<!-- <p>Hello</p>", "Hello"),
+        ("<p>a<!-- b --!>c<!-->d<!--->e</p>", "acde"),
+        ("<html><head><title>Hello <p>Dana</p>", "Hello\nDana"),
+        ("<p>a</p><noscript>b", "a\n\nb"),
+        ("<p>a</p><template>b", "a\n\nb"),
+        ("<frameset cols='*'><frame src='x'>Hello</frameset>", "Hello"),
+        ("<body><frameset></frameset>Hello</body>", "Hello"),
+        ("<p>a</p><style>p{} <!-- b <p>c</p>", "a\n\nc"),
+        ("<p>a</p><script>b", "a"),
+        ("<p>a <a href='b>c</a> d</p>", "a c d"),
+        ("<p>a <a href='b>c</a> <i class='d>e</i>", "a e"),
+        ("<p>Dana <dana@x.example>, <https://x.example/a> and <first_name></p>", None),
+        ("<p>3 <5, a < b, <-, <1></p>", None),
+    ],
+)
+def test_no_text_is_hidden_by_what_was_left_open(html: str, expected: str | None) -> None:
+    assert to_text(html) == (expected if expected is not None else html[3:-4])
+
+
+@pytest.mark.parametrize(
+    "cut", ["<", "</", "<!-", "<a", "</di", "<a href", "<a href='x y", "<a href=\"x'", "<p><img alt='a>b"]
+)
+def test_a_body_cut_within_its_markup_has_the_text_before(cut: str) -> None:
+    text = to_text("<p>Hello" + cut)
+    assert text.startswith("Hello")
+    assert "href" not in text and "alt" not in text
+
+
 def test_paragraphs_are_parted_by_one_empty_line_at_most() -> None:
     assert to_text("<div><div><p>a</p></div></div><div><p>b</p></div>") == "a\n\nb"
+    for apart in (
+        "<p>a</p><p>b</p>",
+        "<p>a<p>b",
+        "<p>a<div>b",
+        "<div><p>a</div>b",
+        "<li>a<li>b",
+        "<td>a<tr><td>b",
+        "a</p>b",
+    ):
+        assert to_text(apart) == "a\n\nb"
+    for together in ("<div>a<div>b", "<div>a</div>b", "a<br>b", "a<p>b", "<li>a<div>b", "a<pre>\nb</pre>"):
+        assert to_text(together) == "a\nb"
 
 
 def test_the_tenants_own_text_is_preferred() -> None:
@@ -72,6 +124,20 @@ def test_notes_without_any_tag_has_its_references_read() -> None:
     )
 
 
+@pytest.mark.parametrize("within", ["%s &amp;", "<p>%s &amp;</p>"])
+def test_a_reference_may_be_a_number_of_any_length(within: str) -> None:
+    many = 100_000
+    for reference, char in (
+        ("&#" + "9" * many + ";", "\ufffd"),
+        ("&#x" + "f" * many, "\ufffd"),
+        ("&#" + "0" * many + "65;", "A"),
+        ("&#" + "0" * many + ";", "\ufffd"),
+        ("&#0000000128;", "€"),
+        ("&#1114112;", "\ufffd"),
+    ):
+        assert bodies(within % reference, None)[0] == f"{char} &"
+
+
 @pytest.mark.parametrize("html", [None, "", " \n\t", "\0"])
 @pytest.mark.parametrize("text", [None, "", "   ", "\0"])
 def test_nothing_is_no_body(html: str | None, text: str | None) -> None:
@@ -99,25 +165,72 @@ def test_deep_nesting(html: str) -> None:
     assert to_text(html) == "deep"
 
 
-@pytest.mark.timeout(20)
-def test_the_longest_body_and_hostile_ones() -> None:
+def test_the_longest_body() -> None:
     long = "<p>" + "word 🔥 " * 18_714 + "</p>"
     assert len(long) > 131_000
     assert len(to_text(long)) == len(long) - len("<p></p>") - 1
-    for hostile in (
-        "<" * 131_000,
-        "<" + " " * 131_000,
-        "&" * 131_000,
-        "<a " * 43_000,
-        " \n" * 65_000 + "x",
-        "<p>" * 43_000,
-    ):
-        bodies(hostile, None)
+
+
+LONGEST = 131_000
+FONTS = "".join(f"<font size={n}>" for n in range(500))
+HOSTILE = {
+    "a tag without end": "<b>" * 513 + "<" + "a" * 129_000,
+    "blanks in a tag": "<a" + " " * LONGEST,
+    "formatting in each paragraph": "<p>" + FONTS + "<p>x" * 30_000,
+    "formatting in each cell": "<table><tr><td>" + FONTS + "<td>x" * 25_000,
+    "formatting closed by another": "".join(f"<b a={n}></x>" for n in range(5_000)) + "<p>x" * 10_000,
+    "links": "<p>x<a href=y>" * 9_000,
+    "tables": "<table><tr><td>x" * 8_000,
+    "comments": "<p>" + "<!--" * 32_000,
+    "dashes": "<p><!--" + "-" * LONGEST,
+    "instructions": "<p>" + "<?" * 65_000,
+    "quotes": "<p>" + '<a b="' * 18_000,
+    "quotes of both kinds": "<p>" + "<a b=\"'" * 16_000,
+    "quoted ends": "<p>" + "<a b='>' c='" * 10_000,
+    "equals": "<p>" + "<a = " * 26_000,
+    "attributes": "<p " + " ".join(f"a{n}" for n in range(18_000)) + ">x",
+    "titles": "<p>" + "<title>" * 18_000,
+    "every unseen one": "<p>" + "<title><style><script><noscript><template>" * 3_000,
+    "ends of titles": "<p><title>" + "</titl" * 21_000,
+    "svg": "<svg><p>x" * 14_000,
+    "templates": "<p>" + "<template>" * 13_000,
+    "selections": "<p>" + "<select><option>x" * 7_000,
+    "less than": "<" * LONGEST,
+    "less than in HTML": "<p>" + "<" * LONGEST,
+    "colons": "<p>" + "<a:" * 43_000,
+    "tags without end": "<p>" + "<a " * 43_000,
+    "ampersands": "<p>" + "&" * LONGEST,
+    "references": "<p>" + "&#" * 65_000,
+    "one reference": "<p>&#" + "0" * LONGEST,
+    "blank lines": "<pre>" + " \n" * 65_000 + "x",
+    "blanks": "<p>" + " " * LONGEST + "x",
+    "NULs": "<\0p>x\0" * 20_000,
+    "words": "<name> " * 18_000,
+}
+
+
+@pytest.mark.timeout(20)  # a few hundredths of a second each
+@pytest.mark.parametrize("shape", HOSTILE)
+def test_a_hostile_body_costs_what_its_length_says(shape: str) -> None:
+    html = HOSTILE[shape]
+    tracemalloc.start()
+    text, _ = bodies(html, None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert text is not None
+    assert peak < 100 * len(html)
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    "html", ["<p>" + "word 🔥 " * 1_500_000 + "</p>", "<div>" * 100_000 + "deep", "<" * 10_000_000]
+    "html",
+    [
+        "<p>" + "word 🔥 " * 1_500_000 + "</p>",
+        "<div>" * 100_000 + "deep",
+        "<" * 10_000_000,
+        "<p>" + FONTS + "<p>x" * 10**6,
+    ],
+    ids=["words", "deep", "less than", "formatting"],
 )
 def test_far_more_than_a_tenant_may_send(html: str) -> None:
     assert bodies(html, None)[0]
@@ -132,9 +245,9 @@ def test_there_is_a_text_whenever_there_is_a_body(html: str | None, text: str | 
     assert body_html is None or there
 
 
-tags = st.sampled_from(
-    ["<p>", "</p>", "<div", ">", "<b>", "</b>", "<!--", "-->", "&amp;", "&", "<br/>", "x", " ", "\n", "<td>", "]]>"]
-)
+MARKUP = """<p> </p> <div > <b> </b> <!-- --> &amp; & &#1 <br/> x <td> ]]> < </ <? =' " <title> </title> <style </style>
+<script> </script> <pre> </pre> <hr <li> <select> <frameset> <svg> <![CDATA[ <x@y>"""
+tags = st.sampled_from([*MARKUP.split(), " ", "\n", "\r"])
 
 
 @given(st.lists(tags).map("".join))
