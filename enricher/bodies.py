@@ -13,7 +13,7 @@ from html import unescape
 # A tag, not <dana@x.example> or <https://x.example>, which people write too; cut off, where the body ends with it.
 _TAG = r"(?P<name>/?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z][a-zA-Z0-9]*)?)(?=[\s/>]|\Z)"
 _MARKUP = re.compile(rf"<(?:{_TAG}|!--|!|\?|/(?![a-zA-Z]))")
-_LOOKS_LIKE_HTML = re.compile(r"</?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z]+)?(?:[\s/][^<>]*)?>|<!--|<!doctype", re.IGNORECASE)
+_WHOLE_TAG = re.compile(rf"<{_TAG}(?P<rest>[^<>]*)>")
 _END_OF_COMMENT = re.compile("--!?>")
 _QUOTE_OR_END = re.compile("=\\s*([\"'])|>")
 _END_OF_UNSEEN = {
@@ -49,6 +49,11 @@ _ELEMENTS |= _names(
     optgroup option output param picture plaintext progress q rb rp rt rtc ruby s samp search select slot small source
     span strike strong sub summary sup svg time track tt u var video wbr"""
 )
+# Elements of which a single start tag already shows that a text is HTML. Of the others, which are also words that
+# people put into <angle> brackets, an end tag or an attribute does.
+_TELLING = _names(
+    "blockquote body br div font frameset h1 h2 h3 h4 h5 h6 hr html img li ol p pre span tbody td th tr ul"
+)
 _BLANKS = re.compile(r"[^\S\n]+")
 _EDGES = re.compile(r" *\n *")
 _GAPS = re.compile(r"\n{3,}")
@@ -57,14 +62,14 @@ _GAPS = re.compile(r"\n{3,}")
 def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
     """(body_text, body_html) out of Notes and NotesPlainText. There is a text whenever there is any body.
 
-    Notes without any tag is text, after its character references. White space alone is no body. NULs, which
+    Notes without any tag of HTML is text, after its character references. White space alone is no body. NULs, which
     neither text nor HTML may hold, are left out.
     """
     html = html.replace("\0", "") if html else None
     text = text.replace("\0", "") if text else None
     html = html if html and html.strip() else None
     text = text if text and text.strip() else None
-    if html and not _LOOKS_LIKE_HTML.search(html):
+    if html and not _is_html(html):
         if not _REFERENCE.search(html):
             return text or html, None
         return text or _without_references(html), html
@@ -101,6 +106,19 @@ def to_text(html: str) -> str:
     parts.append(_inline(html[shown:], keeping > 0))
     text = _BLANKS.sub(" ", "".join(parts))
     return _GAPS.sub("\n\n", _EDGES.sub("\n", text)).strip()
+
+
+def _is_html(text: str) -> bool:
+    """Whether a text has markup that nobody writes by chance."""
+    if "<!--" in text or text.lstrip()[:9].lower() == "<!doctype":
+        return True
+    for found in _WHOLE_TAG.finditer(text):
+        name = found["name"].lower()
+        if name in _TELLING or (name in _ELEMENTS and "=" in found["rest"]):
+            return True
+        if name[0] == "/" and name[1:] in _ELEMENTS:
+            return True
+    return False
 
 
 def _markup(html: str) -> Iterator[tuple[int, int, str]]:

@@ -111,10 +111,33 @@ def test_the_tenants_own_text_is_preferred() -> None:
         "AT&T",
         "<" + " " * 5,
         "a<b",
+        "Hello <name>, welcome to </company>",
+        "List<String> x = new List<String>();",
+        "List<Object> and Map<Integer, Object> of A<B>",
+        "SELECT * FROM <table> WHERE <code> = 5 and the <title>",
+        "<?xml version='1.0'?><adf><prospect>x</prospect></adf>",
     ],
 )
-def test_notes_without_any_tag_is_text(text: str) -> None:
+def test_notes_without_any_tag_of_html_is_text(text: str) -> None:
     assert bodies(text, None) == (text, None)
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("a<br>b", "a\nb"),
+        ("a<BR />b", "a\nb"),
+        ("<p>Hello <name>", "Hello"),
+        ("the <b>one</b>", "the one"),
+        ("the <a href=x>one", "the one"),
+        ("<FONT>a", "a"),
+        ("a <!-- b --> c", "a c"),
+        (" <!DOCTYPE html>a", "a"),
+        ("a<o:p></o:p>", "a"),
+    ],
+)
+def test_notes_with_a_tag_of_html_is_html(html: str, text: str) -> None:
+    assert bodies(html, None) == (text, html)
 
 
 def test_notes_without_any_tag_has_its_references_read() -> None:
