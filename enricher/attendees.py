@@ -37,9 +37,10 @@ _EMAIL = re.compile(rf"(?<!{_ATOM}){_ATOM}+@(?!\.){_ATOM}+")
 _LIST_ENDS = ",;\r\n"
 _PARTS = re.compile(f"[{_LIST_ENDS}]")
 # `Osei, Dana <dana@x>`: one word, a comma, and a name before an address. Whoever lists persons by one name alone, and
-# others with their address beside them, is read wrongly; those are rarer.
+# others with their address beside them, is read wrongly; those are rarer. No more than two parts are looked at from
+# where one begins: linear.
 _SURNAME_FIRST = re.compile(
-    r"(?P<lead>^\s*|[,;\r\n]\s*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*"
+    r"(?P<lead>(?:^|[,;\r\n])[^\S\r\n]*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*"
     r"(?P<first>[^\s,;<>@\"()][^,;<>@\"()\r\n]*)<"
 )
 _OPENING = re.compile(r"<(?:\s*mailto:)?\s*'?$", re.IGNORECASE)
