@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from html import unescape
 from typing import Any
+from unicodedata import category
 
 import orjson
 
@@ -31,8 +34,9 @@ class Mention:
     side: Side = Side.UNSAID
 
 
-# Begins where such text begins and takes no step back: linear, whatever the text. Apostrophes are legal (o'brien@x).
-_ATOM = r"[^\s@<>,;:\"()\[\]]"
+# Begins where such text begins and takes no step back: linear, whatever the text. Apostrophes are legal (o'brien@x),
+# and so are bars, but these part addresses where they are.
+_ATOM = r"[^\s@<>,;:\"()\[\]|]"
 _EMAIL = re.compile(rf"(?<!{_ATOM}){_ATOM}+@(?!\.){_ATOM}+")
 _LIST_ENDS = ",;\r\n"
 _PARTS = re.compile(f"[{_LIST_ENDS}]")
@@ -57,7 +61,10 @@ _AUTHOR = {"gsid": "AuthorId", "email": "AuthorId__gr.Email", "name": "AuthorId_
 _CREATOR = {"email": "UserEmail", "name": "UserName"}
 _EMAIL_KEYS = ("email", "emailaddress", "address")
 _NAME_KEYS = ("name", "fullname", "displayname")
-_ID_KEYS = ("gsid", "personid", "userid", "id")  # an `id` beside others may be that of the entry itself
+# `id` and `gsid` of an attendee may be those of its own row; who is a user is a user, also where a person.
+_ID_KEYS = ("userid", "personid", "gsid", "id")
+_REFERENCE = re.compile(r"&(?:amp|apos|gt|lt|nbsp|quot|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
+_NOBODY = re.compile(r"n/a|nil|none|null|object object|undefined|undisclosed[ -]recipients?", re.IGNORECASE)
 
 
 def mentions(activity: RawActivity) -> list[Mention]:
@@ -72,24 +79,20 @@ def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
     """Mentions out of a field's value.
 
     Tenants write a JSON list of strings or of objects (as such or as text), a list parted by commas, semicolons or
-    lines, `Name <email>`, bare emails, bare names, Gsids, or null.
+    lines, `Name <email>`, bare emails, bare names, Gsids, or null; any of these may have been escaped for HTML.
     """
     found: list[Mention] = []
     waiting = [value]  # not by recursion: nothing says how deep a tenant nests
     while waiting:
         item = waiting.pop()
-        if isinstance(item, str) and item.lstrip()[:1] in ("[", "{"):
-            try:
-                item = orjson.loads(item)
-            except orjson.JSONDecodeError:
-                found += _from_text(item, side)
-                continue
+        if isinstance(item, str) and (read := _from_json(item)) is not None:
+            item = read
         if isinstance(item, dict):
             found += _from_object(item, side)
         elif isinstance(item, list):
             waiting.extend(reversed(item))
         elif isinstance(item, str):
-            found += _from_text(item, side)
+            found += _from_text(_clean(item), side)
     return found
 
 
@@ -106,28 +109,58 @@ def _author(activity: RawActivity) -> list[Mention]:
     return author if any(m.email or m.gsid for m in author) else creator or author
 
 
+def visible(text: str) -> str:
+    """Without the characters that nobody sees and mail programs leave behind: zero-width ones, marks of direction, soft
+    hyphens, control characters. Every kind of blank is a space; ends of lines stay.
+    """
+    return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def _seen(char: str) -> str:
+    if char.isprintable() or char in "\r\n":
+        return char
+    kind = category(char)
+    if kind in ("Zl", "Zp"):
+        return "\n"
+    if char.isspace():
+        return " "
+    return "" if kind in ("Cc", "Cf") else char
+
+
+def _clean(text: str) -> str:
+    return visible(_REFERENCE.sub(lambda found: unescape(found[0]), text))
+
+
+def _from_json(text: str) -> Any:
+    """The list or object that a text holds, None where it holds neither."""
+    for form in (text, _clean(text)):
+        if form.lstrip()[:1] in ("[", "{"):
+            with suppress(orjson.JSONDecodeError):
+                return orjson.loads(form)
+    return None
+
+
 def normal_email(text: str) -> str | None:
     """The address in lower case, without blanks around it; None when there is none in the text.
 
     Plus-addresses stay as they are: `a+b@x` and `a@x` may be two mailboxes.
     """
-    return next(iter(_emails(text)), None)
+    return next(iter(_emails(_clean(text))), None)
 
 
 def _from_object(value: dict[str, Any], side: Side) -> list[Mention]:
     by_key = {key.lower().replace("_", ""): v for key, v in value.items()}
     email = _first_text(by_key, _EMAIL_KEYS)
     name = _first_text(by_key, _NAME_KEYS)
-    address = (normal_email(email) if email else None) or (normal_email(name) if name else None)
+    address = next(iter([*_emails(email), *_emails(name)]), None)
     gsid = next((v for k in _ID_KEYS if isinstance(v := by_key.get(k), str) and _GSID.fullmatch(v)), None)
-    if name and normal_email(name):
-        name = None
-    mention = Mention(address, name, gsid, side)
+    mention = Mention(address, None if _emails(name) else _name(name), gsid, side)
     return [mention] if mention.email or mention.name or mention.gsid else []
 
 
-def _first_text(by_key: dict[str, Any], keys: Iterable[str]) -> str | None:
-    return next((v.strip() for k in keys if isinstance(v := by_key.get(k), str) and v.strip()), None)
+def _first_text(by_key: dict[str, Any], keys: Iterable[str]) -> str:
+    texts = (_clean(v).strip() for k in keys if isinstance(v := by_key.get(k), str))
+    return next((text for text in texts if text), "")
 
 
 def _emails(text: str) -> dict[str, tuple[int, int]]:
@@ -172,14 +205,18 @@ def _from_part(part: str, side: Side) -> list[Mention]:
     """One person, as `Name <email>`, `email (Name)`, email, name or Gsid; or addresses in a way of its own."""
     emails = _emails(part)
     if not emails:
-        return [_plain(name, side)] if (name := _unquoted(part)) else []
+        return [_plain(name, side)] if (name := _name(_unquoted(part))) else []
+    if len(emails) > 1 and "|" in part:
+        pieces = [piece.strip() for piece in part.split("|") if piece.strip()]
+        if all(_emails(piece) for piece in pieces):  # else a bar may belong to a name
+            return [mention for piece in pieces for mention in _from_part(piece, side)]
     address, (start, end) = list(emails.items())[-1]
     opening = _OPENING.search(part, 0, start)
     if opening is not None and part.count("<") == 1:
         name = _unquoted(part[: opening.start()])
-        return [Mention(address, name if name and not _emails(name) else None, None, side)]
+        return [Mention(address, None if _emails(name) else _name(name), None, side)]
     if len(emails) == 1 and (comment := _COMMENT.match(part, end)):
-        return [Mention(address, comment[1].strip() or None, None, side)]
+        return [Mention(address, _name(comment[1].strip()), None, side)]
     return [Mention(email, None, None, side) for email in emails]
 
 
@@ -188,6 +225,13 @@ def _unquoted(name: str) -> str:
     if len(name) > 1 and name[0] == name[-1] and name[0] in "'\"":
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     return name.strip()
+
+
+def _name(text: str) -> str | None:
+    """None for what stands for nobody: `N/A`, `-`, `null`, and a group's own name in `undisclosed-recipients:;`."""
+    if not text or text[-1] == ":" or not any(char.isalnum() for char in text):
+        return None
+    return None if _NOBODY.fullmatch(text.strip("[]()<>{}'\" .-")) else text
 
 
 def _plain(text: str, side: Side) -> Mention:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enricher.attendees import Mention, Side, mentions, normal_email, parse_attendees
+from enricher.attendees import Mention, Side, mentions, normal_email, parse_attendees, visible
 from sandbox.activity import Address
 from sandbox.attendees import write
 
@@ -109,6 +109,39 @@ FORMS: dict[str, tuple[Any, list[Any]]] = {
     "a name alone": ('[{"name": "Front Desk", "email": null, "id": null}]', [named("Front Desk")]),
     "an address in the name": ('[{"name": "a@x.example", "email": ""}]', [mail("a@x.example")]),
     "an empty object": ("[{}]", []),
+    "an id of the row's own": ([{"id": G1, "personId": G2}, {"gsid": G1, "userId": G2}], [(None, None, G2)] * 2),
+    "a user who is a person": ({"personId": G1, "userId": G2}, [(None, None, G2)]),
+    "bars": ("a@x.example|b@y.example", [mail("a@x.example"), mail("b@y.example")]),
+    "bars and names": (
+        "Dana Osei <dana@x.example> | sam@x.example |",
+        [mail("dana@x.example", "Dana Osei"), mail("sam@x.example")],
+    ),
+    "a bar in a name": ("Dana | Northwind <dana@x.example>", [mail("dana@x.example", "Dana | Northwind")]),
+    "escaped for HTML": (
+        "Dana &lt;dana@x.example&gt;; &quot;Osei, Sam&quot; &#60;sam@x.example&#62;, R&amp;D, AT&T; P&L",
+        [mail("dana@x.example", "Dana"), mail("sam@x.example", "Osei, Sam"), named("R&D"), named("AT&T"), named("P&L")],
+    ),
+    "JSON escaped for HTML": (
+        "[{&quot;name&quot;: &quot;Dana&quot;, &quot;email&quot;: &quot;dana@x.example&quot;}]",
+        [mail("dana@x.example", "Dana")],
+    ),
+    "escaped for HTML in JSON": (
+        '[{"name": "Dana &quot;D&quot; Osei", "email": "dana@x.example"}, "Sam &lt;sam@x.example&gt;"]',
+        [mail("dana@x.example", 'Dana "D" Osei'), mail("sam@x.example", "Sam")],
+    ),
+    "characters unseen": (
+        "\ufeff\u202aDana\u00a0O\u00adsei\u202c\u2003\u200b<da\u200bna@x.example\u2060>\u2028sam@x.example\u200e\x07",
+        [mail("dana@x.example", "Dana Osei"), mail("sam@x.example")],
+    ),
+    "unseen in JSON": (
+        '\ufeff[{"name": "\u200bSam\u00a0Rivers", "email": "\u202asam@x.example"}, "\\u200bd@x.example", "L&nbsp;K"]',
+        [mail("sam@x.example", "Sam Rivers"), mail("d@x.example"), named("L K")],
+    ),
+    "nobody": ("undisclosed-recipients:;, Undisclosed recipients, N/A; -, null, None, undefined, 'n/a', ?, (none)", []),
+    "nobody in JSON": ('["null", "-", {"name": "undefined", "email": "N/A"}, {"name": "-", "email": ""}]', []),
+    "nobody's name": ("null <dana@x.example>, sam@x.example (-)", [mail("dana@x.example"), mail("sam@x.example")]),
+    "a group": ("Team: a@x.example, b@x.example;", [mail("a@x.example"), mail("b@x.example")]),
+    "names like nobody's": ("Nuno None; Na Null", [named("Nuno None"), named("Na Null")]),
     "not JSON after all": ("[Dana] <dana@x.example>", [mail("dana@x.example", "[Dana]")]),
 }
 
@@ -193,6 +226,12 @@ def test_where_there_is_no_author_the_creator_counts(of: Any, author: dict[str, 
     assert mentions(of(author | {"AuthorId__gr.Name": "An Author"})) == [Mention(name="An Author", side=Side.INTERNAL)]
 
 
+def test_an_author_whose_address_is_none_is_known_by_gsid(of: Any) -> None:
+    author = {"AuthorId": G2, "AuthorId__gr.Email": "n/a", "AuthorId__gr.Name": "An\u00a0Author\u200b"}
+    assert mentions(of(author)) == [Mention(None, "An Author", G2, Side.INTERNAL)]
+    assert mentions(of({"AuthorId__gr.Email": "-", "AuthorId__gr.Name": "N/A"})) == []
+
+
 def test_nobody(of: Any) -> None:
     assert mentions(of({"Gsid": "G1"})) == []
 
@@ -202,13 +241,41 @@ def test_no_address(text: str) -> None:
     assert normal_email(text) is None
 
 
+def test_an_address_has_no_character_that_nobody_sees() -> None:
+    assert normal_email("\u200bDana@x.\u00adexample\u00a0") == "dana@x.example"
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["email", "name", "id", "E_Mail", "x"]), inner),
     max_leaves=20,
 )
 pieces = st.sampled_from(
-    ['"', "'", "<", ">", "(", ")", "[", "]", "{", "}", ",", ";", "@", "\\", "\n", ":", ".", " ", "a", "Ö"]
+    [
+        '"',
+        "'",
+        "<",
+        ">",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ";",
+        "@",
+        "\\",
+        "\n",
+        ":",
+        ".",
+        " ",
+        "a",
+        "Ö",
+        "|",
+        "&lt;",
+        "\u200b",
+    ]
 )
 
 
@@ -216,6 +283,7 @@ pieces = st.sampled_from(
 def test_garbage_never_raises_and_nobody_is_empty(value: Any) -> None:
     for mention in parse_attendees(value):
         assert mention.email or mention.name or mention.gsid
+        assert visible(f"{mention.email}{mention.name}") == f"{mention.email}{mention.name}"
         assert mention.email is None or ("@" in mention.email and mention.email == mention.email.lower())
 
 
