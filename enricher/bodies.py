@@ -1,25 +1,23 @@
 """Bodies: text out of HTML, with its quoted parts, whatever the state of the HTML.
 
-One pass over the markup, and no tree of elements: a body costs what its length says, whoever wrote it. What a tree
-costs its sender decides, for a parser opens every unclosed <font> anew in each paragraph that follows.
+libxml2 reads the markup and tells of each tag as it comes; no tree is made. So a body costs what its length says,
+whoever wrote it. What a tree costs its sender decides: a parser opens every unclosed <font> anew in each paragraph.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
+from typing import Any
 
-# A tag, not <dana@x.example> or <https://x.example>, which people write too; cut off, where the body ends with it.
-_TAG = r"(?P<name>/?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z][a-zA-Z0-9]*)?)(?=[\s/>]|\Z)"
-_MARKUP = re.compile(rf"<(?:{_TAG}|!--|!|\?|/(?![a-zA-Z]))")
-_WHOLE_TAG = re.compile(rf"<{_TAG}(?P<rest>[^<>]*)>")
-_END_OF_COMMENT = re.compile("--!?>")
-_QUOTE_OR_END = re.compile("=\\s*([\"'])|>")
-_END_OF_UNSEEN = {
-    name: re.compile(rf"</{name}(?=[\s/>]|\Z)", re.IGNORECASE | re.ASCII)
-    for name in ("script", "style", "title", "template", "noscript")
-}
+from lxml import etree
+
+_NAME = r"/?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z][a-zA-Z0-9]*)?"
+_WHOLE_TAG = re.compile(rf"<(?P<name>{_NAME})(?=[\s/>])(?P<rest>[^<>]*)>")
+# What does not look like a tag is text: <dana@x.example>, <https://x.example>, <first_name>, and a single <.
+_NO_TAG = re.compile(rf"<(?!{_NAME}(?:[\s/>]|\Z)|[!?])")
+_ANY_TAG = re.compile(r"<[^<>]*>")
+_UNSEEN = ("script", "style", "title", "template", "noscript")
 _CODE = frozenset({"script", "style"})
 _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _LONG_NUMBER = re.compile(r"&#0*([1-9][0-9]{7,});?|&#0+(?=[0-9])")
@@ -34,14 +32,8 @@ _BLOCKS = _TABLE | _names(
     """address article aside blockquote body center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr
     li main nav ol p pre section table ul"""
 )
-# Elements that are often left open → what closes them, besides the end of what they are in.
-_CLOSED_BY = (
-    {"p": _BLOCKS, "li": _names("li"), "tr": _TABLE - _names("td th")}
-    | dict.fromkeys(("dd", "dt"), _names("dd dt"))
-    | dict.fromkeys(("td", "th"), _TABLE)
-)
 _KEEPING_LINES = _names("listing pre textarea xmp")
-_ELEMENTS = _BLOCKS | _KEEPING_LINES | frozenset(_END_OF_UNSEEN)
+_ELEMENTS = _BLOCKS | _KEEPING_LINES | frozenset(_UNSEEN)
 _ELEMENTS |= _names(
     """a abbr acronym applet area audio b base basefont bdi bdo bgsound big blink br button canvas caption cite code col
     colgroup data datalist del details dfn dialog dir em embed figcaption font frame frameset head hgroup html i iframe
@@ -79,33 +71,79 @@ def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
 def to_text(html: str) -> str:
     """The text as a reader would see it: blocks on lines of their own, blanks folded; quoted text stays.
 
-    What an unclosed comment, title or attribute would hide is shown, since there may be nothing besides.
+    What an unclosed comment or title would hide is shown, since there may be nothing besides.
     """
-    html = html.replace("\r\n", "\n").replace("\r", "\n") if "\r" in html else html
-    parts: list[str] = []
-    shown, keeping, opened = 0, 0, ""  # opened: the block just begun, if it may be left open
-    for start, end, name in _markup(html):
-        if shown < start:
-            parts.append(_inline(html[shown:start], keeping > 0))
-        shown = end
-        element = name.removeprefix("/")
-        if element == "br":
-            parts.append("\n")
-        elif element in _BLOCKS:
-            begins = element == name
-            if opened and (element in _CLOSED_BY[opened] if begins else element != opened):
-                parts.append(_break_after(opened))
-            if begins:
-                parts.append("\n\n" if element == "hr" else "\n")
-            else:
-                parts.append(_break_after(element))
-            opened = element if begins and element in _CLOSED_BY else ""
-        if element in _KEEPING_LINES:
-            keeping = keeping + 1 if name == element else max(0, keeping - 1)
-            shown += name == element and html.startswith("\n", end)
-    parts.append(_inline(html[shown:], keeping > 0))
-    text = _BLANKS.sub(" ", "".join(parts))
-    return _GAPS.sub("\n\n", _EDGES.sub("\n", text)).strip()
+    html = _NO_TAG.sub("&lt;", html.replace("\r\n", "\n").replace("\r", "\n"))
+    target: Any = _Reader()  # lxml calls what there is of it
+    parser = etree.HTMLParser(target=target, encoding="utf-8", huge_tree=True)
+    # Within an element, since libxml2 puts text that stands in none into a paragraph.
+    parser.feed(b"<div>" + _without_long_numbers(_unhidden(html)).encode("utf-8", "replace"))
+    text = _folded(str(parser.close()))
+    if not text and not any(f"</{name}" in html.lower() for name in _CODE):  # else what is between them is no text
+        text = _folded(unescape(_ANY_TAG.sub("\n", html)))
+    return text
+
+
+class _Reader:
+    """What the parser tells of markup, as text."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._hidden = 0
+        self._keeping = 0
+        self._begins = False  # nothing of an element that keeps its lines was read yet
+
+    def start(self, tag: str, attributes: object) -> None:
+        if tag in _UNSEEN:
+            self._hidden += 1
+        elif tag == "br":
+            self._parts.append("\n")
+        elif tag in _BLOCKS:
+            self._parts.append("\n\n" if tag == "hr" else "\n")
+        if tag in _KEEPING_LINES:
+            self._keeping += 1
+            self._begins = True
+
+    def end(self, tag: str) -> None:
+        if tag in _UNSEEN:
+            self._hidden = max(0, self._hidden - 1)
+        elif tag in _BLOCKS:
+            self._parts.append("\n\n" if tag == "p" else "\n")
+        if tag in _KEEPING_LINES:
+            self._keeping = max(0, self._keeping - 1)
+
+    def data(self, text: str) -> None:
+        if self._hidden:
+            return
+        if self._keeping:
+            text = text.removeprefix("\n") if self._begins else text
+            self._begins = False
+        else:
+            text = text.replace("\n", " ")
+        self._parts.append(text)
+
+    def comment(self, text: str) -> None:
+        """Nobody sees it."""
+
+    def close(self) -> str:
+        return "".join(self._parts)
+
+
+def _unhidden(html: str) -> str:
+    """Without the beginning of what would hide all that follows, since it is never ended."""
+    if (at := html.rfind("<!--")) >= 0 and html.find("--", at + 4) < 0:
+        html = html[:at] + html[at + 4 :]
+    lower = html.lower()
+    for name in _UNSEEN:
+        at = lower.rfind(f"<{name}")
+        if name not in _CODE and at >= 0 and lower.find(f"</{name}", at) < 0:
+            html = f"{html[:at]}<br{html[at + 1 + len(name) :]}"
+            lower = html.lower()
+    return html
+
+
+def _folded(text: str) -> str:
+    return _GAPS.sub("\n\n", _EDGES.sub("\n", _BLANKS.sub(" ", text))).replace("\0", "").strip()
 
 
 def _is_html(text: str) -> bool:
@@ -121,81 +159,12 @@ def _is_html(text: str) -> bool:
     return False
 
 
-def _markup(html: str) -> Iterator[tuple[int, int, str]]:
-    """(start, end, name) of everything in HTML that is not text. The name is lower case, `/p` for an end tag, and ""
-    for comments and for elements that nobody sees, of which one piece spans all the content.
-
-    Takes linear time, whatever the HTML: what was looked for in vain is not looked for again.
-    """
-    at = 0
-    missing: set[str] = set()  # the ends of which there are no more
-    while found := _MARKUP.search(html, at):
-        start, at = found.span()
-        name = (found["name"] or "").lower()
-        if found[0] == "<!--":
-            closing = None if "-->" in missing else _END_OF_COMMENT.search(html, start + 2)  # <!--> is a comment, too
-            if closing is None:
-                missing.add("-->")
-            at = closing.end() if closing else at
-            yield start, at, ""
-            continue
-        end = _end_of_tag(html, at, missing) if name else _after(html, ">", at, missing)
-        if end is None and (name.removeprefix("/") in _ELEMENTS or at == len(html)):
-            end = html.find("<", at)  # it was cut off: so it is where the body was too long for the tenant
-            end = len(html) if end < 0 else end
-        if end is None:
-            continue
-        at = end
-        if name in _END_OF_UNSEEN:
-            closing = None if name in missing else _END_OF_UNSEEN[name].search(html, at)
-            if closing is None:
-                missing.add(name)
-            if closing is not None or name in _CODE:
-                name, at = "", closing.start() if closing else _next_tag(html, at)
-        yield start, at, name
-
-
-def _end_of_tag(html: str, at: int, missing: set[str]) -> int | None:
-    """Where the tag whose name ends at `at` ends: behind the first `>` outside of quoted values. Where there is none,
-    quotes are no longer heeded: in there a quote was never closed."""
-    begun = at
-    while "tag" not in missing and (found := _QUOTE_OR_END.search(html, at)):
-        at = found.end()
-        if not (quote := found[1]):
-            return at
-        at = _after(html, quote, at, missing) or at
-    missing.add("tag")
-    return _after(html, ">", begun, missing)
-
-
-def _after(html: str, sign: str, at: int, missing: set[str]) -> int | None:
-    found = -1 if sign in missing else html.find(sign, at)
-    if found < 0:
-        missing.add(sign)
-        return None
-    return found + 1
-
-
-def _next_tag(html: str, at: int) -> int:
-    """Where the next tag of HTML begins: there ends code that nobody ended."""
-    for found in _MARKUP.finditer(html, at):
-        if (found["name"] or "").lower().removeprefix("/") in _ELEMENTS:
-            return found.start()
-    return len(html)
-
-
-def _break_after(block: str) -> str:
-    return "\n\n" if block == "p" else "\n"
-
-
-def _inline(text: str, keeping: bool) -> str:
-    text = _without_references(text)
-    return _BLANKS.sub(" ", text if keeping else text.replace("\n", " "))
-
-
 def _without_references(text: str) -> str:
     if "&" not in text:
         return text
-    # Python refuses to read numbers of thousands of digits; more than seven are no character.
-    text = _LONG_NUMBER.sub(lambda found: "\ufffd" if found[1] else "&#", text)
-    return unescape(text).replace("\0", "")
+    return unescape(_without_long_numbers(text)).replace("\0", "")
+
+
+def _without_long_numbers(text: str) -> str:
+    """Python refuses to read numbers of thousands of digits; more than seven are no character."""
+    return _LONG_NUMBER.sub(lambda found: "\ufffd" if found[1] else "&#", text)
