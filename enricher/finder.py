@@ -33,8 +33,8 @@ class Finder:
         if self._unknown(EMAIL, emails) or self._unknown(GSID, gsids):
             # First: the larger page tells that a smaller one is no capped one.
             await self.read_whole(MEMBER, lambda: self._price(emails, gsids))
-        await self._find_users(EMAIL, emails)
-        await self._find_users(GSID, gsids)
+        await self.find_users(EMAIL, emails)
+        await self.find_users(GSID, gsids)
         for field, values in ((EMAIL, emails), (GSID, gsids)):
             if unknown := self._unknown(field, values):
                 await self._find_persons(field, unknown)
@@ -57,7 +57,8 @@ class Finder:
         members = self._roster.whole(MEMBER)
         return 2 * members.rows if name == PERSON and members is not None and members.rows > MAX_ROWS else 0
 
-    async def _find_users(self, field: str, values: Sequence[str]) -> None:
+    async def find_users(self, field: str, values: Sequence[str]) -> None:
+        """Makes known which users have one of these (lower-case) emails, or Gsids."""
         if self._no_users(field, values):
             await self.read_whole(GSUSER, lambda: self._wholes.calls(GSUSER, self._no_users(field, values)))
         await self._ask_users(field, self._no_users(field, values))

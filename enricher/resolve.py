@@ -198,7 +198,7 @@ class Resolver:
         told = (text_of(row, EMAIL).strip().lower() for row in found.persons_by_gsid.values())
         emails = list(dict.fromkeys(email for email in told if email and email not in asked))
         asked |= set(emails)
-        await self._finder.find(emails, ())
+        await self._finder.find_users(EMAIL, emails)
         for email in emails:
             if isinstance(user := self._roster.user(EMAIL, email), dict):
                 found.users[email] = user
