@@ -17,6 +17,7 @@ from connectors.paths import Path
 from connectors.register import Line, Registration, register, rotate
 from connectors.registry import Connector, Registry, apply, lanes_of
 from connectors.secret import Secret
+from connectors.selection import Selection
 from connectors.tenant import open_client
 from connectors.vault import DataKeys, KmsVault, Sealed, Vault
 
@@ -37,6 +38,7 @@ __all__ = [
     "Sealed",
     "Secret",
     "SecretError",
+    "Selection",
     "UnknownConnectorError",
     "Vault",
     "VaultError",

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from connectors import Definition, needs
+from connectors import Definition, Selection, needs
 from gainsight import (
     Clock,
     Condition,
@@ -18,7 +18,6 @@ from gainsight import (
     ObjectDescription,
     Priority,
     Query,
-    RefusedQueryError,
     ReplyTooLargeError,
     Row,
     UnknownFieldError,
@@ -94,24 +93,21 @@ class PageSize:
 
 
 class Columns:
-    """The columns that are selected: those that are wanted and described, less those that a query does not find.
-
-    The columns of the activity's company and relationship ride along where the tenant takes them: they save the
-    enricher its calls. Where it does not, the timeline is read without them.
-    """
+    """The columns that are selected, as the tenant takes them: see `Selection`."""
 
     def __init__(self, definition: Definition, client: GainsightClient, clock: Clock) -> None:
         self._definition = definition
         self._client = client
         self.clock = clock
-        self._refused: set[str] = set()
+        self._selection = Selection(definition)
         self._described_at: float | None = None
-        self._riding: set[str] = set()
-        self._ride_taken: bool | None = None  # not known before the first answer
-        self.select: list[str] = []
         self.version = ""
         self.missing: dict[str, str] = {}
         """Mapped or once selected column → what to do about its absence."""
+
+    @property
+    def select(self) -> list[str]:
+        return self._selection.select
 
     async def ensure(self) -> None:
         """Fetches the field list, now and then: one unknown name would fail every query.
@@ -131,15 +127,9 @@ class Columns:
         for column in needs.ACTIVITY_REQUIRED:
             if described.field(column) is None:
                 raise UnknownFieldError(needs.ACTIVITY, column, None)
+        self._selection.take(objects)
         self.missing.clear()
-        absent = set(self._refused)
-        for path in needs.mapped_columns(self._definition, needs.ACTIVITY):
-            if "." not in path and described.field(path) is None:
-                absent.add(path.lower())
-        own = needs.columns(self._definition, needs.ACTIVITY, described)
-        wanted = needs.timeline_columns(self._definition, objects) if self._ride_taken is not False else own
-        self._riding = {c.lower() for c in wanted} - {c.lower() for c in own}
-        self._take(wanted, absent)
+        self._chosen()
         self._described_at = now
 
     async def _describe(self) -> dict[str, ObjectDescription]:
@@ -153,42 +143,25 @@ class Columns:
 
     def answered(self) -> None:
         """A query with these columns was answered."""
-        self._ride_taken = self._ride_taken or bool(self._riding)
+        self._selection.answered()
 
     def drop(self, error: BaseException) -> bool:
         """Does without what a query was refused for; False when that is not possible."""
-        if self._is_for_riding(error):
-            log.info("nothing_rides_along", connector=self._definition.id, cause=str(error))
-            self._ride_taken = False
-            self._take([c for c in self.select if c.lower() not in self._riding], set())
-            self._riding = set()
-            return True
-        return isinstance(error, UnknownFieldError) and self._drop_column(error)
-
-    def _is_for_riding(self, error: BaseException) -> bool:
-        """Whether the refusal may be for columns that ride along. An unknown one may be named without its path."""
-        if isinstance(error, ReplyTooLargeError) or not self._riding:
+        before = set(self.select)
+        if not self._selection.drop(error):
             return False
-        if isinstance(error, UnknownFieldError):
-            name = (error.field or "").lower()
-            return any(path == name or path.endswith(f".{name}") or not name for path in self._riding)
-        return isinstance(error, RefusedQueryError) and not self._ride_taken
-
-    def _drop_column(self, error: UnknownFieldError) -> bool:
-        name = (error.field or "").lower()
-        required = {c.lower() for c in needs.ACTIVITY_REQUIRED}
-        if name in required or name not in {c.lower() for c in self.select}:
-            return False
-        self._refused.add(name)
-        self._take(self.select, {name})
+        if looked_up := sorted(before - set(self.select) - set(self._selection.absent)):
+            log.info("without_look_ups", connector=self._definition.id, columns=looked_up, cause=str(error))
+        self._chosen()
         return True
 
-    def _take(self, wanted: Sequence[str], absent: set[str]) -> None:
-        self.select = [c for c in wanted if c.lower() not in absent]
+    def _chosen(self) -> None:
         self.version = needs.columns_version(self.select)
-        mapped = {c.lower() for c in needs.mapped_columns(self._definition, needs.ACTIVITY)}
-        for column in (c for c in wanted if c.lower() in absent):
-            use = "it is in the mapping, whose value stays empty" if column.lower() in mapped else "it is left out"
+        for column in self._selection.absent:
+            if column in self.missing:
+                continue
+            mapped = self._selection.is_mapped(column)
+            use = "it is in the mapping, whose value stays empty" if mapped else "it is left out"
             self.missing[column] = (
                 f"The tenant has no field '{column}' on {needs.ACTIVITY} (any more): {use}. Ask the Gainsight admin "
                 "whether it was renamed or hidden from the key's owner, and correct the mapping."

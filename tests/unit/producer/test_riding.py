@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from gainsight import RefusedQueryError
 from sandbox.errors import Failure
+from sandbox.implementations import implement
 
 MAPPED = {"org_profile": {"arr": "company.Arr", "csm": "company.Csm__gr.Email", "stage": "relationship.Stage"}}
 RIDING = {
@@ -104,3 +106,51 @@ async def test_a_key_that_may_not_see_companies_still_reads_the_timeline(rig: An
     rig.tenant.set_variant("unauthorized", "GS_APIG_2401", object="company")
     rows = await polled(rig)
     assert [riding(row) for row in rows] == [set()] * 3
+
+
+# Tenants that take no look-ups at all
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("code", ["P_5068", "P_5005"])
+async def test_a_tenant_without_look_ups_is_read_by_its_own_columns(rig: Any, code: str) -> None:
+    rig.define(**MAPPED)
+    rig.tenant.set_variant("dotted_select", code)
+    for row in await polled(rig):
+        assert not any("." in column for column in row)
+        assert row["AuthorId"]
+    assert timeline_calls(rig) == 3, "with what rides along, with the author's columns, without both"
+    assert rig.feed.columns.missing == {}, "nothing that somebody should see to"
+    await polled(rig)
+    rig.tenant.advance(2 * DAY)
+    await polled(rig)
+    assert timeline_calls(rig) == 5, "it is not tried again, after the next look at the fields either"
+
+
+async def test_a_plain_implementation_is_read(rig: Any) -> None:
+    implement(rig.tenant, "plain")
+    rig.define(tags={"source": "activity.Source"})
+    assert len(await polled(rig, 5)) == 5
+    assert dict(rig.bus.versions()) == rig.alive()
+
+
+async def test_a_mapped_look_up_is_not_done_without_but_named(rig: Any) -> None:
+    rig.define(**MAPPED, tags={"author": "activity.AuthorId__gr.Name"})
+    rig.tenant.set_variant("dotted_select", "P_5068")
+    rig.create()
+    rig.tenant.advance(30)
+    with pytest.raises(RefusedQueryError, match=r"Look-ups in it: AuthorId__gr\.Name\.$"):
+        await rig.poll()
+    with pytest.raises(RefusedQueryError):
+        await rig.poll()
+    assert timeline_calls(rig) == 4, "one call a poll from then on"
+
+
+async def test_an_author_who_has_lost_a_column_is_told_by_the_id(rig: Any) -> None:
+    rig.define(**MAPPED)
+    await polled(rig)
+    rig.tenant.set_variant("gone_fields", ["Name"], object="gsuser")
+    (row, *_) = await polled(rig)
+    assert row["AuthorId"] and "AuthorId__gr.Email" not in row
+    assert riding(row) == RIDING
