@@ -8,6 +8,7 @@ from gainsight.dates import format_date, parse_date, whole_second
 from gainsight.describe import Field, Listed, ObjectDescription, parse_object
 from gainsight.envelope import Row, value_of
 from gainsight.errors import (
+    CallsSpentError,
     ConfigError,
     Failure,
     GainsightError,
@@ -26,6 +27,7 @@ __all__ = [
     "AccessKey",
     "Budget",
     "CallBudget",
+    "CallsSpentError",
     "Chunking",
     "Clock",
     "Condition",

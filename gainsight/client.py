@@ -9,7 +9,7 @@ import ssl
 import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -30,6 +30,7 @@ from gainsight.errors import (
     BAD_CLIENT,
     NOT_A_LOOKUP,
     Action,
+    CallsSpentError,
     ConfigError,
     RefusedQueryError,
     ReplyTooLargeError,
@@ -60,6 +61,7 @@ _LONGEST_WINDOW = 86_400.0
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next bytes
 TOKEN = "token"  # noqa: S105 - what calls for an OAuth token are counted as
+_UNASKED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _PIECE = 64 * 1024  # bytes decompressed at once: a compressed byte can stand for a thousand
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12  # from here on a time is no span
 
@@ -121,7 +123,9 @@ class GainsightClient:
         large: the slots for large replies that this process's clients share; None is no bound.
 
     Attributes:
-        calls: object, or name of the call → how often it was asked, failures and retries included.
+        calls: object, or name of the call → how often it was asked, failures and retries included. Where no connection
+            came about, nothing was asked.
+        most_calls: made in all; the next one raises CallsSpentError, and none is tried again beyond it. None: no bound.
         allowance: limit, remaining calls and seconds until the reset, as the last reply's headers told them.
     """
 
@@ -149,6 +153,7 @@ class GainsightClient:
         self._offset: float | None = None
         self._latency: float | None = None
         self.calls: Counter[str] = Counter()
+        self.most_calls: int | None = None
         self.last_reply_at: int | None = None
         self.allowance: tuple[int | None, int | None, float | None] = (None, None, None)
         self._http = httpx.AsyncClient(
@@ -270,19 +275,34 @@ class GainsightClient:
     async def describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
         """The named objects that exist, by the name asked for. Raises as `fetch` does.
 
-        One call; where an object does not exist and the tenant refuses them all for it, one call for each.
+        One call; where an object does not exist and the tenant refuses them all for it, those that it lists, or one
+        call for each.
         """
         try:
-            body, _, slot = await self._call(
-                "POST",
-                "/v1/meta/services/objects/describe",
-                "describe",
-                {"objectNames": list(objects), **_DESCRIBE_FLAGS},
-            )
+            return await self._describe(objects)
         except UnknownObjectError:
             if len(objects) < 2:
                 return {}
-            return {name: one for o in objects for name, one in (await self.describe([o])).items()}
+        if len(objects) > 2 and (listed := await self._listed_of(objects)):
+            with suppress(UnknownObjectError):
+                return await self._describe(listed)
+        return {name: one for o in objects for name, one in (await self.describe([o])).items()}
+
+    async def _listed_of(self, objects: Sequence[str]) -> list[str]:
+        """Those that the tenant lists; none where it has no list for us."""
+        try:
+            listed = await self.list_objects()
+        except (ConfigError, RefusedQueryError):
+            return []
+        return [name for name in objects if name.lower() in listed]
+
+    async def _describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
+        body, _, slot = await self._call(
+            "POST",
+            "/v1/meta/services/objects/describe",
+            "describe",
+            {"objectNames": list(objects), **_DESCRIBE_FLAGS},
+        )
         if slot is not None:
             slot.release()
         found = {d.name.lower(): d for d in (parse_object(raw) for raw in rows_of(body, "describe"))}
@@ -311,14 +331,18 @@ class GainsightClient:
                 return await self._once(method, path, object_name, content, priority)
         raise AssertionError("unreachable")
 
+    @property
+    def _is_spent(self) -> bool:
+        return self.most_calls is not None and sum(self.calls.values()) >= self.most_calls
+
     def _backoff(self, error: Exception) -> bool | float:
         if isinstance(error, ThrottledError):
             if error.status is None:  # the budget's own word, which it need not be told
                 return False
             wait = self._budget.throttled(error.retry_after)
             log.info("throttled", host=self._host, wait_seconds=round(wait, 1))
-            return max(wait, _LEAST_WAIT) if wait <= self._retry_seconds else False
-        return isinstance(error, TransientError)
+            return max(wait, _LEAST_WAIT) if wait <= self._retry_seconds and not self._is_spent else False
+        return isinstance(error, TransientError) and not self._is_spent
 
     async def _once(
         self, method: str, path: str, object_name: str, content: bytes, priority: Priority
@@ -350,23 +374,30 @@ class GainsightClient:
         priority: Priority,
         headers: Mapping[str, str],
     ) -> tuple[Any, int, Slot | None]:
+        if self._is_spent:
+            raise CallsSpentError(self.most_calls or 0)
         await self._budget.acquire(priority)
-        self.calls[object_name] += 1
-        body = _Body()
+        body, asked = _Body(), True
         try:
             try:
                 reply = await self._receive(method, path, object_name, content, body, headers)
             except (httpx.TimeoutException, TimeoutError) as error:
+                asked = not isinstance(error, _UNASKED)
                 raise TransientError(f"{self._host} did not answer in time ({object_name}).") from error
             except httpx.InvalidURL as error:
+                asked = False
                 raise TransientError(f"{self._host} is not an address.") from error
             except (httpx.DecodingError, zlib.error) as error:
                 raise TransientError(f"{self._host} sent what does not decompress ({object_name}).") from error
             except (httpx.HTTPError, OSError) as error:
+                asked = not isinstance(error, _UNASKED)
                 raise TransientError(
                     f"{self._host} cannot be reached ({object_name}: {type(error).__name__}). Check the connector's "
                     "host and this machine's way to it."
                 ) from error
+            finally:
+                if asked:
+                    self.calls[object_name] += 1
             return self._read(reply, body.content, object_name), len(body.content), body.slot
         except BaseException:
             body.release()

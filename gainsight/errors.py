@@ -56,6 +56,13 @@ class ThrottledError(TransientError):
     """The tenant's allowance is used up for now."""
 
 
+class CallsSpentError(GainsightError):
+    """As many calls as were to be made are made: nothing was asked."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"Not asked, to stay within {most} calls.")
+
+
 class ConfigError(GainsightError):
     """Somebody must set something right: the key, the IP allowlist, a permission, the mapping."""
 

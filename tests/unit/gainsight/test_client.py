@@ -26,6 +26,7 @@ from bus.node import free_port
 from gainsight import (
     AccessKey,
     CallBudget,
+    CallsSpentError,
     Chunking,
     Condition,
     ConfigError,
@@ -105,6 +106,27 @@ async def test_calls_are_counted_by_object_and_each_asks_the_budget_retries_too(
     await client.describe(["company"])
     assert client.calls == {"company": 2, "describe": 1}
     assert budget.acquired == tenant.calls()["total"] == 3
+
+
+async def test_no_call_is_made_beyond_the_most_retries_are_calls_too(client: GainsightClient, tenant: Tenant) -> None:
+    tenant.set_variant("server_error", 503, every=2)
+    client.most_calls = 4
+    for _ in range(2):
+        await client.query(COMPANIES)
+    assert tenant.calls()["total"] == 3
+    with pytest.raises(TransientError, match="server failed"):  # not: that there is no further try
+        await client.query(COMPANIES)
+    with pytest.raises(CallsSpentError, match="4 calls"):
+        await client.query(COMPANIES)
+    assert tenant.calls()["total"] == sum(client.calls.values()) == 4
+
+
+@pytest.mark.parametrize("host", ["https://nobody.invalid", "http://127.0.0.1:1"])
+async def test_what_never_left_this_machine_is_no_call(budget: FreeBudget, host: str) -> None:
+    async with GainsightClient(host, AccessKey("k"), budget, SystemClock(), retry_seconds=0.1) as client:
+        with pytest.raises(TransientError):
+            await client.query(COMPANIES)
+        assert client.calls == {}
 
 
 # ---- what passes by itself ----------------------------------------------------------------------------------------
@@ -489,6 +511,17 @@ async def test_objects_are_described_in_one_call_by_the_names_asked_for(
 async def test_an_object_that_does_not_exist_does_not_hide_the_others(client: GainsightClient) -> None:
     assert list(await client.describe(["company", "nope__gc", "person"])) == ["company", "person"]
     assert await client.describe(["nope__gc"]) == {}
+
+
+async def test_with_one_that_does_not_exist_the_list_spares_a_call_for_each(
+    client: GainsightClient, tenant: Tenant
+) -> None:
+    names = ["company", "nope__gc", "person", "gsuser", "relationship"]
+    described = await client.describe(names)
+    assert list(described) == [name for name in names if name != "nope__gc"]
+    assert tenant.calls()["total"] == 3
+    tenant.set_variant("failure", {"code": "GS_APIG_1000", "status": 404}, endpoint="list")
+    assert await client.describe(names) == described, "a tenant without a list is asked for each"
 
 
 async def test_a_wrong_key_is_no_missing_object(client: GainsightClient, tenant: Tenant) -> None:
