@@ -62,7 +62,7 @@ def init(
     taken = proposal.fields if yes else _chosen(proposal.fields)
     complete = _validated(definition, {**proposal.parts(taken), "activity_types": chosen})
     if previews:
-        calls += _preview(settings, secret, complete, previews)
+        calls += _preview(settings, secret, complete, previews, proposal)
     file.write_text(to_yaml(complete))
     beside = file.with_name(SCHEMA_FILE)
     beside.write_text(schema_text())
@@ -77,11 +77,11 @@ async def _look_at(settings: Settings, definition: Definition, secret: Secret) -
         return await propose(client, definition), sum(client.calls.values())
 
 
-def _preview(settings: Settings, secret: Secret, definition: Definition, most: int) -> int:
+def _preview(settings: Settings, secret: Secret, definition: Definition, most: int, proposal: Proposal) -> int:
     """Shows what the mapping makes of the newest activities; a mapping that fails is still worth its file."""
     try:
         with waiting("Trying it…"):
-            told = asyncio.run(look(settings, secret, [definition], most))
+            told = asyncio.run(look(settings, secret, [definition], most, proposal.described))
     except GainsightError as error:
         notes.print(f"[yellow]It could not be tried:[/] {escape(str(error))}")
         return 0

@@ -18,7 +18,7 @@ from cli.output import FAILED, answers, print_json, waiting
 from cli.report import sample
 from connectors import Connector, Definition, DefinitionError, KmsVault, Line, Secret
 from enricher.preview import Preview, preview
-from gainsight import SystemClock
+from gainsight import ObjectDescription, SystemClock
 
 
 def preview_command(
@@ -51,12 +51,18 @@ def preview_command(
         raise typer.Exit(FAILED)
 
 
-async def look(settings: Settings, secret: Secret, definitions: list[Definition], most: int) -> Preview:
-    """Makes the preview. Raises GainsightError."""
+async def look(
+    settings: Settings,
+    secret: Secret,
+    definitions: list[Definition],
+    most: int,
+    known: Mapping[str, ObjectDescription] | None = None,
+) -> Preview:
+    """Makes the preview; `known` spares the question what the tenant's objects look like. Raises GainsightError."""
     clock = SystemClock()
     line = Line(clock, settings.http_timeout_seconds, settings.retry_seconds)
     async with line.to(definitions[0], secret) as client:
-        return await preview(client, clock, definitions, most)
+        return await preview(client, clock, definitions, most, known)
 
 
 def show(told: Preview) -> None:

@@ -68,11 +68,15 @@ class Proposed:
 
 @dataclass(slots=True)
 class Proposal:
-    """A mapping, field by field; the custom objects that it joins; activity type → how many of the newest have it."""
+    """A mapping, field by field; the custom objects that it joins; activity type → how many of the newest have it.
+
+    `described`: the tenant's objects, by name, as far as it has those that were asked for.
+    """
 
     fields: list[Proposed] = field(default_factory=list)
     objects: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
+    described: dict[str, ObjectDescription] = field(default_factory=dict)
 
     def parts(self, taken: Sequence[Proposed] | None = None) -> dict[str, dict[str, object]]:
         """As a definition has it, of all fields or of those taken."""
@@ -86,7 +90,11 @@ class Proposal:
 
 
 async def propose(client: GainsightClient, definition: Definition) -> Proposal:
-    """Looks at the tenant. Costs some ten calls. Raises GainsightError when the tenant does not answer."""
+    """Looks at the tenant, in six calls: the list, a description (of 25 objects each), and samples of four objects.
+
+    A sample of each custom object (three at most) is a call more, and so is a tenant that takes no look-ups.
+    Raises GainsightError when the tenant does not answer.
+    """
     listed = await client.list_objects()
     standard = [n for n in needs.objects_of(definition) if n in listed and listed[n].readable]
     custom = [o.name for o in listed.values() if o.kind == "CUSTOM" and o.readable]
@@ -94,7 +102,7 @@ async def propose(client: GainsightClient, definition: Definition) -> Proposal:
     names = [*standard, *custom]
     for begin in range(0, len(names), 25):  # as many as are in use in one call
         described |= await client.describe(names[begin : begin + 25])
-    proposal = Proposal()
+    proposal = Proposal(described=described)
     await _activities(client, described, proposal)
     await _people(client, described, proposal)
     await _company(client, described, proposal)

@@ -135,6 +135,11 @@ class Desk:
         self.described = described
         self._columns.clear()
 
+    def know(self, described: Mapping[str, ObjectDescription]) -> None:
+        """Takes over what another look at the tenant has just described: what it did not find is not there."""
+        for name in needs.objects_of(self.definition):
+            self.keep(DESCRIBE, "object", name, (), [_compact(described[name])] if name in described else [])
+
     async def _described(self, names: Sequence[str]) -> dict[str, ObjectDescription]:
         known: dict[str, ObjectDescription] = {}
         missing = []

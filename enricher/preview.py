@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from bus import Incoming
-from connectors import Definition, needs
+from connectors import Definition, Selection, needs
 from enricher import conversation
 from enricher.activity import DataError, RawActivity
 from enricher.desk import Desk
@@ -21,6 +21,7 @@ from gainsight import (
     Condition,
     ConfigError,
     GainsightClient,
+    ObjectDescription,
     Query,
     RefusedQueryError,
     Row,
@@ -56,15 +57,26 @@ class Preview:
         return sum(self.calls.values())
 
 
-async def preview(client: GainsightClient, clock: Clock, definitions: Sequence[Definition], most: int) -> Preview:
+async def preview(
+    client: GainsightClient,
+    clock: Clock,
+    definitions: Sequence[Definition],
+    most: int,
+    known: Mapping[str, ObjectDescription] | None = None,
+) -> Preview:
     """Conversations by each of the definitions (of one connector), resolved together: a further one costs no further
     call, but for what only it maps.
+
+    Args:
+        known: what the tenant's objects look like, where that was asked just before.
 
     Raises GainsightError; DataError is among what is shown.
     """
     together = merged(definitions)
     cache = EntityCache(HOUR, HOUR)
     desk = Desk(together, client, cache, clock)
+    if known is not None:
+        desk.know(known)
     await desk.describe()
     if needs.ACTIVITY not in desk.described:
         raise UnknownObjectError(f"The tenant does not describe {needs.ACTIVITY} to this key.")
@@ -104,22 +116,25 @@ def merged(definitions: Sequence[Definition]) -> Definition:
 
 
 async def _newest(client: GainsightClient, definition: Definition, desk: Desk, most: int) -> tuple[list[Row], str]:
-    """The newest activities, and the version of the columns that they were read with."""
+    """The newest activities, read as polls read them, and the version of the columns that they were read with."""
     types = list(definition.activity_types)
     where = [Condition("TypeName", "IN", types)] if types else []
-    own = needs.columns(definition, needs.ACTIVITY, desk.described[needs.ACTIVITY])
-    mapped = needs.mapped_columns(definition, needs.ACTIVITY)
-    plain = [column for column in own if "." not in column or column in mapped]
-    for path in mapped:
-        if "." not in path and desk.described[needs.ACTIVITY].field(path) is None:
-            raise UnknownFieldError(needs.ACTIVITY, path, None)
-    select = needs.timeline_columns(definition, desk.described)
-    try:
-        rows = await client.query(Query(needs.ACTIVITY, select, where, ORDER, most))
-    except (RefusedQueryError, UnknownFieldError):
-        select = plain
-        rows = await client.query(Query(needs.ACTIVITY, select, where, ORDER, most))
-    return rows, needs.columns_version(select)
+    selection = Selection(definition)
+    selection.take(desk.described)
+    while True:
+        for column in selection.absent:
+            if selection.is_mapped(column):
+                raise UnknownFieldError(needs.ACTIVITY, column, None)
+        try:
+            rows = await client.query(Query(needs.ACTIVITY, selection.select, where, ORDER, most))
+        except (RefusedQueryError, UnknownFieldError) as error:
+            if not selection.drop(error):
+                raise
+        else:
+            if selection.takes_look_ups is False:  # people need not be asked for through them first
+                desk.facts.dotted = desk.facts.dotted_in = False
+                desk.take_new()
+            return rows, needs.columns_version(selection.select)
 
 
 def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivity | None:
