@@ -26,7 +26,7 @@ from enricher.orders import Orders
 from enricher.replayer import Replayer
 from enricher.together import together
 from enricher.waiting import PAUSED, Finish, Waiting, class_of, nothing
-from gainsight import Clock, Failure, GainsightError
+from gainsight import Clock, Failure, GainsightError, cause_of
 from schemas import Codec, DecodeError
 
 log = structlog.get_logger(__name__)
@@ -152,11 +152,10 @@ class Pipeline:
         try:
             done = asking.result()
         except (GainsightError, VaultError) as error:
-            failure = self._waiting.fail(connector, registered, class_of(error), str(error))
-            log.warning(
-                "parked", connector=connector, activities=len(activities), failure=failure.value, cause=str(error)
-            )
-            return [], self._waiting.park(activities, failure, str(error))
+            cause = cause_of(error, connector)
+            failure = self._waiting.fail(connector, registered, class_of(error), cause)
+            log.warning("parked", connector=connector, activities=len(activities), failure=failure.value, cause=cause)
+            return [], self._waiting.park(activities, failure, cause)
         outputs = {
             a.source.offset: [*self._waiting.unpark(a.source), done.outputs[a.source.offset]]
             for a in activities

@@ -23,7 +23,7 @@ from enricher.entities import EntityCache
 from enricher.newest import Newest
 from enricher.rawlog import RawLog, in_thread, index, select, tell_apart
 from enricher.replay import Counts, Scope
-from gainsight import Clock, GainsightError
+from gainsight import Clock, GainsightError, cause_of
 from gainsight.aside import NoCallsError
 from schemas import Codec, DecodeError
 
@@ -184,8 +184,8 @@ class Rebuild:
                 await self._enrich(enricher, connector, half, outputs)
             return
         except (GainsightError, VaultError) as error:
-            self._given_up[connector.id] = str(error)
-            self._unresolved(activities, str(error))
+            self._given_up[connector.id] = cause_of(error, connector.id)
+            self._unresolved(activities, self._given_up[connector.id])
             return
         self._unresolved(done.refused, done.cause)
         for activity in activities:

@@ -25,7 +25,7 @@ from enricher.parking import FIRST_PAUSE, LONGEST_PAUSE, ParkingLot
 from enricher.rawlog import RawLog, Selected, connector_of, in_thread, index, select, tell_apart
 from enricher.replay import Behind, Counts, Replay
 from enricher.together import together
-from gainsight import Clock, GainsightError
+from gainsight import Clock, GainsightError, cause_of
 from schemas import Codec
 
 log = structlog.get_logger(__name__)
@@ -166,7 +166,7 @@ class Replayer:
         try:
             done = await self._enricher.enrich(registered, activities, renew=False)
         except (GainsightError, VaultError) as error:
-            made.failed[connector] = _Failure(activities[0].source.offset, str(error))
+            made.failed[connector] = _Failure(activities[0].source.offset, cause_of(error, connector))
             return
         finally:
             made.calls += self._clients.calls(connector) - before

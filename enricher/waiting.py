@@ -15,7 +15,7 @@ from enricher.activity import DataError, RawActivity, read
 from enricher.connections import Directory
 from enricher.enriching import Enriched, Enricher
 from enricher.parking import Parked, ParkingLot
-from gainsight import Clock, Failure, GainsightError
+from gainsight import Clock, Failure, GainsightError, cause_of
 from schemas import Codec, DecodeError, RegistryError
 
 log = structlog.get_logger(__name__)
@@ -189,10 +189,9 @@ class Waiting:
         try:
             done = await asking
         except (GainsightError, VaultError) as error:
-            failure = self.fail(connector.id, connector, class_of(error), str(error))
-            log.info(
-                "still_parked", connector=connector.id, parked=len(sources), failure=failure.value, cause=str(error)
-            )
+            cause = cause_of(error, connector.id)
+            failure = self.fail(connector.id, connector, class_of(error), cause)
+            log.info("still_parked", connector=connector.id, parked=len(sources), failure=failure.value, cause=cause)
             return nothing
         self.lot.recovered(connector.id, self._clock.monotonic())
         self.stop_if_refused(connector, done)

@@ -8,6 +8,8 @@ from gainsight.dates import format_date, parse_date, whole_second
 from gainsight.describe import Field, Listed, ObjectDescription, parse_object
 from gainsight.envelope import Row, value_of
 from gainsight.errors import (
+    BadClientError,
+    BadKeyError,
     CallsSpentError,
     ConfigError,
     Failure,
@@ -18,6 +20,7 @@ from gainsight.errors import (
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
+    cause_of,
 )
 from gainsight.lookup import Chunking, Proven, Stretch, fetch_in, fetch_on
 from gainsight.memory import LargeReplies
@@ -25,6 +28,8 @@ from gainsight.query import Condition, Query, is_full
 
 __all__ = [
     "AccessKey",
+    "BadClientError",
+    "BadKeyError",
     "Budget",
     "CallBudget",
     "CallsSpentError",
@@ -54,6 +59,7 @@ __all__ = [
     "TransientError",
     "UnknownFieldError",
     "UnknownObjectError",
+    "cause_of",
     "fetch_in",
     "fetch_on",
     "format_date",

@@ -28,8 +28,11 @@ from gainsight.describe import Listed, ObjectDescription, parse_listed, parse_ob
 from gainsight.envelope import Row, normalised, rows_of
 from gainsight.errors import (
     BAD_CLIENT,
+    BAD_TOKEN,
     NOT_A_LOOKUP,
+    NOT_THE_API,
     Action,
+    BadKeyError,
     CallsSpentError,
     ConfigError,
     RefusedQueryError,
@@ -378,6 +381,7 @@ class GainsightClient:
             raise CallsSpentError(self.most_calls or 0)
         await self._budget.acquire(priority)
         body, asked = _Body(), True
+        bearer = headers.get("authorization", "").startswith("Bearer ")
         try:
             try:
                 reply = await self._receive(method, path, object_name, content, body, headers)
@@ -398,7 +402,7 @@ class GainsightClient:
             finally:
                 if asked:
                     self.calls[object_name] += 1
-            return self._read(reply, body.content, object_name), len(body.content), body.slot
+            return self._read(reply, body.content, object_name, bearer), len(body.content), body.slot
         except BaseException:
             body.release()
             raise
@@ -449,7 +453,7 @@ class GainsightClient:
         # tenant's clock may have been set back since, and a window that ends too late loses rows.
         self._offset = date - self._clock.monotonic()
 
-    def _read(self, reply: httpx.Response, content: bytearray, object_name: str) -> Any:
+    def _read(self, reply: httpx.Response, content: bytearray, object_name: str, bearer: bool) -> Any:
         try:
             body = jsontext.loads(content)
         except orjson.JSONDecodeError:
@@ -466,6 +470,10 @@ class GainsightClient:
         rule = rule_for(reply.status_code, code_of(body))
         if rule.action is Action.EMPTY:
             return {"data": []}
+        if bearer and rule.error is BadKeyError:
+            rule = BAD_TOKEN
+        elif reply.status_code == 200 and body is None:
+            rule = NOT_THE_API
         raise error_for(rule, object_name, reply.status_code, body, _retry_after(reply))
 
 

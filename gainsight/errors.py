@@ -69,6 +69,22 @@ class ConfigError(GainsightError):
     failure = Failure.CONFIG
 
 
+class BadKeyError(ConfigError):
+    """The tenant does not take the API access key.
+
+    Attributes:
+        remedy: how another one is stored, of a registered connector `{id}`.
+    """
+
+    remedy = "Then store it: frame-gainsight connector rotate-key {id}"
+
+
+class BadClientError(BadKeyError):
+    """The tenant does not take the OAuth client, or the token that it gave it."""
+
+    remedy = "Then store them: frame-gainsight connector rotate-key {id} --oauth"
+
+
 class UnknownFieldError(ConfigError):
     """A queried column does not exist, or not for this key (P_5005)."""
 
@@ -129,15 +145,15 @@ class Rule:
 
 NOT_A_LOOKUP = "P_5068"
 _BAD_KEY = (
-    "The tenant does not accept the API key. Ask the Gainsight admin for the current key (a reset makes the old one "
-    "invalid at once) and store it: frame-gainsight connector rotate-key ID"
+    "The tenant does not accept the API key. Ask the Gainsight admin for the current key: a reset makes the old one "
+    "invalid at once."
 )
 # First match wins. Codes and statuses: the vendor's API pages and public clients; doubtful statuses match any.
 RULES: tuple[Rule, ...] = (
     Rule(None, "GSOBJ_1011", Action.EMPTY, GainsightError, "No row matches."),
     Rule(None, "GSOBJ_1XXX", Action.EMPTY, GainsightError, "No row matches."),
-    Rule(None, "GS_APIG_2401", Action.FAIL, ConfigError, _BAD_KEY),
-    Rule(None, "GSOBJ_1024", Action.FAIL, ConfigError, _BAD_KEY),
+    Rule(None, "GS_APIG_2401", Action.FAIL, BadKeyError, _BAD_KEY),
+    Rule(None, "GSOBJ_1024", Action.FAIL, BadKeyError, _BAD_KEY),
     Rule(
         None,
         "GS_APIG_2402",
@@ -188,7 +204,7 @@ RULES: tuple[Rule, ...] = (
         "The tenant does not take a field or a value of the query. Correct the mapping, or ask the Gainsight admin "
         "whether the field's type was changed.",
     ),
-    Rule(401, None, Action.FAIL, ConfigError, _BAD_KEY),
+    Rule(401, None, Action.FAIL, BadKeyError, _BAD_KEY),
     Rule(
         403,
         None,
@@ -223,13 +239,32 @@ BAD_CLIENT = Rule(
     None,
     None,
     Action.FAIL,
-    ConfigError,
-    "The tenant does not accept the OAuth client. Ask the Gainsight admin for its key and secret and store them: "
-    "frame-gainsight connector rotate-key ID --oauth",
+    BadClientError,
+    "The tenant does not accept the OAuth client. Ask the Gainsight admin for its key and secret.",
+)
+BAD_TOKEN = Rule(
+    None,
+    None,
+    Action.FAIL,
+    BadClientError,
+    "The tenant does not accept the token that it gave the OAuth client. Ask the Gainsight admin whether the client is "
+    "still in force, or for another one's key and secret.",
+)
+NOT_THE_API = Rule(
+    None,
+    None,
+    Action.RETRY,
+    TransientError,
+    "What answers for the tenant is not its API: no JSON, such as a page of a proxy's, or a broken reply.",
 )
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"
 _COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]+) does not exist", re.IGNORECASE)
+
+
+def cause_of(error: Exception, connector: str) -> str:
+    """What went wrong with a registered connector, and the command that mends it where there is one."""
+    return f"{error} {error.remedy.format(id=connector)}" if isinstance(error, BadKeyError) else str(error)
 
 
 def rule_for(status: int, code: str | None) -> Rule:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from bus import Outgoing
-from gainsight import GainsightError, Priority, ThrottledError, TransientError, format_date, whole_second
+from gainsight import GainsightError, Priority, ThrottledError, TransientError, cause_of, format_date, whole_second
 from producer.backfill import Backfill, Slice, cut, with_slice
 from producer.checkpoint import OpenPeriod
 from producer.estimate import estimate
@@ -114,7 +114,7 @@ class Backfiller:
             seconds = error.retry_after
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
-        await self._say(str(error))
+        await self._say(cause_of(error, self._feed.definition.id))
         await self._feed.clock.sleep(seconds)
 
     async def _say(self, cause: str) -> None:

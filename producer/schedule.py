@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 
 from connectors import Connector, ConnectorError, Definition, VaultUnavailableError
-from gainsight import Clock, GainsightError, ThrottledError, TransientError
+from gainsight import Clock, GainsightError, ThrottledError, TransientError, cause_of
 from producer.backfill import Backfill
 from producer.backfiller import Backfiller
 from producer.feed import Feed
@@ -176,7 +176,7 @@ class LaneSchedule:
 
     async def _failed(self, connector: str, error: Exception) -> None:
         self._observer.on_failure(connector, error)
-        await self._lane.failed(connector, failure_of(error), str(error))
+        await self._lane.failed(connector, failure_of(error), cause_of(error, connector))
 
     def _first_wait(self, feed: Feed) -> float:
         """Seconds until the first poll of a lane that came to us: none when it is due, else what was left."""

@@ -14,7 +14,7 @@ from bus import BusError, FencedError, Settings, incoming, reader
 from bus.clients import unreachable
 from bus.metrics import Metrics
 from connectors import Connector, Vault, apply
-from gainsight import Clock, LargeReplies
+from gainsight import Clock, LargeReplies, cause_of
 from producer.feed import Feed
 from producer.lane import Lane
 from producer.meter import Meter, failure_of
@@ -220,7 +220,7 @@ class ProducerService:
             self._on_poll(result)
 
     def _failed(self, connector: str, error: Exception) -> None:
-        cause = str(error)
+        cause = cause_of(error, connector)
         level = logging.DEBUG if self.failures.get(connector) == cause else logging.WARNING
         log.log(level, "poll_failed", connector=connector, failure=failure_of(error), cause=cause)
         self.failures[connector] = cause

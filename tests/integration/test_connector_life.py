@@ -135,7 +135,7 @@ def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(worl
     missed = bolt.email()
     until("it is told", lambda: bolt.status()["state"] == "broken")
     told = bolt.status()["last_error"]
-    assert "does not accept the API key" in told and "rotate-key" in told
+    assert "does not accept the API key" in told and "connector rotate-key bolt" in told
     shown = run(world, "status")
     assert shown.returncode == FAILED and "rotate-key" in words(shown.stdout)
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gainsight import ConfigError, GainsightClient, OAuthClient, Query, SystemClock
+from gainsight import BadClientError, GainsightClient, OAuthClient, Query, SystemClock, cause_of
 from sandbox import Sandbox, Tenant
 from tests.unit.gainsight.conftest import FreeBudget
 
@@ -52,8 +52,9 @@ async def test_a_token_that_is_refused_is_renewed_once() -> None:
             assert asking.calls == {"token": 2, "company": 3}
             clock.moved = 7200.0
             sandbox.tenant.set_variant("token_expired", True)
-            with pytest.raises(ConfigError):
+            with pytest.raises(BadClientError, match="token that it gave the OAuth client") as caught:
                 await asking.query(QUERY)
+            assert cause_of(caught.value, "acme").endswith("frame-gainsight connector rotate-key acme --oauth")
             assert asking.calls == {"token": 3, "company": 5}
             sandbox.tenant.clear_variants()
             assert await asking.query(QUERY)  # what was refused young is not kept
@@ -62,7 +63,9 @@ async def test_a_token_that_is_refused_is_renewed_once() -> None:
 async def test_a_wrong_secret_is_a_config_failure_that_shows_nothing() -> None:
     with Sandbox(Tenant(seed=1)) as sandbox:
         async with client(sandbox, Clock(), "wrong-secret-9a55") as asking:
-            with pytest.raises(ConfigError, match="does not accept the OAuth client") as caught:
+            with pytest.raises(BadClientError, match="does not accept the OAuth client") as caught:
                 await asking.query(QUERY)
+        assert "rotate-key" not in str(caught.value), "nobody knows here whether it is registered"
+        assert cause_of(caught.value, "acme").endswith("frame-gainsight connector rotate-key acme --oauth")
         assert "9a55" not in str(caught.value) and "9a55" not in repr(asking)
         assert asking.calls == {"token": 1}

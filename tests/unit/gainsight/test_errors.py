@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gainsight import (
+    BadKeyError,
     ConfigError,
     Failure,
     GainsightError,
@@ -15,6 +16,7 @@ from gainsight import (
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
+    cause_of,
 )
 from gainsight.errors import RULES, Action, code_of, error_for, is_empty_result, rule_for
 
@@ -24,13 +26,13 @@ USERS = ["GU_2401", "GU_2402", "GU_2403", "GU_2409", "GU_2410", "GU_2411"]
 
 # Gainsight API reference, 5.3; a status in doubt is tried as 200 and 400 (and 500 for the query parser's own codes).
 TABLE: list[tuple[int, str | None, type[GainsightError]]] = [
-    *((status, "GS_APIG_2401", ConfigError) for status in (200, 400, 401, 403)),
+    *((status, "GS_APIG_2401", BadKeyError) for status in (200, 400, 401, 403)),
     *((status, "GS_APIG_2402", ConfigError) for status in (200, 400, 401, 403)),
     *((status, "GS_APIG_2404", ThrottledError) for status in (200, 400, 429, 503)),
     (404, "GS_APIG_1000", ConfigError),
     *((status, code, RefusedQueryError) for status in (200, 400) for code in DATA_CODES),
     (500, "GSOBJ_1003", TransientError),
-    *((status, "GSOBJ_1024", ConfigError) for status in (200, 400, 401)),
+    *((status, "GSOBJ_1024", BadKeyError) for status in (200, 400, 401)),
     *((status, "OBJECT_NOT_FOUND", UnknownObjectError) for status in (200, 400, 404)),
     *((status, "P_5005", UnknownFieldError) for status in (200, 400, 500)),
     *((status, "P_5068", RefusedQueryError) for status in (200, 400, 500)),
@@ -40,7 +42,7 @@ TABLE: list[tuple[int, str | None, type[GainsightError]]] = [
     (429, "GU_2400", ThrottledError),
     # no code at all, or one that nobody has seen
     (429, None, ThrottledError),
-    (401, None, ConfigError),
+    (401, None, BadKeyError),
     (402, None, RefusedQueryError),
     (403, None, ConfigError),
     (404, None, ConfigError),
@@ -154,3 +156,11 @@ def test_a_code_stands_in_error_code_or_title(body: Any, code: str | None) -> No
 )
 def test_no_data_found_is_told_by_its_words(body: Any, empty: bool) -> None:
     assert is_empty_result(body) is empty
+
+
+def test_a_refused_key_is_told_with_the_command_for_that_connector_where_there_is_one() -> None:
+    error = error_for(rule_for(401, "GS_APIG_2401"), "company", 401, None)
+    assert "rotate-key" not in str(error)
+    assert cause_of(error, "acme") == f"{error} Then store it: frame-gainsight connector rotate-key acme"
+    other = error_for(rule_for(503, None), "company", 503, None)
+    assert cause_of(other, "acme") == str(other)
