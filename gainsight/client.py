@@ -21,7 +21,7 @@ import stamina
 import structlog
 
 from gainsight import jsontext
-from gainsight.auth import GRANT, TOKEN_PATH, Credentials
+from gainsight.auth import GRANT, TOKEN_PATH, Credentials, OAuthClient
 from gainsight.budget import Budget, Priority
 from gainsight.clock import Clock
 from gainsight.describe import Listed, ObjectDescription, parse_listed, parse_object
@@ -196,6 +196,11 @@ class GainsightClient:
         if self._offset is None:
             return None
         return self._clock.monotonic() + self._offset - self._clock.now() / 1000
+
+    @property
+    def has_oauth_client(self) -> bool:
+        """Whether its calls are authenticated by an OAuth client, and not by the API access key."""
+        return isinstance(self._credentials, OAuthClient)
 
     @property
     def calls_per_minute(self) -> int:

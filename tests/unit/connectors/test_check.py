@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bus.node import LOOPBACK
 from connectors import Definition, Finding, check, parse_yaml
-from gainsight import AccessKey, CallBudget, GainsightClient, SystemClock
+from gainsight import AccessKey, CallBudget, GainsightClient, OAuthClient, SystemClock
 from sandbox import Limits, Morning, Sandbox, Tenant
+from sandbox.implementations import implement
 
 YAML = """
 id: acme
@@ -55,6 +56,10 @@ async def client(sandbox: Sandbox, tenant: Tenant) -> AsyncIterator[GainsightCli
 @pytest.fixture
 def definition(sandbox: Sandbox) -> Definition:
     return parse_yaml(YAML.format(url=sandbox.url))
+
+
+def other(definition: Definition, **changes: object) -> Definition:
+    return Definition.model_validate(definition.model_dump(exclude_defaults=True) | changes)
 
 
 def find(findings: list[Finding], need: str) -> Finding:
@@ -135,10 +140,202 @@ async def test_a_field_that_only_the_query_misses_is_named(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("gone_fields", ["Arr"], object="company")
-    finding = find(await check(client, definition), "reading company")
-    assert finding.blocks
-    assert "'Arr' on company" in finding.evidence
+    findings = await check(client, definition)
+    finding = find(findings, "field company.Arr")
+    assert finding.blocks and "query does not find it" in finding.evidence
+    assert finding.ask == "Please check that 'Arr' exists on 'company' and is visible to the user who owns the API key."
+    assert find(findings, "reading company").state == "ok", "without it"
+    assert [f.need for f in findings if f.blocks] == ["field company.Arr"]
     assert tenant.calls()["total"] <= 12
+
+
+MANY = {"arr": "company.Arr", "employees": "company.Employees", "stage": "company.Stage", "status": "company.Status"}
+
+
+async def test_of_several_that_only_queries_miss_each_is_named_and_the_others_are_fine(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("gone_fields", ["Arr", "Status"], object="company")
+    findings = await check(client, other(definition, org_profile=MANY, objects={}))
+    states = {f.need: f.state for f in findings if f.need.startswith("field company.")}
+    assert states == {
+        "field company.Arr": "failed",
+        "field company.Employees": "ok",
+        "field company.Stage": "ok",
+        "field company.Status": "failed",
+    }
+    assert tenant.calls()["total"] <= 12
+
+
+async def test_what_could_not_be_tried_for_want_of_calls_says_so(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("gone_fields", ["Arr", "Status", "Stage"], object="company")
+    plain = other(definition, org_profile=MANY, objects={})
+    findings = await check(client, plain, most_calls=9)
+    assert tenant.calls()["total"] == 9
+    states = [find(findings, f"field company.{name}").state for name in ("Arr", "Employees", "Stage", "Status")]
+    assert states == ["failed", "unknown", "failed", "unknown"]
+    assert "reading company" in find(findings, "field company.Employees").evidence
+    assert "to stay within 9 calls" in find(findings, "reading company").evidence
+
+
+async def test_a_column_that_nobody_maps_is_done_without_as_polls_do(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("gone_fields", ["Source"], object="activity_timeline")
+    findings = await check(client, definition)
+    assert "without Source" in find(findings, "reading activity_timeline").evidence
+    assert not any(f.blocks for f in findings)
+
+
+@pytest.mark.parametrize("code", ["P_5005", "P_5068"])
+async def test_mapped_look_ups_that_a_tenant_does_not_take_are_no_matter_of_permissions(
+    client: GainsightClient, definition: Definition, tenant: Tenant, code: str
+) -> None:
+    tenant.set_variant("dotted_select", code)
+    changed = {"org_profile": {"arr": "company.Arr", "csm": "company.Csm__gr.Email"}, "objects": {}}
+    findings = await check(client, other(definition, **changed))
+    assert [f.need for f in findings if f.blocks] == ["field company.Csm__gr.Email"]
+    finding = find(findings, "field company.Csm__gr.Email")
+    assert "takes no look-ups" in finding.evidence and "takes no look-ups" in finding.ask
+    assert not any("read the object" in f.ask for f in findings)
+    assert find(findings, "field company.Arr").state == find(findings, "reading company").state == "ok"
+    author = {"tags": {"author": "activity.AuthorId__gr.Name"}, "org_profile": {}, "objects": {}}
+    findings = await check(client, other(definition, **author), most_calls=30)
+    assert [f.need for f in findings if f.blocks] == ["field activity_timeline.AuthorId__gr.Name"]
+    assert "takes no look-ups" in find(findings, "field activity_timeline.AuthorId__gr.Name").ask
+
+
+async def test_a_field_behind_a_look_up_that_only_queries_miss_is_named(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("gone_fields", ["LicenseType"], object="gsuser")
+    changed = {"org_profile": {"arr": "company.Arr", "csm": "company.Csm__gr.LicenseType"}, "objects": {}}
+    findings = await check(client, other(definition, **changed))
+    assert "query does not find" in find(findings, "field company.Csm__gr.LicenseType").evidence
+    assert [f.need for f in findings if f.blocks] == ["field company.Csm__gr.LicenseType"]
+
+
+async def test_the_plain_implementation_is_fine_within_the_calls(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    implement(tenant, "plain")
+    changed = {"org_profile": {"arr": "company.Arr"}, "objects": {}, "tags": {}, "activity_types": ("Email",)}
+    findings = await check(client, other(definition, **changed))
+    assert {f.need for f in findings if f.state != "ok"} == {
+        "object relationship",
+        "look-ups from activities",
+        "the tenant's clock",
+    }
+    assert tenant.calls()["total"] == 12
+
+
+# What fails, by its cause
+
+
+def told(findings: list[Finding]) -> dict[str, str]:
+    return {f.need: f.state for f in findings}
+
+
+@pytest.fixture
+async def oauth(sandbox: Sandbox, tenant: Tenant) -> AsyncIterator[GainsightClient]:
+    clock = SystemClock()
+    budget = CallBudget(clock, 1.0, per_minute=10_000)
+    client = OAuthClient(tenant.client_id, tenant.client_secret, clock)
+    async with GainsightClient(sandbox.url, client, budget, clock, retry_seconds=0) as opened:
+        yield opened
+
+
+async def test_a_tenant_that_throttles_has_answered(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("throttled", True)
+    findings = await check(client, definition)
+    assert told(findings) == {
+        "the host answers": "ok",
+        "it takes the key": "unknown",
+        "it allows this address": "unknown",
+        "allowance of calls": "failed",
+    }
+    assert [f.ask for f in findings if f.ask] == [findings[-1].ask] and "allowance of API calls" in findings[-1].ask
+
+
+@pytest.mark.parametrize(
+    ("variant", "value", "evidence"),
+    [("dropped", "before", "cannot be reached"), ("html_page", 200, "not its API"), ("slow", 1.0, "in time")],
+)
+async def test_a_host_that_breaks_off_or_shows_a_page_is_asked_about_and_not_its_address(
+    sandbox: Sandbox, definition: Definition, tenant: Tenant, variant: str, value: object, evidence: str
+) -> None:
+    tenant.set_variant(variant, value)
+    clock = SystemClock()
+    budget, key = CallBudget(clock, 1.0), AccessKey(tenant.access_key)
+    async with GainsightClient(sandbox.url, key, budget, clock, retry_seconds=0, timeout=0.3) as client:
+        findings = await check(client, definition)
+    assert findings[0].state == "failed" and evidence in findings[0].evidence
+    assert "available at the moment" in findings[0].ask and "proxy" in findings[0].ask
+
+
+async def test_an_oauth_client_that_is_refused_is_asked_for_as_such(
+    oauth: GainsightClient, sandbox: Sandbox, definition: Definition, tenant: Tenant
+) -> None:
+    assert not [f for f in await check(oauth, definition) if f.blocks]
+    clock = SystemClock()
+    wrong = OAuthClient(tenant.client_id, "wrong", clock)
+    async with GainsightClient(sandbox.url, wrong, CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+        refused = await check(client, definition)
+    tenant.set_variant("token_expired", True)
+    for findings in (refused, await check(oauth, definition, most_calls=30)):
+        finding = find(findings, "it takes the key")
+        assert finding.blocks and "OAuth client" in finding.evidence and "OAuth client" in finding.ask
+        assert "API access key" not in finding.ask and "rotate-key" not in finding.evidence
+
+
+async def test_a_description_that_is_forbidden_is_a_matter_of_permissions(
+    client: GainsightClient, oauth: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("failure", {"code": "FORBIDDEN", "status": 403}, endpoint="describe")
+    for asking, whose in ((client, "the user who owns the API key"), (oauth, "the OAuth client")):
+        findings = await check(asking, definition)
+        assert told(findings)["it takes the key"] == told(findings)["it allows this address"] == "ok"
+        (finding,) = [f for f in findings if f.blocks]
+        assert finding.need == "description of the objects"
+        assert finding.ask.startswith(f"Please let {whose} read the objects 'activity_timeline', ")
+
+
+@pytest.mark.parametrize(
+    ("variant", "value", "ask"),
+    [
+        ("server_error", 500, "Is your Gainsight tenant available at the moment?"),
+        ("failure", {"code": "FORBIDDEN", "status": 403}, "Please let the user who owns the API key read the object"),
+        ("ip_not_allowed", True, "Please add the addresses"),
+        ("unauthorized", "GS_APIG_2401", "Please let the user who owns the API key read the object"),
+    ],
+)
+async def test_one_object_whose_description_fails_is_named_and_the_others_are_looked_at(
+    client: GainsightClient, definition: Definition, tenant: Tenant, variant: str, value: object, ask: str
+) -> None:
+    tenant.set_variant(variant, value, object="company", endpoint="describe")
+    findings = await check(client, definition)
+    assert told(findings)["the host answers"] == told(findings)["it takes the key"] == "ok"
+    (finding,) = [f for f in findings if f.blocks]
+    assert finding.need == "object company" and finding.ask.startswith(ask)
+    assert told(findings)["reading activity_timeline"] == "ok"
+    assert tenant.calls()["total"] <= 12
+
+
+async def test_tries_of_a_failing_call_are_within_the_twelve(
+    sandbox: Sandbox, definition: Definition, tenant: Tenant
+) -> None:
+    tenant.set_variant("server_error", 503, every=2)
+    clock = SystemClock()
+    budget, key = CallBudget(clock, 1.0, per_minute=10_000), AccessKey(tenant.access_key)
+    async with GainsightClient(sandbox.url, key, budget, clock, retry_seconds=5) as client:
+        findings = await check(client, definition)
+        assert sum(client.calls.values()) == tenant.calls()["total"] == 12
+    assert not [f for f in findings if f.blocks]
+    assert [f.need for f in findings if f.state == "unknown"]
 
 
 async def test_a_mapped_object_that_is_not_there_is_named_alone(
@@ -196,7 +393,7 @@ async def test_a_tenant_without_look_ups_needs_a_call_more_and_is_fine(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("dotted_select", "P_5068")
-    findings = await check(client, definition.model_copy(update={"org_profile": {"arr": "company.Arr"}}))
+    findings = await check(client, other(definition, org_profile={"arr": "company.Arr"}, objects={}))
     assert find(findings, "look-ups from activities").state == "missing"
     assert find(findings, "reading relationship").state == "ok"
     assert tenant.calls()["total"] <= 12
@@ -250,6 +447,7 @@ async def test_a_host_that_does_not_answer_is_told_before_its_key(host: str) -> 
     definition = parse_yaml(f"id: acme\nhost: {host}")
     async with GainsightClient(host, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
         findings = await check(client, definition)
+        assert sum(client.calls.values()) == 0, "none has left this machine"
     assert (findings[0].need, findings[0].state) == ("the host answers", "failed")
     assert "https://acme.gainsightcloud.com" in findings[0].ask
 
