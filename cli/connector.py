@@ -19,6 +19,7 @@ from cli import findings, secrets
 from cli.output import FAILED, WRONG_USE, answers, notes, print_json, waiting
 from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
 from connectors.definition import written
+from connectors.register import gone
 from connectors.registry import State
 from gainsight import SystemClock
 from schemas import codec_for
@@ -47,7 +48,8 @@ def add(
     definition = read_definition(file)
     require(settings)
     registry = registry_of(settings)
-    before = registry.all().get(definition.id)
+    known = registry.all()
+    before = known.get(definition.id)
     kept = before is not None and before.definition.host == definition.host
     if before is not None and not kept:
         notes.print(
@@ -68,6 +70,7 @@ def add(
                 retry_seconds=settings.retry_seconds,
             )
         )
+                known=known,
     if as_json:
         findings.show_json(definition.id, result.findings, result.calls, registered=result.connector is not None)
     elif not no_check:
@@ -239,7 +242,14 @@ def _set_state(connector: str, state: State, done: str, says: str) -> None:
     if found.state == state:
         answers.print(f"{found.id} is {state.lower()} already.")
         return
-    registry.put(replace(found, state=state, updated_at=SystemClock().now()))
+    now = SystemClock().now()
+
+    def changed(newest: Connector | None) -> Connector:
+        if newest is None:
+            raise gone(connector)
+        return replace(newest, state=state, updated_at=now)
+
+    registry.change(connector, changed)
     answers.print(f"[bold green]{done}[/] {found.id}. {says}")
 
 

@@ -17,7 +17,7 @@ from bus import load_settings
 from cli import findings, secrets
 from cli.connector import NoCheck, registry_of
 from cli.output import FAILED, WRONG_USE, answers, notes
-from connectors import Definition, DefinitionError, KmsVault, parse_yaml, register
+from connectors import ChangedMeanwhileError, Connector, Definition, DefinitionError, KmsVault, parse_yaml, register
 from connectors.definition import schema as schema_of
 from connectors.definition import to_yaml
 from gainsight import SystemClock
@@ -59,18 +59,24 @@ def import_(
         elif before.definition == definition.model_copy(update={"start": before.definition.start}):
             answers.print(f"{definition.id}: as it was")
             continue
-        result = asyncio.run(
-            register(
-                registry,
-                vault,
-                clock,
-                definition,
-                secret,
-                unchecked=no_check,
-                timeout=settings.http_timeout_seconds,
-                retry_seconds=settings.retry_seconds,
+        try:
+            result = asyncio.run(
+                register(
+                    registry,
+                    vault,
+                    clock,
+                    definition,
+                    secret,
+                    known=known,
+                    unchecked=no_check,
+                    timeout=settings.http_timeout_seconds,
+                    retry_seconds=settings.retry_seconds,
+                )
             )
-        )
+        except ChangedMeanwhileError as error:
+            notes.print(f"[bold red]Error[/] {escape(str(error))}")
+            left.append(definition.id)
+            continue
         if result.connector is None:
             findings.show(result.findings, result.calls)
             left.append(definition.id)

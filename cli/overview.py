@@ -94,7 +94,7 @@ def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview]
     _dead(settings, read)
     _lag(settings, read)
     found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
-    for id_ in sorted(unreadable - connectors.keys()):
+    for id_ in sorted(unreadable.keys() - connectors.keys()):
         cause = "Its definition does not read: add it again (connector add FILE), or remove it."
         found.append(
             Overview(id_, "unreadable", None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)

@@ -4,11 +4,13 @@ from connectors import needs
 from connectors.check import check
 from connectors.definition import CustomObject, Definition, parse_canonical, parse_yaml
 from connectors.errors import (
+    ChangedMeanwhileError,
     ConnectorError,
     DefinitionError,
     MissingSecretError,
     SecretError,
     UnknownConnectorError,
+    UnreadableConnectorError,
     VaultError,
     VaultUnavailableError,
 )
@@ -22,6 +24,7 @@ from connectors.tenant import open_client
 from connectors.vault import DataKeys, KmsVault, Sealed, Vault
 
 __all__ = [
+    "ChangedMeanwhileError",
     "Connector",
     "ConnectorError",
     "CustomObject",
@@ -40,6 +43,7 @@ __all__ = [
     "SecretError",
     "Selection",
     "UnknownConnectorError",
+    "UnreadableConnectorError",
     "Vault",
     "VaultError",
     "VaultUnavailableError",

@@ -35,3 +35,17 @@ class UnknownConnectorError(ConnectorError):
         super().__init__(
             f"There is no connector '{connector}'. Registered: {listed}. Add one: frame-gainsight connector add FILE"
         )
+
+
+class UnreadableConnectorError(ConnectorError):
+    """There is a definition of this id, and it does not read."""
+
+    def __init__(self, connector: str, cause: str) -> None:
+        super().__init__(
+            f"The definition of '{connector}' does not read: {cause} "
+            f"Add it again: connector add FILE. Or take it out: connector remove {connector}"
+        )
+
+
+class ChangedMeanwhileError(ConnectorError):
+    """A connector is not any more what a command was about to change."""

@@ -1,0 +1,155 @@
+"""Two people at the same connector: the slow command keeps what the quick one did, or refuses and says why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from connectors import (
+    ChangedMeanwhileError,
+    Connector,
+    Definition,
+    KmsVault,
+    Registry,
+    Sealed,
+    Secret,
+    register,
+    rotate,
+)
+from gainsight import SystemClock
+from tests.fixtures.world import World
+
+HOST = "https://acme.example"
+FIRST, SECOND, THIRD = (Secret.access_key(f"00000000-key-{n}") for n in range(3))
+
+
+@pytest.fixture(scope="module")
+def world(module_world: World) -> World:
+    return module_world
+
+
+class Office:
+    """A registered connector, and commands of which one is slow: `meanwhile` happens after its check."""
+
+    def __init__(self, world: World, connector: str) -> None:
+        self.id = connector
+        self.registry = Registry(world.settings, world.codec)
+        self.vault = world.vault
+        self.add(FIRST)
+
+    def add(
+        self, secret: Secret | None, meanwhile: Callable[[], object] = lambda: None, host: str = HOST, period: int = 600
+    ) -> Connector:
+        definition = Definition(id=self.id, host=host, period=period)
+        work = register(
+            self.registry,
+            Slow(self.vault, meanwhile),
+            SystemClock(),
+            definition,
+            secret,
+            known=self.registry.all(),
+            unchecked=True,
+        )
+        made = asyncio.run(work).connector
+        assert made is not None
+        return made
+
+    def rotate(self, secret: Secret, meanwhile: Callable[[], object] = lambda: None) -> None:
+        work = rotate(self.registry, Slow(self.vault, meanwhile), SystemClock(), self.now(), secret, unchecked=True)
+        asyncio.run(work)
+
+    def pause(self) -> None:
+        self.registry.change(self.id, lambda newest: replace(newest, state="PAUSED"))  # type: ignore[type-var]
+
+    def remove(self) -> None:
+        assert self.registry.remove(self.id)
+
+    def now(self) -> Connector:
+        return self.registry.get(self.id)
+
+    def key(self) -> Secret:
+        return self.vault.open(self.id, HOST, self.now().sealed)
+
+
+class Slow:
+    """A vault at which something happens in the meantime."""
+
+    def __init__(self, vault: KmsVault, meanwhile: Callable[[], object]) -> None:
+        self._vault = vault
+        self._meanwhile = meanwhile
+
+    def seal(self, connector: str, host: str, secret: Secret) -> Sealed:
+        self._meanwhile()
+        return self._vault.seal(connector, host, secret)
+
+    def open(self, connector: str, host: str, sealed: Sealed) -> Secret:
+        self._meanwhile()
+        return self._vault.open(connector, host, sealed)
+
+
+def test_a_rotation_changes_the_key_and_nothing_else(world: World) -> None:
+    office = Office(world, "alpha")
+
+    def meanwhile() -> None:
+        office.pause()
+        office.add(None, period=60)
+
+    office.rotate(SECOND, meanwhile)
+    assert (office.now().state, office.now().definition.period, office.key()) == ("PAUSED", 60, SECOND)
+
+
+def test_a_changed_definition_changes_neither_the_state_nor_a_newer_key(world: World) -> None:
+    office = Office(world, "beta")
+
+    def meanwhile() -> None:
+        office.pause()
+        office.rotate(SECOND)
+
+    office.add(None, meanwhile, period=60)
+    assert (office.now().state, office.now().definition.period, office.key()) == ("PAUSED", 60, SECOND)
+
+
+@pytest.mark.parametrize("slow", ["rotate", "add", "add and keep the key"])
+def test_what_was_removed_meanwhile_does_not_come_back(world: World, slow: str) -> None:
+    office = Office(world, f"gamma-{len(slow)}")
+    with pytest.raises(ChangedMeanwhileError, match=r"removed meanwhile: nothing was written.*connector add"):
+        if slow == "rotate":
+            office.rotate(SECOND, office.remove)
+        else:
+            office.add(SECOND if slow == "add" else None, office.remove)
+    assert office.id not in office.registry.all()
+
+
+def test_another_host_another_key_and_a_namesake_are_refused(world: World) -> None:
+    office = Office(world, "delta")
+    with pytest.raises(ChangedMeanwhileError, match=r"Another key was stored.*rotate-key delta"):
+        office.rotate(SECOND, lambda: office.rotate(THIRD))
+    assert office.key() == THIRD
+    with pytest.raises(ChangedMeanwhileError, match=r"Another key was stored"):
+        office.add(FIRST, lambda: office.rotate(SECOND))
+    assert office.key() == SECOND
+    with pytest.raises(ChangedMeanwhileError, match=r"is for https://other.example now.*connector show delta"):
+        office.rotate(FIRST, lambda: office.add(THIRD, host="https://other.example"))
+    office.remove()
+    with pytest.raises(ChangedMeanwhileError, match=r"registered by somebody else meanwhile, for https://other"):
+        office.add(FIRST, lambda: office.add(THIRD, host="https://other.example"))
+    assert office.now().definition.host == "https://other.example"
+
+
+def test_whoever_writes_between_reading_and_writing_is_not_overwritten(world: World) -> None:
+    """The last moment of all: the connector has been read for the last time, and the record is not written yet."""
+    office, seen = Office(world, "epsilon"), []
+
+    def shorter(newest: Connector | None) -> Connector:
+        assert newest is not None
+        seen.append(newest.state)
+        if len(seen) == 1:
+            office.pause()
+        return replace(newest, definition=newest.definition.model_copy(update={"period": 60}))
+
+    office.registry.change(office.id, shorter)
+    assert seen == ["ACTIVE", "PAUSED"]
+    assert (office.now().state, office.now().definition.period) == ("PAUSED", 60)
