@@ -208,7 +208,16 @@ def read_definition(file: Path) -> Definition:
 def registry_of(settings: Settings) -> Registry:
     """The registry of this installation. Raises TopicError when its topics are not there."""
     require(settings)
-    return Registry(settings, codec_for(settings.schema_registry_url))
+    return Registry(settings, codec_for(settings.schema_registry_url), _tell_unreadable)
+
+
+def _tell_unreadable(connector: str, fault: str) -> None:
+    text = (
+        f"'{connector}': its newest definition does not read, and is left out of account: {fault} "
+        f"Add it again (connector add FILE), or take it out (connector remove {connector})."
+    )
+    notes.print("[yellow]Note[/]", end=" ")
+    notes.print(text, markup=False, emoji=False)
 
 
 def summary(connector: Connector) -> dict[str, Any]:

@@ -33,9 +33,10 @@ def remove(
     """
     settings = load_settings()
     registry = registry_of(settings)
-    registered = connector in registry.all()
+    known, unreadable = registry.read()
+    registered = connector in known or connector in unreadable
     if not registered and not purge:
-        raise UnknownConnectorError(connector, list(registry.all()))
+        raise UnknownConnectorError(connector, list(known))
     if not yes:
         what = "its definition and its API key are deleted" if registered else "it is not registered (any more)"
         typer.confirm(f"Remove {connector}: {what}. Go on?", abort=True, err=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from bus import Outgoing, put
 from connectors import (
     ChangedMeanwhileError,
     Connector,
@@ -21,6 +22,7 @@ from connectors import (
 )
 from gainsight import SystemClock
 from tests.fixtures.world import World
+from tests.integration.test_commands import FAILED, run, words
 
 HOST = "https://acme.example"
 FIRST, SECOND, THIRD = (Secret.access_key(f"00000000-key-{n}") for n in range(3))
@@ -153,3 +155,38 @@ def test_whoever_writes_between_reading_and_writing_is_not_overwritten(world: Wo
     office.registry.change(office.id, shorter)
     assert seen == ["ACTIVE", "PAUSED"]
     assert (office.now().state, office.now().definition.period) == ("PAUSED", 60)
+
+
+def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(world: World) -> None:
+    topic = world.settings.connectors_topic
+    for lane in range(world.settings.partitions):
+        put(world.settings, Outgoing(topic, lane, b"zeta", b"what is this"))
+    shown = run(world, "connector", "show", "zeta")
+    assert shown.returncode == FAILED and "The definition of 'zeta' does not read" in words(shown.stderr)
+    listed = run(world, "connector", "list")
+    assert listed.returncode == 0 and words(listed.stderr).count("zeta") == 2, "once, with the command to take it out"
+    assert "connector remove zeta" in words(listed.stderr) and "definition_unreadable" not in listed.stderr
+    removed = run(world, "connector", "remove", "zeta", "--yes")
+    assert removed.returncode == 0 and "Removed zeta" in removed.stdout, removed.stderr
+    assert "zeta" not in run(world, "status", "--json").stdout
+    assert run(world, "connector", "list").stderr == ""
+
+    put(world.settings, Outgoing(topic, world.lane("zeta"), b"zeta", b"once more"))
+    purged = run(world, "connector", "remove", "zeta", "--purge", "--yes", "--confirm", "zeta")
+    assert "Removed zeta" in purged.stdout and "There was nothing of zeta" in purged.stdout
+    assert "zeta" not in run(world, "status", "--json").stdout
+
+
+def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(world: World) -> None:
+    put(world.settings, Outgoing(world.settings.connectors_topic, 1, b"caf\xe9", b"x"))
+    office = Office(world, "caf")
+    assert Registry(world.settings, world.codec).remove("caf\ufffd")
+    assert not Registry(world.settings, world.codec).remove("caf\ufffd")
+    assert office.now().id == "caf"
+
+
+def test_a_tombstone_in_another_lane_takes_nothing_out(world: World) -> None:
+    office = Office(world, "theta")
+    for lane in set(range(world.settings.partitions)) - {world.lane("theta")}:
+        put(world.settings, Outgoing(world.settings.connectors_topic, lane, b"theta", None))
+    assert office.now().id == "theta"
