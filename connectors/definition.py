@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
@@ -96,6 +97,12 @@ MappingPath = Annotated[
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 
 
+# A new id cannot look like an option of a command. Those that do, from before that was asked for, still read.
+NEW_ID = r"^[a-z0-9][a-z0-9-]{0,63}$"
+STORED_ID = r"^[a-z0-9-]{1,64}$"
+STORED = "stored"  # the context in which a definition is read from the topic
+
+
 class CustomObject(BaseModel):
     """A custom object beside person, company and relationship, and how its rows are found.
 
@@ -122,7 +129,7 @@ class Definition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
-    id: str = Field(pattern=r"^[a-z0-9-]{1,64}$", description="The connector's name; part of every key.")
+    id: str = Field(description="The connector's name; part of every key.", json_schema_extra={"pattern": NEW_ID})
     host: str = Field(
         description="The tenant's own address; http only towards loopback.",
         examples=["https://acme.gainsightcloud.com"],
@@ -153,6 +160,16 @@ class Definition(BaseModel):
     tags: dict[FieldName, MappingPath] = Field(
         {}, description="Tags: name → path from activity, company, relationship or a custom object."
     )
+
+    @field_validator("id")
+    @classmethod
+    def _connector_id(cls, id_: str, info: ValidationInfo) -> str:
+        if not re.fullmatch(STORED_ID if info.context == STORED else NEW_ID, id_, re.ASCII):
+            raise ValueError(
+                "write lower-case letters, digits and hyphens, 64 at most, beginning with a letter or a digit, such as "
+                "acme-emea"
+            )
+        return id_
 
     @field_validator("host")
     @classmethod
@@ -305,7 +322,7 @@ def parse_yaml(text: str, source: str = "the definition") -> Definition:
 def parse_canonical(text: str) -> Definition:
     """A definition from the topic. Raises DefinitionError."""
     try:
-        return Definition.model_validate_json(text)
+        return Definition.model_validate_json(text, context=STORED)
     except ValidationError as error:
         raise DefinitionError(_faults(error, "the stored definition")) from None
 
@@ -338,8 +355,6 @@ def _words(kind: str, where: tuple[int | str, ...], given: Mapping[str, Any]) ->
         close = difflib.get_close_matches(str(where[-1]), known, n=1)
         return "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
     if kind == "string_pattern_mismatch":
-        if where == ("id",):
-            return "write lower-case letters, digits and hyphens, 64 at most, such as acme-emea"
         what = "an object's API name" if where[0] == "objects" else "a name for a field"
         return f"is not {what}: write letters, digits and _, beginning with a letter"
     if kind in ("too_short", "too_long") and "join" in where:

@@ -190,3 +190,18 @@ def test_a_tombstone_in_another_lane_takes_nothing_out(world: World) -> None:
     for lane in set(range(world.settings.partitions)) - {world.lane("theta")}:
         put(world.settings, Outgoing(world.settings.connectors_topic, lane, b"theta", None))
     assert office.now().id == "theta"
+
+
+# ---- what else an administrator's commands are to do --------------------------------------------------------------
+
+
+def test_a_connector_whose_id_looks_like_an_option_is_taken_out(world: World) -> None:
+    registry = Registry(world.settings, world.codec)
+    sealed = Office(world, "iota").now()
+    for id_ in ("-", "--purge"):
+        named = replace(sealed, definition=sealed.definition.model_copy(update={"id": id_}))
+        registry.put(named)
+        assert registry.get(id_) == named
+        done = run(world, "connector", "remove", "--yes", "--", id_)
+        assert done.returncode == 0 and f"Removed {id_}." in done.stdout, done.stderr
+        assert id_ not in registry.all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from connectors import CustomObject, Definition, DefinitionError, parse_canonical, parse_yaml
 
 EXAMPLE = """
-id: acme                                  # [a-z0-9-]{1,64}
+id: acme                                  # [a-z0-9][a-z0-9-]{0,63}
 host: https://acme.gainsightcloud.com     # http only towards a loopback address
 period: 10m                               # down to 1s (tests)
 overlap: 10m
@@ -171,6 +171,11 @@ def test_what_is_no_yaml_is_named_with_its_line(text: str, words: str) -> None:
         ({"id": ""}, "id: "),
         ({"id": "a/b"}, "id: "),
         ({"id": 5}, "id: "),
+        (
+            {"id": "-"},
+            "id: write lower-case letters, digits and hyphens, 64 at most, beginning with a letter or a digit",
+        ),
+        ({"id": "--purge"}, "id: "),
         ({"id": "acme\n"}, "id: "),
         ({"start": "2026-11-01T00:00:00"}, "start: "),
         ({"start": "soon"}, "start: "),
@@ -212,6 +217,14 @@ def test_a_fault_names_its_place_and_the_way_out(given: dict[str, Any], words: s
     assert "pydantic" not in text and "http://errors" not in text
 
 
+@pytest.mark.parametrize("id_", ["-", "--purge"])
+def test_an_id_from_before_it_had_to_begin_with_a_letter_or_a_digit_still_reads(id_: str) -> None:
+    stored = parse().model_copy(update={"id": id_}).canonical()
+    assert parse_canonical(stored).id == id_
+    with pytest.raises(DefinitionError, match="id: write lower-case"):
+        parse_canonical(stored.replace(f'"{id_}"', '"-/"'))
+
+
 def test_every_fault_is_told_at_once() -> None:
     text = fault("period: soon\noverlp: 5m")
     assert "id: is missing" in text and "host: is missing" in text
@@ -240,7 +253,7 @@ def mapping(*roots: str) -> st.SearchStrategy[dict[str, str]]:
 
 DEFINITIONS = st.builds(
     Definition,
-    id=st.from_regex(r"\A[a-z0-9-]{1,64}\Z"),
+    id=st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,63}\Z"),
     host=st.just("https://acme.gainsightcloud.com"),
     period=st.integers(1, 86_400),
     overlap=st.integers(0, 604_800) | st.just("auto"),
