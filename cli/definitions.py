@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,47 +16,61 @@ from rich.markup import escape
 
 from bus import load_settings
 from cli import findings, secrets
-from cli.connector import NoCheck, registry_of
+from cli.connector import NoCheck, OAuth, registry_of
 from cli.output import FAILED, WRONG_USE, answers, notes
 from connectors import ChangedMeanwhileError, Connector, Definition, DefinitionError, KmsVault, parse_yaml, register
 from connectors.definition import schema as schema_of
 from connectors.definition import to_yaml
 from gainsight import SystemClock
 
+CREDENTIAL = re.compile(r"^# credential: (access_key|oauth_client)\s*$", re.MULTILINE)
+
 
 def export(
     connectors: Annotated[list[str] | None, typer.Argument(help="Ids; all of them, when none is named.")] = None,
 ) -> None:
-    """Print definitions as YAML, without their keys: to keep, to compare, or to import elsewhere."""
+    """Print definitions as YAML, without their keys: to keep, to compare, or to import elsewhere.
+
+    A comment says which kind of credential each had, so that import asks for that.
+    """
     registry = registry_of(load_settings())
     found = [registry.get(name) for name in connectors] if connectors else list(registry.all().values())
     if not found:
         notes.print("No connector is registered yet.")
-    print("---\n".join(to_yaml(connector.definition) for connector in found), end="")  # noqa: T201 - as it is
+    print("---\n".join(exported(connector) for connector in found), end="")  # noqa: T201 - as it is
+
+
+def exported(connector: Connector) -> str:
+    """A connector's definition as YAML, with the kind of its credential as a comment."""
+    head, _, body = to_yaml(connector.definition).partition("\n")
+    return f"{head}\n# credential: {connector.sealed.kind}\n{body}"
 
 
 def import_(
     file: Annotated[Path, typer.Argument(help="Definitions, as export prints them; - is standard input.")],
+    oauth: OAuth = False,
     no_check: NoCheck = False,
 ) -> None:
     """Register the definitions of a file: those registered already are changed and keep their keys.
 
-    For the others the API key is asked for, one after the other, at a terminal.
+    For the others the API key is asked for, one after the other, at a terminal; of those that had an OAuth client when
+    they were exported, and with --oauth of all that do not say, the OAuth client's key and secret.
     """
     settings = load_settings()
     definitions = _read(file)
     registry = registry_of(settings)
     known = registry.all()
     vault, clock, left = KmsVault(settings.kms_key_id), SystemClock(), []
-    for definition in definitions:
+    asks = sys.stdin.isatty() and str(file) != "-"
+    for definition, kind in definitions:
         before = known.get(definition.id)
         secret = None
         if before is None or before.definition.host != definition.host:
-            if not sys.stdin.isatty() or str(file) == "-":
+            if not asks:
                 left.append(definition.id)
                 continue
             answers.print(f"[bold]{definition.id}[/] ({definition.host})")
-            secret = secrets.ask(oauth=False)
+            secret = secrets.ask(oauth if kind is None else kind == "oauth_client")
         elif before.definition == definition.model_copy(update={"start": before.definition.start}):
             answers.print(f"{definition.id}: as it was")
             continue
@@ -97,7 +112,8 @@ def schema_text() -> str:
     return orjson.dumps(schema_of(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def _read(file: Path) -> Sequence[Definition]:
+def _read(file: Path) -> Sequence[tuple[Definition, str | None]]:
+    """The definitions of a file, and which kind of credential each had when it was exported; None: it does not say."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -109,6 +125,9 @@ def _read(file: Path) -> Sequence[Definition]:
         raise DefinitionError(f"{file} is not YAML: {error}") from None
     parts = [text[node.start_mark.index : node.end_mark.index] for node in nodes]
     found = [parse_yaml(part, f"document {number} of {file}") for number, part in enumerate(parts, 1)]
+    ends = [0, *(node.end_mark.index for node in nodes)]
+    heads = [text[end : node.start_mark.index] for end, node in zip(ends, nodes, strict=False)]
+    kinds = [said[1] if (said := CREDENTIAL.search(head)) else None for head in heads]
     if twice := {d.id for d in found if [x.id for x in found].count(d.id) > 1}:
         raise DefinitionError(f"{file} has {', '.join(sorted(twice))} more than once.")
-    return found
+    return list(zip(found, kinds, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,10 @@ from connectors import (
     rotate,
 )
 from gainsight import SystemClock
-from tests.fixtures.world import World
+from sandbox import Tenant
+from tests.fixtures.world import World, unlimited
 from tests.integration.test_commands import FAILED, run, words
+from tests.integration.test_previews import Terminal
 
 HOST = "https://acme.example"
 FIRST, SECOND, THIRD = (Secret.access_key(f"00000000-key-{n}") for n in range(3))
@@ -205,3 +208,36 @@ def test_a_connector_whose_id_looks_like_an_option_is_taken_out(world: World) ->
         done = run(world, "connector", "remove", "--yes", "--", id_)
         assert done.returncode == 0 and f"Removed {id_}." in done.stdout, done.stderr
         assert id_ not in registry.all()
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["as exported", "as the command says"])
+def test_an_oauth_client_is_asked_for_where_there_was_one(world: World, tmp_path: Path, said: bool) -> None:
+    tenant = unlimited(seed=79)
+    host = world.serve(tenant)
+    names = {True: ("mu", "mu-key"), False: ("nu", "nu-key")}[said]
+    file = tmp_path / "all.yaml"
+    file.write_text("---\n".join(f"id: {name}\nhost: {host}\n" for name in names))
+    if said:
+        for name, flags, secret in ((names[0], ["--oauth"], pair_of(tenant)), (names[1], [], tenant.access_key)):
+            one = tmp_path / "one.yaml"
+            one.write_text(f"id: {name}\nhost: {host}\n")
+            assert run(world, "connector", "add", str(one), *flags, given=secret).returncode == 0
+        file.write_text(run(world, "connector", "export", *names).stdout)
+        for name in names:
+            assert run(world, "connector", "remove", name, "--yes").returncode == 0
+    flags = [] if said else ["--oauth"]
+    person = Terminal(world, "connector", "import", str(file), *flags)
+    person.asked("OAuth client key", tenant.client_id)
+    person.asked("OAuth client secret", tenant.client_secret)
+    if said:
+        person.asked("API access key", tenant.access_key)
+    else:
+        person.asked("OAuth client key", tenant.client_id)
+        person.asked("OAuth client secret", tenant.client_secret)
+    assert person.end() == 0, person.seen
+    kinds = [world.registered(name).sealed.kind for name in names]
+    assert kinds == ["oauth_client", "access_key" if said else "oauth_client"]
+
+
+def pair_of(tenant: Tenant) -> str:
+    return f"{tenant.client_id}:{tenant.client_secret}"

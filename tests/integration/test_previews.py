@@ -135,10 +135,10 @@ def test_init_needs_a_terminal_or_to_be_told(world: World, tenant: Tenant) -> No
 class Terminal:
     """A person at a terminal: types answers to questions, and sees what is shown."""
 
-    def __init__(self, world: World, *arguments: str) -> None:
+    def __init__(self, world: World, *arguments: str, **env: str) -> None:
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
-            [world.command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=world.env, cwd=world.folder
+            [world.command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=world.env | env, cwd=world.folder
         )
         os.close(slave)
         self.seen = ""
