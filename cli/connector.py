@@ -56,12 +56,17 @@ def add(
             f"'{definition.id}' is registered for {before.definition.host}. For another host its key is needed again.",
             markup=False,
         )
+    vault = KmsVault(settings.kms_key_id)
+    if not kept:
+        vault.require_key()
     secret = secrets.ask(oauth, kept=kept)
+    if secret is not None:
+        vault.require_key()
     with waiting("Checking…"):
         result = asyncio.run(
             register(
                 registry,
-                KmsVault(settings.kms_key_id),
+                vault,
                 SystemClock(),
                 definition,
                 secret,
@@ -168,6 +173,8 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     """
     settings = load_settings()
     registry = registry_of(settings)
+    vault = KmsVault(settings.kms_key_id)
+    vault.require_key()
     found = registry.get(connector)
     secret = secrets.ask(oauth)
     assert secret is not None
@@ -175,7 +182,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
         result = asyncio.run(
             rotate(
                 registry,
-                KmsVault(settings.kms_key_id),
+                vault,
                 SystemClock(),
                 found,
                 secret,

@@ -62,6 +62,9 @@ def import_(
     known = registry.all()
     vault, clock, left = KmsVault(settings.kms_key_id), SystemClock(), []
     asks = sys.stdin.isatty() and str(file) != "-"
+    hosts = {id_: connector.definition.host for id_, connector in known.items()}
+    if asks and any(hosts.get(definition.id) != definition.host for definition, _ in definitions):
+        vault.require_key()
     for definition, kind in definitions:
         before = known.get(definition.id)
         secret = None

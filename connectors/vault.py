@@ -113,9 +113,14 @@ class KmsVault:
         self._making = threading.Lock()
         self._keys = keys or DataKeys()
 
-    def seal(self, connector: str, host: str, secret: Secret) -> Sealed:
+    def require_key(self) -> None:
+        """Raises VaultError when no KMS key is named: nothing can be sealed then, and nobody need be asked for it."""
         if not self._key_id:
             raise VaultError("No KMS key is named to encrypt the API key with. Set KMS_KEY_ID (id, ARN or alias).")
+
+    def seal(self, connector: str, host: str, secret: Secret) -> Sealed:
+        self.require_key()
+        assert self._key_id is not None
         text = secret.text.encode()
         if not 0 < len(text) <= LONGEST:
             raise VaultError(f"The API key of '{connector}' has {len(text)} characters; 1 to {LONGEST} can be stored.")

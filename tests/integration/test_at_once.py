@@ -210,6 +210,27 @@ def test_a_connector_whose_id_looks_like_an_option_is_taken_out(world: World) ->
         assert id_ not in registry.all()
 
 
+@pytest.mark.parametrize("command", ["add", "rotate-key", "import"])
+def test_without_a_kms_key_nobody_is_asked_for_a_key(world: World, tmp_path: Path, command: str) -> None:
+    Office(world, "kappa")
+    file = tmp_path / "new.yaml"
+    file.write_text(f"id: new\nhost: {HOST}\n")
+    person = Terminal(world, "connector", command, "kappa" if command == "rotate-key" else str(file), KMS_KEY_ID="")
+    assert person.end() == FAILED
+    assert "KMS_KEY_ID" in person.seen and "API access key" not in person.seen
+
+
+def test_a_key_that_cannot_be_stored_is_not_tried_first(world: World, tmp_path: Path) -> None:
+    Office(world, "lambda")
+    file = tmp_path / "lambda.yaml"
+    file.write_text(f"id: lambda\nhost: {HOST}\nperiod: 1m\n")
+    done = run(world, "connector", "add", str(file), given="00000000-key-9", KMS_KEY_ID="")
+    assert done.returncode == FAILED and "KMS_KEY_ID" in done.stderr and "Checking" not in done.stderr
+    kept = run(world, "connector", "add", str(file), "--no-check", KMS_KEY_ID="")
+    assert kept.returncode == 0, kept.stderr
+    assert world.registered("lambda").definition.period == 60
+
+
 @pytest.mark.parametrize("said", [True, False], ids=["as exported", "as the command says"])
 def test_an_oauth_client_is_asked_for_where_there_was_one(world: World, tmp_path: Path, said: bool) -> None:
     tenant = unlimited(seed=79)
