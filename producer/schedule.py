@@ -76,6 +76,7 @@ class LaneSchedule:
 
     Args:
         wanted: the connectors that are to be polled at present.
+        gone: connectors that were removed, registered anew since or not; those that are seen to are taken out of it.
         once: each is polled once, and its backfills are done; then `run` ends.
     """
 
@@ -87,8 +88,10 @@ class LaneSchedule:
         observer: Observer,
         wanted: Callable[[], Iterable[Connector]],
         once: bool = False,
+        gone: set[str] | None = None,
     ) -> None:
         self._lane = lane
+        self._gone = gone if gone is not None else set()
         self._clock = clock
         self._places = places
         self._observer = observer
@@ -115,6 +118,9 @@ class LaneSchedule:
                 before, self._registered = self._registered, {c.id: c for c in self._wanted()}
                 await self._end(self._work.keys() - self._registered.keys())
                 await self._lane.keep_only(self._registered)
+                for id_ in list(self._gone):  # the next one of this id has no trouble yet, and its own is to be told
+                    await self._lane.recovered(id_)
+                    self._gone.discard(id_)
                 for id_, connector in self._registered.items():
                     if (known := self._work.get(id_)) is None or (known.task is not None and known.task.done()):
                         work = self._work[id_] = _Work()

@@ -32,10 +32,14 @@ FENCED_SECONDS = 4.0 * SESSION_SECONDS
 
 @dataclass(slots=True)
 class _Owned:
-    """A lane assigned to us. `known` is set when its connectors have been read once and its requests are followed."""
+    """A lane assigned to us. `known` is set when its connectors have been read once and its requests are followed.
+
+    `gone`: connectors that were removed, and whose trouble the lane is still to take back.
+    """
 
     number: int
     connectors: dict[str, Connector] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     behind: set[str] = field(default_factory=set)
     known: asyncio.Event = field(default_factory=asyncio.Event)
     lane: Lane | None = None
@@ -148,7 +152,13 @@ class ProducerService:
         if owned is None:
             return
         if message.topic() == self._settings.connectors_topic:
-            apply(self._codec, owned.connectors, incoming(message))
+            record = incoming(message)
+            connector = apply(self._codec, owned.connectors, record)
+            if connector is not None:
+                if record.value is None:
+                    owned.gone.add(connector)
+                elif not owned.known.is_set():  # removed and registered anew long ago: its trouble is of now
+                    owned.gone.discard(connector)
             if owned.schedule is not None:
                 owned.schedule.registry_changed()
         elif owned.lane is not None and owned.schedule is not None:
@@ -201,6 +211,7 @@ class ProducerService:
             Observer(self._polled, self._failed, self._meter.backfilled),
             lambda: self._wanted(owned),
             self._once,
+            owned.gone,
         )
         try:
             await owned.schedule.run()

@@ -155,6 +155,19 @@ def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(worl
     assert not {old, new} & set(said.split())
 
 
+def test_a_broken_connector_is_told_of_again_after_it_was_purged_and_registered_anew(world: World, other: Life) -> None:
+    edge = Life(world, "edge", 78)
+    edge.add("--no-check", given="00000000-not-the-key")
+    until("it is told", lambda: edge.status()["state"] == "broken")
+    for purge in ([], ["--purge", "--confirm", "edge"]):
+        edge.command("remove", "edge", "--yes", *purge)
+        edge.add("--no-check", given="00000000-not-the-key")
+        until("it is told again", lambda: edge.status()["state"] == "broken")
+    edge.command("rotate-key", "edge", given=edge.tenant.access_key)
+    until("all is well", lambda: edge.status()["state"] == "active")
+    edge.command("remove", "edge", "--yes")
+
+
 def test_an_oauth_client_does_as_well(world: World, other: Life) -> None:
     crux = Life(world, "crux", 74)
     pair = f"{crux.tenant.client_id}\n{crux.tenant.client_secret}\n"
