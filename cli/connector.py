@@ -70,12 +70,12 @@ def add(
                 SystemClock(),
                 definition,
                 secret,
+                known=known,
                 unchecked=no_check,
                 timeout=settings.http_timeout_seconds,
                 retry_seconds=settings.retry_seconds,
             )
         )
-                known=known,
     if as_json:
         findings.show_json(definition.id, result.findings, result.calls, registered=result.connector is not None)
     elif not no_check:
@@ -83,6 +83,7 @@ def add(
     if result.connector is None:
         findings.refuse(definition.id, "Not registered.")
         raise typer.Exit(FAILED)
+    warn_of_start(definition)
     if not as_json:
         done = "Changed" if before is not None else "Registered"
         answers.print(f"[bold green]{done}[/] {definition.id}. {_what_now(result.connector)}")
@@ -172,9 +173,9 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     parked for the old one comes out by itself.
     """
     settings = load_settings()
-    registry = registry_of(settings)
     vault = KmsVault(settings.kms_key_id)
     vault.require_key()
+    registry = registry_of(settings)
     found = registry.get(connector)
     secret = secrets.ask(oauth)
     assert secret is not None
@@ -210,6 +211,15 @@ def read_definition(file: Path) -> Definition:
         notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
         raise typer.Exit(WRONG_USE) from None
     return parse_yaml(text, str(file))
+
+
+def warn_of_start(definition: Definition) -> None:
+    """Says so when a definition's start lies ahead: it may be meant, and it may be the wrong year."""
+    if definition.start is not None and definition.start > datetime.now(UTC):
+        notes.print(
+            f"[yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
+            f"{definition.start} is read."
+        )
 
 
 def registry_of(settings: Settings) -> Registry:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from bus import load_settings
 from cli import findings, secrets
-from cli.connector import NoCheck, OAuth, registry_of
+from cli.connector import NoCheck, OAuth, registry_of, warn_of_start
 from cli.output import FAILED, WRONG_USE, answers, notes
 from connectors import ChangedMeanwhileError, Connector, Definition, DefinitionError, KmsVault, parse_yaml, register
 from connectors.definition import schema as schema_of
@@ -99,6 +99,7 @@ def import_(
             findings.show(result.findings, result.calls)
             left.append(definition.id)
         else:
+            warn_of_start(definition)
             answers.print(f"[bold green]{'Changed' if before else 'Registered'}[/] {definition.id}")
     if left:
         notes.print(f"[bold red]Not imported:[/] {escape(', '.join(left))}. Add each with its key: connector add FILE")

@@ -11,7 +11,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from bus import Settings, read_to_end
 from bus.clients import admin, unreachable
-from connectors import Connector, Registry
+from connectors import Connector, Definition, Registry
+from connectors.definition import written
 from enricher.activity import MARKER_SUFFIX
 from enricher.desk import FACTS, SPENT
 from enricher.entities import decode as decode_entity
@@ -24,6 +25,8 @@ from producer.trouble import decode as decode_trouble
 from schemas import Codec, DecodeError
 
 DAY = 86_400_000
+LATE_PERIODS = 3  # without a poll that ended, after which a connector is late
+LEAST_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
 MOST_LAG = 200_000  # records of a lane that are counted by connector
 
 
@@ -48,8 +51,12 @@ class Overview:
     """One connector.
 
     Attributes:
-        state: active, paused, waiting (trouble that passes by itself), broken (somebody must do something), unreadable.
-        fresh_seconds: since the moment up to which everything has been read; None: it was not polled yet.
+        state: active, starting (not polled yet, and nothing is wrong with that), paused, waiting (trouble that passes
+            by itself), late (for more than three periods no poll has ended or got on), broken (somebody must do
+            something), unreadable.
+        fresh_seconds: since the moment up to which everything has been read, by the tenant's clock; None: it was not
+            polled yet.
+        polled_seconds: since its last poll ended, by our own clock; None: none has, or it is not known.
         lag: raw records that are not settled yet; `lag_more`: there are more than were counted.
         calls_today: API calls of producer and enricher; `calls_ours`: those that we may make a day.
         last_error: what failed last and what to do about it; "" when all is well.
@@ -58,6 +65,7 @@ class Overview:
     id: str
     state: str
     fresh_seconds: float | None
+    polled_seconds: float | None
     lag: int
     lag_more: bool
     calls_today: int
@@ -74,7 +82,12 @@ class Overview:
 
 @dataclass(slots=True)
 class _Read:
+    """`written`, `ended`: when a connector's newest checkpoint was written, and the newest one that ended a poll: by
+    the records' timestamps, which are of the producer's clock, whatever the tenant's says."""
+
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     spent: dict[str, tuple[int, int]] = field(default_factory=dict)
     parked: dict[str, Waiting] = field(default_factory=dict)
@@ -97,7 +110,7 @@ def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview]
     for id_ in sorted(unreadable.keys() - connectors.keys()):
         cause = "Its definition does not read: add it again (connector add FILE), or remove it."
         found.append(
-            Overview(id_, "unreadable", None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)
+            Overview(id_, "unreadable", None, None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)
         )
     return found, services
 
@@ -108,25 +121,40 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
     today = now // DAY
     spent = [checkpoint.calls if checkpoint is not None else (0, 0), read.spent.get(id_, (0, 0))]
     fresh = max(0.0, (now - checkpoint.cursor) / 1000) if checkpoint is not None else None
+    ended = read.ended.get(id_)
+    late = _late(connector, read, now)
     waiting = read.parked.get(id_)
     state, error = connector.state.lower(), ""
     if unreadable:
         state, error = "unreadable", "Its newest definition does not read; the one before counts. Add it again."
     elif connector.state == "PAUSED":
         error = f"Paused: connector resume {id_} goes on from where it stopped."
+    elif trouble is not None and trouble.failure in ("config", "data"):
+        state, error = "broken", trouble.cause
+    elif late:
+        state, error = "late", f"{late} {_why_late(id_, trouble, services)}"
     elif trouble is not None:
-        state = "broken" if trouble.failure in ("config", "data") else "waiting"
-        error = trouble.cause
+        state, error = "waiting", trouble.cause
     elif waiting is not None:
         state, error = "waiting", waiting.cause
     elif not services.producers:
         state, error = "waiting", "No producer runs. Start one: frame-gainsight poll"
     elif not services.enrichers and read.lag[id_]:
         state, error = "waiting", "No enricher runs. Start one: frame-gainsight enrich"
+    elif _start(definition) > now:
+        state, error = "starting", f"Its start is {definition.start}: nothing from before that is read."
+    elif checkpoint is None or (checkpoint.period is not None and checkpoint.cursor == checkpoint.begun):
+        state = "starting"
+    elif _is_long(connector, checkpoint, ended, now):
+        state, error = (
+            "waiting",
+            "A long poll is under way: what it has read comes out, and the next one waits for its end.",
+        )
     return Overview(
         id_,
         state,
         fresh,
+        None if ended is None else max(0.0, (now - ended) / 1000),
         read.lag[id_],
         read.more,
         sum(calls for day, calls in spent if day == today),
@@ -135,6 +163,59 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         _count(read.parked, id_),
         read.dead[id_],
         error,
+    )
+
+
+def _limit(definition: Definition) -> int:
+    """Milliseconds after which a connector is late."""
+    return max(LATE_PERIODS * definition.period * 1000, LEAST_LATE)
+
+
+def _start(definition: Definition) -> int:
+    return int(definition.start.timestamp() * 1000) if definition.start is not None else 0
+
+
+def _late(connector: Connector, read: _Read, now: int) -> str:
+    """Since when a connector has not been read, if that is too long ago; "" if it is not.
+
+    Judged by our own clock, and by the newest checkpoint of all: one that ends no poll is a page of a long one, which
+    gets on. A connector that was registered, changed or resumed lately has its time from then.
+    """
+    began = max(connector.updated_at, _start(connector.definition))
+    since = max(read.written.get(connector.id, 0), began)
+    if now - since <= _limit(connector.definition):
+        return ""
+    span = ago((now - since) / 1000)
+    if connector.id not in read.written:
+        return f"It has never been read, though it is registered since {span}."
+    return f"Nothing has been read of it for {span}; it is polled every {written(connector.definition.period)}."
+
+
+def _is_long(connector: Connector, checkpoint: Checkpoint, ended: int | None, now: int) -> bool:
+    """Whether the poll under way takes longer than it may, though it gets on."""
+    if checkpoint.period is None:
+        return False
+    if ended is None:  # compacted away: by what the poll reads, then
+        return checkpoint.period.window.end - checkpoint.cursor > _limit(connector.definition)
+    return now - max(ended, connector.updated_at) > _limit(connector.definition)
+
+
+def ago(seconds: float) -> str:
+    """A span as people say it."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _why_late(id_: str, trouble: Trouble | None, services: Services) -> str:
+    if trouble is not None:
+        return trouble.cause
+    if not services.producers:
+        return "No producer runs. Start one: frame-gainsight poll"
+    return (
+        "Does the producer get on (its log, and its metrics)? Does the tenant answer? See with: "
+        f"frame-gainsight connector check {id_}"
     )
 
 
@@ -158,9 +239,13 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
                     read.troubles[connector] = decode_trouble(codec, record.value)
             elif "/" not in key:
                 if record.value is None:
-                    read.checkpoints.pop(key, None)
+                    for known in (read.checkpoints, read.written, read.ended):
+                        known.pop(key, None)
                 else:
-                    read.checkpoints[key] = decode_checkpoint(codec, record.value)
+                    checkpoint = read.checkpoints[key] = decode_checkpoint(codec, record.value)
+                    read.written[key] = record.timestamp
+                    if checkpoint.period is None:
+                        read.ended[key] = record.timestamp
         except DecodeError:  # the producer tells of it, as trouble
             continue
 

@@ -11,12 +11,20 @@ from rich.table import Table
 from bus import load_settings
 from bus.topics import require
 from cli.output import FAILED, answers, notes, print_json
-from cli.overview import Overview, overview
+from cli.overview import Overview, ago, overview
 from connectors import UnknownConnectorError
 from gainsight import SystemClock
 from schemas import codec_for
 
-STYLES = {"active": "green", "paused": "dim", "waiting": "yellow", "broken": "bold red", "unreadable": "bold red"}
+STYLES = {
+    "active": "green",
+    "starting": "cyan",
+    "paused": "dim",
+    "waiting": "yellow",
+    "late": "bold red",
+    "broken": "bold red",
+    "unreadable": "bold red",
+}
 
 
 def status(
@@ -48,7 +56,7 @@ def status(
         if any(one.dead for one in found):
             answers.print("\nDead letters are looked into with: frame-gainsight dead-letters list")
         notes.print(f"\n{_running(services.producers, 'producer')}, {_running(services.enrichers, 'enricher')} running")
-    if any(one.state in ("broken", "unreadable") for one in found):
+    if any(one.state in ("late", "broken", "unreadable") for one in found):
         raise typer.Exit(FAILED)
 
 
@@ -70,14 +78,6 @@ def table(found: list[Overview]) -> Table:
             f"{one.calls_today:,} of {one.calls_ours:,}",
         )
     return shown
-
-
-def ago(seconds: float) -> str:
-    """A span as people say it."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _warned(count: int) -> str:

@@ -81,7 +81,7 @@ class Life:
     def status(self) -> dict[str, Any]:
         done = run(self.world, "status", self.id, "--json")
         (found,) = json.loads(done.stdout)["connectors"]
-        assert done.returncode == (FAILED if found["state"] in ("broken", "unreadable") else 0)
+        assert done.returncode == (FAILED if found["state"] in ("late", "broken", "unreadable") else 0)
         return dict(found)
 
 
