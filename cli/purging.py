@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from bus import Incoming, Outgoing, Settings, incoming, put_all, reader
 from bus.clients import unreachable
+from connectors import ConnectorError
 from enricher.activity import Deletion
 from enricher.conversation import tombstone
 
@@ -23,6 +24,17 @@ class Purged:
 
     found: dict[str, int] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
+
+
+class RegisteredAgainError(ConnectorError):
+    """The connector that is being purged was registered anew: what is read of it now is not to be deleted."""
+
+    def __init__(self, connector: str, left: int) -> None:
+        super().__init__(
+            f"'{connector}' was registered again while it was being purged. The purge has stopped; {left:,} keys are "
+            "left, and what was read of it anew may lack something. To have it whole, remove it with --purge once "
+            "more, and register it when that has ended."
+        )
 
 
 class Purge:
@@ -46,10 +58,12 @@ class Purge:
         ]
         self._alive: dict[tuple[str, int, bytes], bool] = {}  # whether its tombstone is on its way
         self._counted: set[tuple[str, int, bytes]] = set()
+        self._registered: set[tuple[int, bytes]] = set()
         self._state = Purged()
 
     def run(self, seconds: float = FOLLOW_SECONDS, enricher_seconds: float = ENRICHER_SECONDS) -> Purged:
-        """Returns when nothing is left, and nothing more can come. Raises BrokerError, TopicError.
+        """Returns when nothing is left, and nothing more can come. Raises BrokerError, TopicError, and
+        RegisteredAgainError as soon as the connector is registered (again).
 
         Args:
             seconds: since the removal, for which services may still be writing.
@@ -57,7 +71,9 @@ class Purge:
         """
         consumer = reader(self._settings)
         places = [
-            TopicPartition(t, p, OFFSET_BEGINNING) for t in self._topics for p in range(self._settings.partitions)
+            TopicPartition(t, p, OFFSET_BEGINNING)
+            for t in (*self._topics, self._settings.connectors_topic)
+            for p in range(self._settings.partitions)
         ]
         behind = {(place.topic, place.partition) for place in places}
         begun = told = time.monotonic()
@@ -77,6 +93,9 @@ class Purge:
                 if behind:
                     continue
                 self._count()
+                if self._registered:
+                    self._tell()
+                    raise RegisteredAgainError(self._connector, len(self._alive))
                 self._send(with_conversations=time.monotonic() - told >= enricher_seconds)
                 self._tell()
                 if not self._alive and time.monotonic() - begun >= seconds:
@@ -87,7 +106,11 @@ class Purge:
     def _note(self, record: Incoming) -> bool:
         """Takes note of a record; whether a conversation went."""
         key = record.key or b""
-        if key != self._connector.encode() and not key.startswith(f"{self._connector}/".encode()):
+        name = key.decode("utf-8", "replace")
+        if name != self._connector and not name.startswith(f"{self._connector}/"):
+            return False
+        if record.topic == self._settings.connectors_topic:
+            self._note_definition(record, name, key)
             return False
         place = (record.topic, record.partition, key)
         if record.value is not None:
@@ -96,6 +119,14 @@ class Purge:
         if self._alive.pop(place, None) is None:
             return False
         return record.topic == self._settings.conversations_topic
+
+    def _note_definition(self, record: Incoming, name: str, key: bytes) -> None:
+        if name != self._connector:
+            return
+        if record.value is None:
+            self._registered.discard((record.partition, key))
+        else:
+            self._registered.add((record.partition, key))
 
     def _count(self) -> None:
         for place in self._alive.keys() - self._counted:
@@ -113,7 +144,9 @@ class Purge:
         for topic, partition, key in places:
             if topic == self._settings.conversations_topic:
                 source = Incoming(self._settings.raw_topic, partition, -1, key, None, headers)
-                yield tombstone(self._settings, Deletion(source, self._connector, key.decode().partition("/")[2]))
+                yield tombstone(
+                    self._settings, Deletion(source, self._connector, key.decode("utf-8", "replace").partition("/")[2])
+                )
             else:
                 yield Outgoing(topic, partition, key, None, headers)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bus import Outgoing, put
-from cli.purging import Purge, Purged
+from cli.purging import Purge, Purged, RegisteredAgainError
+from connectors import Registry
 from gainsight import SystemClock
 from sandbox import Morning
 from tests.fixtures.world import Record, World, unlimited
@@ -39,6 +42,7 @@ def test_nothing_is_left_and_no_neighbour_is_touched(world: World) -> None:
     neighbours = {c: alive(world, c) for c in ("acme-2", "acm")}
     before = alive(world, "acme")
     assert all(before.values())
+    assert Registry(settings, world.codec).remove("acme")
 
     steps: list[Purged] = []
     told = Purge(settings, "acme", SystemClock().now(), steps.append).run(seconds=1, enricher_seconds=1)
@@ -56,3 +60,25 @@ def test_nothing_is_left_and_no_neighbour_is_touched(world: World) -> None:
     again = Purge(settings, "acme", SystemClock().now(), steps.append).run(seconds=0, enricher_seconds=0)
     assert again.found == {}  # keys that have no value any more are not counted
     world.right("acme-2", "acm")
+
+
+def test_a_purge_stops_when_the_connector_is_registered_again(world: World) -> None:
+    settings, registry = world.settings, Registry(world.settings, world.codec)
+    world.add("acme", unlimited(seed=23, scenario=Morning(emails=6, periods=1)))
+    world.poll()
+    connector = registry.get("acme")
+    before = alive(world, "acme")
+    with pytest.raises(RegisteredAgainError, match=r"registered again.*remove it with --purge once more"):
+        Purge(settings, "acme", SystemClock().now(), lambda _: None).run(seconds=1, enricher_seconds=1)
+    assert alive(world, "acme") == before
+
+    registry.remove("acme")
+    steps: list[Purged] = []
+
+    def show(state: Purged) -> None:
+        if not steps:
+            registry.put(connector)
+        steps.append(state)
+
+    with pytest.raises(RegisteredAgainError):
+        Purge(settings, "acme", SystemClock().now(), show).run(seconds=30, enricher_seconds=1)
