@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bus import Settings, load_settings
 from bus.topics import require
-from cli.output import FAILED, WRONG_USE, answers, notes, print_json
+from cli.output import FAILED, answers, notes, print_json, wrong_use
 from connectors import Connector, KmsVault, Registry, open_client
 from gainsight import SystemClock, format_date, parse_date
 from producer import Backfill, Checkpoint, Estimate, Requests, estimate
@@ -52,17 +52,15 @@ def backfill(
         _cancel(requests, [b for b in known.backfills.values() if b.is_open])
         return
     if since is None:
-        notes.print("[bold red]Error[/] Say from when on: --since 2026-01-01")
-        raise typer.Exit(WRONG_USE)
+        wrong_use("Say from when on: --since 2026-01-01")
     start, end = _date(since, "--since"), _date(until, "--until") if until is not None else None
     now = SystemClock().now()
     last = _end_of(known.checkpoint, start, end, now)
     if start >= last:
-        notes.print(
-            f"[bold red]Error[/] {format_date(start)} is not before {format_date(last)}: from there on live polling "
-            "reads everything. Give an earlier --since."
+        wrong_use(
+            f"{format_date(start)} is not before {format_date(last)}: from there on live polling reads everything. "
+            "Give an earlier --since."
         )
-        raise typer.Exit(WRONG_USE)
     running = next((b for b in known.backfills.values() if b.is_open and b.since == start), None)
     if running is not None and not only_estimate:
         notes.print(f"It is being done already ({running.id}); this shows how far it is.")
@@ -156,8 +154,7 @@ def _consent(days: float, yes: bool) -> None:
         return
     notes.print("It takes more than a day's calls: live polling goes first, and it goes on day after day.")
     if not sys.stdin.isatty():
-        notes.print("[bold red]Error[/] Say --yes to ask for it all the same.")
-        raise typer.Exit(WRONG_USE)
+        wrong_use("Say --yes to ask for it all the same.")
     typer.confirm("Ask for it?", abort=True, err=True)
 
 

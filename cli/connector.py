@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from bus import Settings, load_settings
 from bus.topics import require
 from cli import findings, secrets
-from cli.output import FAILED, WRONG_USE, answers, notes, print_json, waiting
+from cli.output import FAILED, answers, notes, print_json, waiting, wrong_use
 from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
 from connectors.definition import written
 from connectors.register import gone
@@ -150,7 +149,7 @@ def show(connector: Id, as_json: AsJson = False) -> None:
     answers.print(f"[bold]{found.id}[/]  {found.state.lower()}")
     answers.print(f"{kind} stored {moment(found.rotated_at)}, encrypted under the KMS key")
     answers.print(f"  {found.sealed.kms_key_id}", markup=False)
-    answers.print(orjson.dumps(plain(found), option=orjson.OPT_INDENT_2).decode(), markup=False)
+    print_json(plain(found), indented=True)
 
 
 @app.command()
@@ -208,8 +207,7 @@ def read_definition(file: Path) -> Definition:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
-        raise typer.Exit(WRONG_USE) from None
+        wrong_use(f"{file} cannot be read: {error}")
     return parse_yaml(text, str(file))
 
 

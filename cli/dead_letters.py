@@ -16,7 +16,7 @@ from rich.table import Table
 from bus import Incoming, Settings, lane_of, load_settings, read_to_end
 from bus.topics import require
 from cli.connector import moment
-from cli.output import FAILED, WRONG_USE, answers, notes, print_json
+from cli.output import FAILED, answers, error, notes, print_json, wrong_use
 from connectors import Registry
 from enricher.orders import Requests
 from enricher.replay import Replay, Scope
@@ -77,13 +77,15 @@ def list_(connector: Connector = None, as_json: AsJson = False) -> None:
     if not found:
         notes.print("There are no dead letters.")
         return
-    table = Table("at", "connector", "activity", "when", "why", box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1))
+    for name in ("at", "connector", "activity", "when", "why"):
+        table.add_column(name, overflow="fold")
     for letter in found:
         why = letter.cause if len(letter.cause) <= SHOWN_CAUSE else letter.cause[: SHOWN_CAUSE - 1] + "…"
-        table.add_row(letter.at, letter.connector, letter.activity, _when(letter), escape(why))
+        table.add_row(letter.at, escape(letter.connector), escape(letter.activity), _when(letter), escape(why))
     answers.print(table)
     counts = Counter(letter.connector for letter in found)
-    told = ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+    told = ", ".join(f"{escape(name)}: {count}" for name, count in sorted(counts.items()))
     notes.print(f"{len(found)} dead letters ({told}). [bold]dead-letters show AT[/] shows one whole;")
     notes.print("once the cause is mended, [bold]dead-letters retry[/] makes conversations of them.")
 
@@ -97,16 +99,18 @@ def show(
     settings, codec = _start()
     found = [x for x in letters(settings, codec, None) if which in (x.at, x.activity)]
     if not found:
-        notes.print(f"[bold red]Error[/] There is no dead letter {escape(which)}. List them: dead-letters list")
+        error(f"There is no dead letter {which}. List them: dead-letters list")
         raise typer.Exit(FAILED)
     for letter in found:
         content = _content(codec, letter.value)
         if as_json:
             print_json(letter.summary() | {"record": content})
             continue
-        answers.print(f"[bold]{letter.connector}/{letter.activity}[/]  {_when(letter)}  ({letter.source})")
+        answers.print(
+            f"[bold]{escape(letter.connector)}/{escape(letter.activity)}[/]  {_when(letter)}  ({letter.source})"
+        )
         answers.print(letter.cause, markup=False)
-        answers.print(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode(), markup=False)
+        print_json(content, indented=True)
 
 
 @app.command()
@@ -123,12 +127,11 @@ def retry(
     """
     chosen = set(which or ())
     if sum((bool(chosen), connector is not None, every)) != 1:
-        notes.print("[bold red]Error[/] Say which: places or Gsids, --connector ID, or --all.")
-        raise typer.Exit(WRONG_USE)
+        wrong_use("Say which: places or Gsids, --connector ID, or --all.")
     settings, codec = _start()
     found = [x for x in letters(settings, codec, connector) if every or connector or chosen & {x.at, x.activity}]
     if missing := chosen - {name for x in found for name in (x.at, x.activity)}:
-        notes.print(f"[bold red]Error[/] There is no dead letter {escape(', '.join(sorted(missing)))}.")
+        error(f"There is no dead letter {', '.join(sorted(missing))}.")
         raise typer.Exit(FAILED)
     registered = Registry(settings, codec).all()
     ours = [x for x in found if x.connector in registered]

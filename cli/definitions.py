@@ -17,7 +17,7 @@ from rich.markup import escape
 from bus import load_settings
 from cli import findings, secrets
 from cli.connector import NoCheck, OAuth, registry_of, warn_of_start
-from cli.output import FAILED, WRONG_USE, answers, notes
+from cli.output import FAILED, answers, notes, wrong_use
 from connectors import ChangedMeanwhileError, Connector, Definition, DefinitionError, KmsVault, parse_yaml, register
 from connectors.definition import schema as schema_of
 from connectors.definition import to_yaml
@@ -121,8 +121,7 @@ def _read(file: Path) -> Sequence[tuple[Definition, str | None]]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        notes.print(f"[bold red]Error[/] {escape(str(file))} cannot be read: {escape(str(error))}")
-        raise typer.Exit(WRONG_USE) from None
+        wrong_use(f"{file} cannot be read: {error}")
     try:
         nodes = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
     except yaml.YAMLError as error:

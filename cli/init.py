@@ -16,7 +16,7 @@ from rich.table import Table
 from bus import Settings, load_settings
 from cli import findings, secrets
 from cli.definitions import schema_text
-from cli.output import WRONG_USE, answers, notes, waiting
+from cli.output import answers, error, notes, waiting, wrong_use
 from cli.preview import look, show
 from connectors import Definition, DefinitionError, Line, Secret
 from connectors.definition import SCHEMA_FILE, faults_of, to_yaml
@@ -47,11 +47,11 @@ def init(
     """
     settings = load_settings()
     if not yes and not sys.stdin.isatty():
-        _wrong("There is no terminal to ask at. Give --yes, --id and --host, and the key on standard input.")
+        wrong_use("There is no terminal to ask at. Give --yes, --id and --host, and the key on standard input.")
     definition = _bare(id_, host, period, yes)
     file = out or Path(f"{definition.id}.yaml")
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
-        _wrong(f"{file} is there already. Name another one with --out, or write over it with --force.")
+        wrong_use(f"{file} is there already. Name another one with --out, or write over it with --force.")
     secret = secrets.ask(oauth)
     assert secret is not None
     with waiting("Looking at the tenant…"):
@@ -93,7 +93,7 @@ def _bare(id_: str | None, host: str | None, period: str, yes: bool) -> Definiti
     """The definition without any mapping; what is missing or wrong is asked for until it is right."""
     if yes:
         if not id_ or not host:
-            _wrong("With --yes, --id and --host are needed.")
+            wrong_use("With --yes, --id and --host are needed.")
         return _made(id_ or "", host or "", period)
     name = _until_right("The connector's id", id_, lambda text: _made(text, "https://a.example", period).id)
     address = _until_right("The tenant's address", host, lambda text: _made(name, text, period).host)
@@ -105,8 +105,8 @@ def _until_right(label: str, given: str | None, read: Callable[[str], _T]) -> _T
     while True:
         try:
             return read(text if text is not None else str(typer.prompt(label)).strip())
-        except DefinitionError as error:
-            notes.print(f"[bold red]Error[/] {escape(str(error))}")
+        except DefinitionError as fault:
+            error(str(fault))
             text = None
 
 
@@ -160,8 +160,3 @@ def _fields_shown(fields: Sequence[Proposed]) -> Table:
     for one in sorted(fields, key=lambda f: list(PARTS).index(f.part)):
         table.add_row(PARTS[one.part], one.name, one.path, one.data_type.lower(), f"{one.filled:.0%}")
     return table
-
-
-def _wrong(text: str) -> None:
-    notes.print(f"[bold red]Error[/] {escape(text)}")
-    raise typer.Exit(WRONG_USE)

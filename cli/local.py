@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from cli.output import FAILED, answers, notes, waiting
+from cli.output import FAILED, answers, error, notes, waiting
 
 if TYPE_CHECKING:
     from bus.embedded import EmbeddedKafka
@@ -88,8 +88,6 @@ def sandbox(
 
     try:
         serve(tenant, host, port, on_ready=ready)
-    except OSError as error:
-        notes.print(
-            f"[bold red]Error[/] {host}:{port} cannot be listened on ({error.strerror}). Name another: --port N"
-        )
+    except OSError as failure:
+        error(f"{host}:{port} cannot be listened on ({failure.strerror}). Name another: --port N")
         raise typer.Exit(FAILED) from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
+import typer
 from rich.console import Console
+from rich.text import Text
 
 from bus import BusError, SettingsError
 from connectors import ConnectorError, DefinitionError
@@ -35,13 +37,24 @@ def waiting(text: str) -> Iterator[None]:
         yield
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    answers.print(orjson.dumps(value).decode(), markup=False, emoji=False)
+def print_json(value: Any, *, indented: bool = False) -> None:
+    """JSON on standard output, in one line unless it is for people."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indented else None).decode()
+    answers.print(text, markup=False, emoji=False)
 
 
-def fail(error: Exception) -> int:
+def error(text: str) -> None:
+    """Says on standard error what is wrong. One text, so that it is wrapped as one."""
+    notes.print(Text.assemble(("Error", "bold red"), f" {text}"))
+
+
+def wrong_use(text: str) -> NoReturn:
+    """Says what is wrong with how a command was called, and ends it."""
+    error(text)
+    raise typer.Exit(WRONG_USE)
+
+
+def fail(failure: Exception) -> int:
     """Says what went wrong and what to do; returns the exit code."""
-    notes.print("[bold red]Error[/]", end=" ")
-    notes.print(str(error), markup=False, emoji=False)
-    return WRONG_USE if isinstance(error, SettingsError | DefinitionError) else FAILED
+    error(str(failure))
+    return WRONG_USE if isinstance(failure, SettingsError | DefinitionError) else FAILED

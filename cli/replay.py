@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from bus import Settings, lane_of, load_settings, topics
 from bus.logs import set_up_logging
 from bus.topics import require
-from cli.output import FAILED, WRONG_USE, answers, notes, print_json
+from cli.output import FAILED, answers, notes, print_json, wrong_use
 from connectors import Connector, KmsVault, Registry
 from enricher.aside import SilentClients
 from enricher.connections import Clients
@@ -62,13 +62,13 @@ def replay(
     lanes = list(range(settings.partitions)) if connector is None else [lane_of(connector, settings.partitions)]
     if to is not None:
         if detach or cancel:
-            _wrong_use("--detach and --cancel are for the live topic: with --to, this command does the work itself.")
+            wrong_use("--detach and --cancel are for the live topic: with --to, this command does the work itself.")
         if to in _ours(settings):
-            _wrong_use(f"--to {to}: for a replay into the live topic leave it out; the others are not for it.")
+            wrong_use(f"--to {to}: for a replay into the live topic leave it out; the others are not for it.")
         _rebuild(settings, codec, registered, to, scope, lanes, no_calls, as_json)
         return
     if no_calls:
-        _wrong_use("--no-calls is for --to: into the live topic, the enrichers ask for what they do not know.")
+        wrong_use("--no-calls is for --to: into the live topic, the enrichers ask for what they do not know.")
     requests = Requests(settings, codec, lanes)
     unfinished = [r for r in requests.known() if r.is_open]
     if cancel:
@@ -86,12 +86,6 @@ def replay(
         notes.print("Asked for. It goes on without this command; [bold]--cancel[/] gives it up.")
     if not detach:
         _follow(requests, running, as_json)
-
-
-def _wrong_use(text: str) -> None:
-    notes.print("[bold red]Error[/]", end=" ")
-    notes.print(text, markup=False)
-    raise typer.Exit(WRONG_USE)
 
 
 def _date(text: str | None, option: str) -> int | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from getpass import getpass
 
-import typer
-
-from cli.output import WRONG_USE, notes
+from cli.output import wrong_use
 from connectors import Secret, SecretError
 
 
@@ -22,8 +20,7 @@ def ask(oauth: bool, *, kept: bool = False) -> Secret | None:
     try:
         return Secret.oauth_client(text) if oauth else Secret.access_key(text)
     except SecretError as error:
-        notes.print("[bold red]Error[/]", str(error))
-        raise typer.Exit(WRONG_USE) from None
+        wrong_use(str(error))
 
 
 def _prompted(oauth: bool, kept: bool) -> str:
