@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from bus.terminal import harmless
+
 
 def set_up_logging(level: str) -> None:
     """Sends our own and the libraries' logs to standard error from `level` on.
@@ -21,11 +23,11 @@ def set_up_logging(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     terminal = sys.stderr.isatty()
-    last: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    last: list[structlog.typing.Processor] = (
+        [_harmless, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), last],
+        processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -33,9 +35,14 @@ def set_up_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last]
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+
+
+def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """For a terminal: an event may name what somebody else wrote."""
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}

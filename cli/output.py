@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 import orjson
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from bus import BusError, SettingsError
+from bus.terminal import escaped, harmless
 from connectors import ConnectorError, DefinitionError
 from gainsight import GainsightError
 from schemas import SchemaError
 
-answers = Console(highlight=False, soft_wrap=True)
-notes = Console(stderr=True, highlight=False)
+UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
+
+
+class HarmlessConsole(Console):
+    """A console on which text can do nothing but be read: what would steer a terminal is left out, wherever it comes
+    from. Nothing moves by it, as such characters take no room. Codes such as `:warning:` stay what they are."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            # Control segments are rich's own: a spinner's, a bar's.
+            yield segment if control or text.isprintable() else Segment(harmless(text), style)
+
+
+def _width_of_answers() -> int | None:
+    """None: the terminal's own, or COLUMNS."""
+    return None if os.environ.get("COLUMNS") or (sys.stdout and sys.stdout.isatty()) else UNFOLDED
+
+
+answers = HarmlessConsole(soft_wrap=True, width=_width_of_answers())
+notes = HarmlessConsole(stderr=True)
 
 FAILED = 1
 WRONG_USE = 2
@@ -40,7 +66,7 @@ def waiting(text: str) -> Iterator[None]:
 def print_json(value: Any, *, indented: bool = False) -> None:
     """JSON on standard output, in one line unless it is for people."""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indented else None).decode()
-    answers.print(text, markup=False, emoji=False)
+    answers.print(escaped(text), markup=False)
 
 
 def error(text: str) -> None:
