@@ -110,7 +110,9 @@ def _compare(told: Preview, file: Path) -> None:
         if not changed:
             continue
         title = escape(before["subject"] or one.gsid)
-        table = Table("field", "now", f"by {file.name}", title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for heading in ("field", "now", f"by {escape(file.name)}"):
+            table.add_column(heading, overflow="fold")
         for name, (old, new) in changed.items():
             table.add_row(escape(name), _cell(old), _cell(new))
         answers.print(table)

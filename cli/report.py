@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from bus.terminal import harmless
 from cli.verify import Conversation, Verdict
 from cli.watch import Watch
 
 _SHOWN_FAULTS = 8
-_BODY_LINES = 6
+_BODY_LINES = 12
 
 
 def figures(watch: Watch, verdict: Verdict, calls: Mapping[str, Any], polls: int) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def sample(c: Conversation) -> Panel:
     """A conversation as people like to read it."""
     grid = Table(show_header=False, box=None, padding=(0, 1))
     grid.add_column(style="dim", justify="right")
-    grid.add_column()
+    grid.add_column(overflow="fold")
     for p in c["participants"]:
         identity = f"[green]{p['role']}[/]" if p["user_id"] else f"[yellow]{p['role']}[/]"
         name = escape(p["name"] or "")
@@ -145,10 +147,23 @@ def sample(c: Conversation) -> Panel:
         grid.add_row("relationship", escape(c["relationship"]["name"] or ""))
     if c["tags"]:
         grid.add_row("tags", escape("  ".join(f"{t['name']}={t['value']}" for t in c["tags"])))
-    lines = [line for line in (c["body_text"] or "").splitlines() if line.strip()]
-    body = "\n".join(lines[:_BODY_LINES]) + ("\n…" if len(lines) > _BODY_LINES else "")
     at = datetime.fromtimestamp((c["occurred_at"] or c["version"]) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    return Panel(Group(grid, Text(), Text(body)), title=escape(c["subject"] or "(no subject)"), subtitle=at, width=100)
+    title = Text(c["subject"] or "(no subject)")  # a text: of markup, codes such as :warning: would become pictures
+    return Panel(Group(grid, Text(), _Body(c["body_text"] or "")), title=title, subtitle=at, width=100)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The beginning of a body, wrapped to the room that there is, and how much more of it there would be."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
+        lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
+        yield from lines[:_BODY_LINES]
+        if (more := len(lines) - _BODY_LINES) > 0:
+            yield Text(f"… {more:,} more {'line' if more == 1 else 'lines'}", style="dim")
 
 
 def _profile(profile: Mapping[str, Any]) -> str:
