@@ -19,7 +19,7 @@ import boto3
 import orjson
 import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError, NoRegionError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -231,4 +231,9 @@ def _why(error: BotoCoreError | ClientError) -> str:
             "IncorrectKeyException": "it was encrypted with another KMS key",
         }
         return f"{code}; {hints.get(code, 'see the KMS documentation for this code')}."
-    return f"{error}. Check the AWS_* variables (region, credentials, AWS_ENDPOINT_URL_KMS)."
+    if isinstance(error, NoRegionError):
+        return "no region is named. Set AWS_DEFAULT_REGION, such as eu-central-1, or name the key by its ARN."
+    if isinstance(error, NoCredentialsError):
+        return "there are no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+    text = str(error).rstrip(".")
+    return f"{text}. Check the AWS_* variables (region, credentials, AWS_ENDPOINT_URL_KMS)."
