@@ -15,6 +15,7 @@ import orjson
 import xxhash
 import yaml
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -34,6 +35,8 @@ from connectors.paths import ORG_ROOTS, STANDARD_ROOTS, TAG_ROOTS, USER_ROOTS, P
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
 _LONGEST_OVERLAP = 7 * 86_400
+MOST_FIELDS = 500  # of all three parts of the mapping, and custom objects; each is a column of every query
+_MOST_FAULTS = 50  # that are told
 _DURATION = re.compile(r"(\d+)\s*([smhd])")
 
 
@@ -94,6 +97,15 @@ MappingPath = Annotated[
         }
     ),
 ]
+
+
+def _not_blank(name: str) -> str:
+    if not name.strip():
+        raise ValueError("is empty; leave activity_types out to take all types")
+    return name
+
+
+TypeName = Annotated[str, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -144,7 +156,7 @@ class Definition(BaseModel):
     start: AwareDatetime | None = Field(
         None, description="Where processing starts; now, when left out. In the past: everything since is read."
     )
-    activity_types: tuple[str, ...] = Field((), description="TypeName values, such as Email; all, when left out.")
+    activity_types: tuple[TypeName, ...] = Field((), description="TypeName values, such as Email; all, when left out.")
     api_share: Share = Field(
         0.5, gt=0, le=1, description="Our share of the tenant's API allowance, which others use too."
     )
@@ -174,6 +186,10 @@ class Definition(BaseModel):
     @field_validator("host")
     @classmethod
     def _tenant_address(cls, host: str) -> str:
+        if "@" in host:  # never quoted: what stands before it may be a password
+            raise ValueError(
+                "write only the tenant's address, without a user or a password: https://tenant.gainsightcloud.com"
+            )
         try:
             parts = urlsplit(host)
         except ValueError:
@@ -184,7 +200,7 @@ class Definition(BaseModel):
             raise ValueError(f"'{host}' has a port that is not a number") from None
         if parts.scheme not in ("https", "http") or not parts.hostname or not _HOSTNAME.fullmatch(parts.hostname):
             raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("write only the tenant's address, without a path: https://tenant.gainsightcloud.com")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("the API key would travel readable over http; write https (http is for loopback only)")
@@ -200,10 +216,8 @@ class Definition(BaseModel):
 
     @model_validator(mode="after")
     def _mapping_reads(self) -> Definition:
-        try:
-            _ = self.user_paths, self.org_paths, self.tag_paths
-        except DefinitionError as error:
-            raise ValueError(str(error)) from None
+        if faults := _mapping_faults(self.__dict__):
+            raise _MappingError(faults)
         return self
 
     @property
@@ -246,6 +260,33 @@ class Definition(BaseModel):
         if self.start is not None:
             return self
         return self.model_copy(update={"start": datetime.fromtimestamp(now // 1000, UTC)})
+
+
+class _MappingError(ValueError):
+    """Everything that is wrong with a mapping's paths."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def _mapping_faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the paths of a definition, which may have other faults: only what is a path is looked at."""
+    parts = {part: given.get(part) for part in ("objects", "user_profile", "org_profile", "tags")}
+    named = {part: fields if isinstance(fields, dict) else {} for part, fields in parts.items()}
+    if (count := sum(map(len, named.values()))) > MOST_FIELDS:
+        return [f"the mapping has {count:,} fields and objects in all; {MOST_FIELDS} are the most that is taken"]
+    custom = tuple(map(str, named.pop("objects")))
+    roots = {"user_profile": USER_ROOTS, "org_profile": (*ORG_ROOTS, *custom), "tags": (*TAG_ROOTS, *custom)}
+    faults = []
+    for part, fields in named.items():
+        for name, path in fields.items():
+            try:
+                if isinstance(path, str):
+                    parse_path(path, roots[part], f"{part}.{name}")
+            except DefinitionError as error:
+                faults.append(str(error))
+    return faults
 
 
 def _is_loopback(hostname: str) -> bool:
@@ -306,12 +347,10 @@ def parse_yaml(text: str, source: str = "the definition") -> Definition:
     """A definition from YAML. Raises DefinitionError naming every fault with its place in the file."""
     try:
         data = yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise DefinitionError(f"{source} is not YAML: {place}{error.problem or 'it does not read'}.") from None
     except yaml.YAMLError as error:
-        raise DefinitionError(f"{source} is not YAML: {error}") from None
+        raise not_yaml(error, source) from None
+    except RecursionError:
+        raise DefinitionError(f"{source} is no definition: lists stand in lists without end.") from None
     except ValueError as error:  # what looks like a date and is none
         raise DefinitionError(f"{source} has a date that does not exist: {error}.") from None
     if not isinstance(data, dict):
@@ -319,29 +358,47 @@ def parse_yaml(text: str, source: str = "the definition") -> Definition:
     return _validated(data, source)
 
 
+def not_yaml(error: yaml.YAMLError, source: str) -> DefinitionError:
+    """What is wrong with a text that is no YAML, and where. The text itself is not quoted: anything may be in it."""
+    place, problem = "", "it does not read"
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = error.problem or problem
+    elif isinstance(error, yaml.reader.ReaderError):
+        problem = f"character {error.position + 1:,} is none that a text file has"
+    return DefinitionError(f"{source} is not YAML: {place}{problem}.")
+
+
 def parse_canonical(text: str) -> Definition:
     """A definition from the topic. Raises DefinitionError."""
     try:
         return Definition.model_validate_json(text, context=STORED)
     except ValidationError as error:
-        raise DefinitionError(_faults(error, "the stored definition")) from None
+        raise _invalid(faults_of(error), "the stored definition") from None
 
 
 def _validated(data: dict[str, Any], source: str) -> Definition:
     try:
         return Definition.model_validate(data)
     except ValidationError as error:
-        raise DefinitionError(_faults(error, source)) from None
+        # Paths are looked at as a whole once all else is right; whoever corrects a file wants to know of them now.
+        faults = dict.fromkeys([*faults_of(error), *_mapping_faults(data)])
+        raise _invalid(list(faults), source) from None
 
 
-def _faults(error: ValidationError, source: str) -> str:
-    return "\n".join([f"{source} is not valid:", *(f"  {fault}" for fault in faults_of(error))])
+def _invalid(faults: list[str], source: str) -> DefinitionError:
+    more = [f"and {left:,} more"] if (left := len(faults) - _MOST_FAULTS) > 0 else []
+    return DefinitionError("\n  ".join([f"{source} is not valid:", *faults[:_MOST_FAULTS], *more]))
 
 
 def faults_of(error: ValidationError) -> list[str]:
     """Every fault with its place, and what to write instead."""
     found = []
     for fault in error.errors(include_url=False, include_input=False):
+        if isinstance(cause := fault.get("ctx", {}).get("error"), _MappingError):
+            found += cause.faults
+            continue
         place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
         text = _words(fault["type"], fault["loc"], fault.get("ctx", {})) or fault["msg"].removeprefix("Value error, ")
         found.append(f"{place}: {text}" if place else text)

@@ -32,9 +32,11 @@ def parse_path(text: str, roots: tuple[str, ...], where: str) -> Path:
     if not field:
         raise DefinitionError(f"{where}: '{text}' is not a path. Write object.Field, such as {roots[0]}.Name.")
     if root not in roots:
+        hint = next((f" Write it as '{known}'." for known in roots if known.lower() == root.lower()), None)
+        if hint is None:  # a participant's path never begins with a custom object
+            hint = "" if set(roots) <= set(USER_ROOTS) else " A custom object must be named under 'objects' first."
         raise DefinitionError(
-            f"{where}: '{text}' begins with '{root}', but here a path begins with one of: {', '.join(roots)}. "
-            "A custom object must be named under 'objects' first."
+            f"{where}: '{text}' begins with '{root}', but here a path begins with one of: {', '.join(roots)}.{hint}"
         )
     parts = field.split(".")
     if not all(parts) or len(parts) - 1 > MAX_LEVELS or any(not _is_name(part) for part in parts):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors import CustomObject, Definition, DefinitionError, parse_canonical, parse_yaml
+from connectors.definition import MOST_FIELDS
 
 EXAMPLE = """
 id: acme                                  # [a-z0-9][a-z0-9-]{0,63}
@@ -180,6 +181,8 @@ def test_what_is_no_yaml_is_named_with_its_line(text: str, words: str) -> None:
         ({"start": "2026-11-01T00:00:00"}, "start: "),
         ({"start": "soon"}, "start: "),
         ({"activity_types": "Email"}, "activity_types: "),
+        ({"activity_types": [""]}, "activity_types.0: is empty; leave activity_types out to take all types"),
+        ({"activity_types": ["Email", " "]}, "activity_types.1: is empty"),
         ({"host": "http://acme.gainsightcloud.com"}, "host: the API key would travel readable over http; write https"),
         ({"host": "http://127.0.0.1.evil.example"}, "host: the API key would travel readable"),
         ({"host": "http://0.0.0.0"}, "host: the API key would travel readable"),
@@ -195,6 +198,8 @@ def test_what_is_no_yaml_is_named_with_its_line(text: str, words: str) -> None:
         ({"host": "https://user:pw@a.example"}, "write only the tenant's address"),
         ({"host": "https://:pw@a.example"}, "write only the tenant's address"),
         ({"user_profile": {"n": "company.Name"}}, "user_profile.n: 'company.Name' begins with 'company'"),
+        ({"org_profile": {"n": "Company.Name"}}, "one of: company, relationship. Write it as 'company'."),
+        ({"org_profile": {"n": "company.Csm__GR.Email"}}, "look-ups end in '__gr'"),
         ({"org_profile": {"n": "other__gc.X"}}, "A custom object must be named under 'objects' first"),
         ({"org_profile": {"n": "company.Csm.Email"}}, "look-ups end in '__gr'"),
         ({"tags": {"n": "person.Email"}}, "tags.n: "),
@@ -231,6 +236,49 @@ def test_every_fault_is_told_at_once() -> None:
     assert "period: 'soon'" in text and "did you mean 'overlap'?" in text
 
 
+def test_paths_are_among_them_whatever_else_is_wrong() -> None:
+    text = fault_of(
+        period="soon",
+        objects={"c__gc": {"join": {"A": "company"}, "pick": "last"}},
+        user_profile={"a": "company.Name", "b": 5},
+        org_profile={"c": "company", "bad name!": "company.Name", "fine": "c__gc.Value", "d": "other__gc.X"},
+        tags={"e": "person.Email"},
+    )
+    wrong = ("period", "objects.c__gc.pick", "user_profile.a", "user_profile.b", "org_profile.c", "org_profile.d")
+    for place in (*wrong, "org_profile.bad name!", "tags.e"):
+        assert text.count(f"\n  {place}: ") == 1, place
+    assert "org_profile.fine" not in text
+    assert "\n  user_profile.a: 'company.Name' begins with" in fault_of(user_profile={"a": "company.Name"})
+
+
+def test_a_custom_object_is_only_advised_where_one_can_stand() -> None:
+    assert "under 'objects'" not in fault_of(user_profile={"n": "contract__gc.Value__gc"})
+    assert "under 'objects'" in fault_of(tags={"n": "contract__gc.Value__gc"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["https://u:SECRETPW@a.example", "https://u:SECRETPW@a.example:port", "https:/u:SECRETPW@a", "u:SECRETPW@a b"],
+)
+def test_a_password_in_an_address_is_never_quoted(host: str) -> None:
+    assert "SECRETPW" not in fault_of(host=host)
+    assert "without a user or a password" in fault_of(host=host)
+
+
+def test_a_mapping_has_an_end_and_so_has_what_is_told_of_it() -> None:
+    fields = {f"f{number}": "company.Name" for number in range(MOST_FIELDS)}
+    assert len(parse(org_profile=fields).org_profile) == MOST_FIELDS
+    assert "has 501 fields and objects in all; 500 are the most" in fault_of(
+        org_profile=fields, tags={"a": "company.X"}
+    )
+    text = fault_of(**{f"unknown{number}": 1 for number in range(60)})
+    assert text.count("\n") == 51 and text.endswith("and 10 more")
+
+
+def test_what_is_nested_without_end_is_told() -> None:
+    assert "lists stand in lists without end" in fault("[" * 100_000)
+
+
 # ---- start, canonical form, mapping version -----------------------------------------------------------------------
 
 
@@ -259,7 +307,7 @@ DEFINITIONS = st.builds(
     overlap=st.integers(0, 604_800) | st.just("auto"),
     deletions_every=st.integers(1, 604_800),
     start=st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
-    activity_types=st.lists(st.text(max_size=8), max_size=2).map(tuple),
+    activity_types=st.lists(st.text(max_size=8).filter(str.strip), max_size=2).map(tuple),
     api_share=st.floats(0.001, 1),
     calls_per_minute=st.integers(1, 10_000),
     calls_per_day=st.integers(1, 10_000_000),
