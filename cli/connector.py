@@ -15,7 +15,8 @@ from rich.table import Table
 from bus import Settings, load_settings
 from bus.topics import require
 from cli import findings, secrets
-from cli.output import FAILED, answers, notes, print_json, waiting, wrong_use
+from cli.files import read_text
+from cli.output import FAILED, answers, notes, print_json, waiting
 from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
 from connectors.definition import written
 from connectors.register import gone
@@ -24,6 +25,7 @@ from gainsight import SystemClock
 from schemas import codec_for
 
 app = typer.Typer(no_args_is_help=True)
+LARGEST_DEFINITION = 1_000_000  # bytes; with every field that may be mapped it has a twentieth of that
 
 Id = Annotated[str, typer.Argument(help="The connector's id.")]
 OAuth = Annotated[bool, typer.Option("--oauth", help="An OAuth client's key and secret in the API key's place.")]
@@ -204,11 +206,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
 
 def read_definition(file: Path) -> Definition:
     """A definition from its file. Ends the command when the file cannot be read; raises DefinitionError."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        wrong_use(f"{file} cannot be read: {error}")
-    return parse_yaml(text, str(file))
+    return parse_yaml(read_text(file, LARGEST_DEFINITION), str(file))
 
 
 def warn_of_start(definition: Definition) -> None:

@@ -17,13 +17,15 @@ from rich.markup import escape
 from bus import load_settings
 from cli import findings, secrets
 from cli.connector import NoCheck, OAuth, registry_of, warn_of_start
-from cli.output import FAILED, answers, notes, wrong_use
+from cli.files import read_text
+from cli.output import FAILED, answers, notes
 from connectors import ChangedMeanwhileError, Connector, Definition, DefinitionError, KmsVault, parse_yaml, register
+from connectors.definition import not_yaml, to_yaml
 from connectors.definition import schema as schema_of
-from connectors.definition import to_yaml
 from gainsight import SystemClock
 
 CREDENTIAL = re.compile(r"^# credential: (access_key|oauth_client)\s*$", re.MULTILINE)
+LARGEST_IMPORT = 50_000_000  # bytes: tens of thousands of connectors
 
 
 def export(
@@ -118,19 +120,19 @@ def schema_text() -> str:
 
 def _read(file: Path) -> Sequence[tuple[Definition, str | None]]:
     """The definitions of a file, and which kind of credential each had when it was exported; None: it does not say."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        wrong_use(f"{file} cannot be read: {error}")
+    source = "standard input" if str(file) == "-" else str(file)
+    text = read_text(None if str(file) == "-" else file, LARGEST_IMPORT)
     try:
         nodes = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
     except yaml.YAMLError as error:
-        raise DefinitionError(f"{file} is not YAML: {error}") from None
+        raise not_yaml(error, source) from None
+    except RecursionError:
+        raise DefinitionError(f"{source} has no definitions: lists stand in lists without end.") from None
     parts = [text[node.start_mark.index : node.end_mark.index] for node in nodes]
-    found = [parse_yaml(part, f"document {number} of {file}") for number, part in enumerate(parts, 1)]
+    found = [parse_yaml(part, f"document {number} of {source}") for number, part in enumerate(parts, 1)]
     ends = [0, *(node.end_mark.index for node in nodes)]
     heads = [text[end : node.start_mark.index] for end, node in zip(ends, nodes, strict=False)]
     kinds = [said[1] if (said := CREDENTIAL.search(head)) else None for head in heads]
     if twice := {d.id for d in found if [x.id for x in found].count(d.id) > 1}:
-        raise DefinitionError(f"{file} has {', '.join(sorted(twice))} more than once.")
+        raise DefinitionError(f"{source} has {', '.join(sorted(twice))} more than once.")
     return list(zip(found, kinds, strict=True))

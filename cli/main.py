@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import stamina
 import stamina.instrumentation
@@ -57,6 +59,8 @@ app.command("sandbox")(local.sandbox)
 
 def main() -> None:
     """Runs a command. Exit codes: 0 fine, 1 the job failed, 2 wrong use."""
+    if sys.stdin is None:  # it was closed (`<&-`): for whoever reads it, it is empty
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - until the end
     set_up_logging("WARNING")  # never on standard output; the services set their own level
     stamina.instrumentation.set_on_retry_hooks([])  # a retry is no news; giving up is
     try:

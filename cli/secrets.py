@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from getpass import getpass
 
-from cli.output import wrong_use
+import typer
+
+from cli.files import read_text
+from cli.output import notes, wrong_use
 from connectors import Secret, SecretError
+
+_LONGEST = 100_000  # bytes of what is piped in
 
 
 def ask(oauth: bool, *, kept: bool = False) -> Secret | None:
@@ -14,9 +19,11 @@ def ask(oauth: bool, *, kept: bool = False) -> Secret | None:
 
     Ends the command when what was given cannot be one.
     """
-    text = _prompted(oauth, kept) if sys.stdin.isatty() else sys.stdin.read()
-    if kept and not text.strip():
-        return None
+    text = _prompted(oauth, kept) if sys.stdin.isatty() else read_text(None, _LONGEST)
+    if not text.strip():
+        if kept:
+            return None
+        wrong_use("No key was given. Type it at the prompt, or pipe it in: secret-command | frame-gainsight …")
     try:
         return Secret.oauth_client(text) if oauth else Secret.access_key(text)
     except SecretError as error:
@@ -33,6 +40,10 @@ def _prompted(oauth: bool, kept: bool) -> str:
 
 def _hidden(label: str, optional: bool) -> str:
     # Not typer's prompt: it asks first and turns the echo off then, and a key pasted in between would be seen.
-    while not (text := getpass(f"{label}: ").strip()) and not optional:
-        pass
+    try:
+        while not (text := getpass(f"{label}: ").strip()) and not optional:
+            pass
+    except (KeyboardInterrupt, EOFError):
+        notes.print()  # the prompt's line has not ended
+        raise typer.Abort from None
     return text
