@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +15,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from bus import Settings, load_settings
+from bus.terminal import harmless
 from cli import findings, secrets
 from cli.definitions import schema_text
-from cli.output import answers, error, notes, waiting, wrong_use
+from cli.output import NARROW, answers, error, notes, waiting, wrong_use
 from cli.preview import look, show
 from connectors import Definition, DefinitionError, Line, Secret
 from connectors.definition import SCHEMA_FILE, faults_of, to_yaml
 from connectors.propose import Proposal, Proposed, propose
-from gainsight import GainsightError, SystemClock
+from gainsight import BadKeyError, GainsightError, SystemClock
 
 _T = TypeVar("_T")
 PARTS = {"user_profile": "participants' profile", "org_profile": "account's profile", "tags": "tags"}
+KEYS_ASKED = 3  # before a person at a terminal has to begin anew
 
 
 def init(
@@ -48,27 +51,62 @@ def init(
     settings = load_settings()
     if not yes and not sys.stdin.isatty():
         wrong_use("There is no terminal to ask at. Give --yes, --id and --host, and the key on standard input.")
+    if out is not None:
+        _writable(out)
     definition = _bare(id_, host, period, yes)
     file = out or Path(f"{definition.id}.yaml")
+    _writable(file)
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
         wrong_use(f"{file} is there already. Name another one with --out, or write over it with --force.")
-    secret = secrets.ask(oauth)
-    assert secret is not None
-    with waiting("Looking at the tenant…"):
-        proposal, calls = asyncio.run(_look_at(settings, definition, secret))
+    secret, proposal, calls = _looked_at(settings, definition, oauth)
     answers.print(_types_shown(proposal))
     chosen = _types(proposal, types, yes)
-    answers.print(_fields_shown(proposal.fields))
+    _show_fields(proposal.fields)
     taken = proposal.fields if yes else _chosen(proposal.fields)
     complete = _validated(definition, {**proposal.parts(taken), "activity_types": chosen})
     if previews:
         calls += _preview(settings, secret, complete, previews, proposal)
-    file.write_text(to_yaml(complete))
-    beside = file.with_name(SCHEMA_FILE)
-    beside.write_text(schema_text())
+    try:
+        file.write_text(to_yaml(complete))
+        file.with_name(SCHEMA_FILE).write_text(schema_text())
+    except OSError as failure:  # the disk is full, say
+        wrong_use(f"{failure.filename or file} cannot be written: {failure.strerror}.")
     answers.print(f"[bold green]Written[/] {escape(str(file))} (and {SCHEMA_FILE} beside it, for your editor).")
     answers.print(f"[dim]{findings.counted(calls)} in all; nothing was registered.[/]")
     answers.print(f"Look through it, then: frame-gainsight connector add {file}", markup=False, soft_wrap=True)
+
+
+def _writable(file: Path) -> None:
+    """Ends the command where the file could not be written, before anything is asked."""
+    folder = file.parent
+    try:
+        if not folder.is_dir():
+            wrong_use(f"{file} cannot be written: there is no folder {folder}.")
+        for one in (file, file.with_name(SCHEMA_FILE)):
+            if one.is_dir():
+                wrong_use(f"{one} cannot be written: it is a folder. Name a file with --out.")
+            if not os.access(one if one.exists() else folder, os.W_OK):
+                wrong_use(f"{one} cannot be written: that is not permitted here. Name another place with --out.")
+    except (OSError, ValueError) as failure:  # a name that no file can have
+        wrong_use(f"That cannot be the name of a file: {getattr(failure, 'strerror', None) or failure}.")
+
+
+def _looked_at(settings: Settings, definition: Definition, oauth: bool) -> tuple[Secret, Proposal, int]:
+    """The key that the tenant took, what it showed, and the calls; at a terminal, a refused key is asked for again.
+
+    Raises GainsightError.
+    """
+    for left in reversed(range(KEYS_ASKED if sys.stdin.isatty() else 1)):
+        secret = secrets.ask(oauth)
+        assert secret is not None
+        try:
+            with waiting("Looking at the tenant…"):
+                return secret, *asyncio.run(_look_at(settings, definition, secret))
+        except BadKeyError:
+            if not left:
+                raise
+            error(f"The tenant does not accept {'this OAuth client' if oauth else 'this key'}. Try again.")
+    raise AssertionError
 
 
 async def _look_at(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
@@ -130,8 +168,17 @@ def _types(proposal: Proposal, given: Sequence[str] | None, yes: bool) -> list[s
     default = "Email" if "Email" in proposal.types else ""
     if yes:
         return [default] if default else []
-    text = typer.prompt("Activity types to take, with commas between (empty: all)", default, show_default=bool(default))
-    return [name for part in text.split(",") if (name := part.strip())]
+    label, refused = "Activity types to take, with commas between (empty: all)", None
+    while True:
+        text = harmless(typer.prompt(label, default, show_default=bool(default)))
+        spelt = {name.lower(): name for name in proposal.types}
+        chosen = [spelt.get(name.lower(), name) for part in text.split(",") if (name := part.strip())]
+        unknown = [name for name in chosen if name not in proposal.types]
+        if not unknown or unknown == refused:
+            return list(dict.fromkeys(chosen))
+        seen = ", ".join(proposal.types) or "none yet"
+        error(f"Not seen in this tenant: {', '.join(unknown)}. Seen: {seen}. If it is right, type it again.")
+        refused = unknown
 
 
 def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
@@ -144,19 +191,36 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
         if typer.confirm(f"Take all {len(proposed)} fields for the {label}?", default=True):
             taken += proposed
         else:
-            taken += [one for one in proposed if typer.confirm(f"  {one.name} ({one.path})?", default=True)]
+            taken += [one for one in proposed if typer.confirm(harmless(f"  {one.name} ({one.path})?"), default=True)]
     return taken
 
 
 def _types_shown(proposal: Proposal) -> Table:
-    table = Table("activity type", "of the newest", box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("activity type", overflow="fold")
+    table.add_column("of the newest", justify="right")
     for name, count in proposal.types.items():
         table.add_row(escape(name), f"{count:,}")
     return table
 
 
-def _fields_shown(fields: Sequence[Proposed]) -> Table:
-    table = Table("for", "name", "from", "type", "filled", box=None, padding=(0, 1))
-    for one in sorted(fields, key=lambda f: list(PARTS).index(f.part)):
-        table.add_row(PARTS[one.part], one.name, one.path, one.data_type.lower(), f"{one.filled:.0%}")
-    return table
+def _show_fields(fields: Sequence[Proposed]) -> None:
+    """A table for each part of the mapping. Where there is little room the types are left out: they decide nothing."""
+    narrow = answers.width < NARROW
+    widest = max((len(one.name) for one in fields), default=0)
+    for part, label in PARTS.items():
+        proposed = [one for one in fields if one.part == part]
+        if not proposed:
+            continue
+        answers.print(f"\n[bold]{label}[/]")
+        table = Table(box=None, padding=(0, 1))
+        table.add_column("name", min_width=min(widest, answers.width // 3), overflow="fold")
+        table.add_column("from", overflow="fold")
+        if not narrow:
+            table.add_column("type", overflow="fold")
+        table.add_column("filled", justify="right", no_wrap=True)
+        for one in proposed:
+            kind = () if narrow else (one.data_type.lower(),)
+            table.add_row(*map(escape, (one.name, one.path, *kind)), f"{one.filled:.0%}")
+        answers.print(table)
+    answers.print()

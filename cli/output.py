@@ -22,6 +22,8 @@ from schemas import SchemaError
 
 UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
 
+NARROW = 72  # characters of a line below which a table has only what matters most
+
 
 class HarmlessConsole(Console):
     """A console on which text can do nothing but be read: what would steer a terminal is left out, wherever it comes

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bus import load_settings
 from bus.topics import require
-from cli.output import FAILED, answers, notes, print_json
+from cli.output import FAILED, NARROW, answers, notes, print_json
 from cli.overview import Overview, ago, overview
 from connectors import UnknownConnectorError
 from gainsight import SystemClock
@@ -25,6 +25,7 @@ STYLES = {
     "broken": "bold red",
     "unreadable": "bold red",
 }
+HEADINGS = ("connector", "state", "read up to", "to enrich", "parked", "dead", "calls today")
 
 
 def status(
@@ -49,10 +50,15 @@ def status(
     elif not found:
         answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
     else:
-        answers.print(table(found))
+        if answers.width < NARROW:
+            for one in found:
+                answers.print(card(one))
+                answers.print()
+        else:
+            answers.print(table(found))
         for one in found:
             if one.last_error:
-                answers.print(f"\n[{STYLES[one.state]}]{one.id}[/]: {escape(one.last_error)}")
+                answers.print(f"\n[{STYLES[one.state]}]{escape(one.id)}[/]: {escape(one.last_error)}")
         if any(one.dead for one in found):
             answers.print("\nDead letters are looked into with: frame-gainsight dead-letters list")
         notes.print(f"\n{_running(services.producers, 'producer')}, {_running(services.enrichers, 'enricher')} running")
@@ -63,21 +69,39 @@ def status(
 def table(found: list[Overview]) -> Table:
     """A line a connector."""
     shown = Table(box=None, padding=(0, 1))
-    shown.add_column("connector", overflow="fold")
-    for name in ("state", "read up to", "to enrich", "parked", "dead", "calls today"):
-        shown.add_column(name, justify="right" if name not in ("state",) else "left", no_wrap=True)
-    for one in found:
-        lag = f"{one.lag:,}" + ("+" if one.lag_more else "")
-        shown.add_row(
-            one.id,
-            f"[{STYLES[one.state]}]{one.state}[/]",
-            "never" if one.fresh_seconds is None else f"{ago(one.fresh_seconds)} ago",
-            lag,
-            _warned(one.parked),
-            _warned(one.dead),
-            f"{one.calls_today:,} of {one.calls_ours:,}",
+    for name in HEADINGS:
+        shown.add_column(
+            name,
+            justify="left" if name in ("connector", "state") else "right",
+            overflow="fold",
+            no_wrap=name != "connector",
         )
+    for one in found:
+        shown.add_row(*_cells(one))
     return shown
+
+
+def card(one: Overview) -> Table:
+    """The same below each other, for where a line has too little room."""
+    shown = Table(box=None, padding=(0, 1), show_header=False)
+    shown.add_column(style="dim", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for heading, cell in zip(HEADINGS, _cells(one), strict=True):
+        shown.add_row(heading, cell)
+    return shown
+
+
+def _cells(one: Overview) -> tuple[str, ...]:
+    """As in HEADINGS."""
+    return (
+        escape(one.id),
+        f"[{STYLES[one.state]}]{one.state}[/]",
+        "never" if one.fresh_seconds is None else f"{ago(one.fresh_seconds)} ago",
+        f"{one.lag:,}" + ("+" if one.lag_more else ""),
+        _warned(one.parked),
+        _warned(one.dead),
+        f"{one.calls_today:,} of {one.calls_ours:,}",
+    )
 
 
 def _warned(count: int) -> str:
