@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from bus import Settings, load_settings
 from bus.topics import require
 from cli import findings, secrets
 from cli.files import read_text
-from cli.output import FAILED, answers, notes, print_json, waiting
+from cli.output import FAILED, NARROW, answers, notes, print_json, waiting
 from connectors import Connector, Definition, KmsVault, Line, Registry, check, parse_yaml, register, rotate
 from connectors.definition import written
 from connectors.register import gone
@@ -63,7 +65,7 @@ def add(
     secret = secrets.ask(oauth, kept=kept)
     if secret is not None:
         vault.require_key()
-    with waiting("Checking…"):
+    with nullcontext() if no_check else waiting("Checking…"):
         result = asyncio.run(
             register(
                 registry,
@@ -82,7 +84,7 @@ def add(
     elif not no_check:
         findings.show(result.findings, result.calls)
     if result.connector is None:
-        findings.refuse(definition.id, "Not registered.")
+        findings.refuse(definition.id, "Not registered.", result.findings)
         raise typer.Exit(FAILED)
     warn_of_start(definition)
     if not as_json:
@@ -124,19 +126,17 @@ def list_connectors(as_json: Annotated[bool, typer.Option("--json", help="One JS
     if not found:
         answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
         return
+    narrow = answers.width < NARROW
     table = Table(box=None, padding=(0, 1))
-    for name in ("id", "state", "period", "updated"):
+    table.add_column("id", overflow="fold")
+    for name in ("state", "period") if narrow else ("state", "period", "updated"):
         table.add_column(name, no_wrap=True)
     table.add_column("host", overflow="fold")
     for connector in found.values():
         definition = connector.definition
-        table.add_row(
-            connector.id,
-            connector.state.lower(),
-            written(definition.period),
-            moment(connector.updated_at),
-            definition.host,
-        )
+        when = () if narrow else (moment(connector.updated_at),)
+        state, period = connector.state.lower(), written(definition.period)
+        table.add_row(escape(connector.id), state, period, *when, escape(definition.host))
     answers.print(table)
 
 
@@ -155,15 +155,15 @@ def show(connector: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def pause(connector: Id) -> None:
+def pause(connector: Id, as_json: AsJson = False) -> None:
     """Stop asking a connector's tenant, until it is resumed. What waits is kept; nothing is lost."""
-    _set_state(connector, "PAUSED", "Paused", "Its tenant is asked nothing more within seconds.")
+    _set_state(connector, "PAUSED", "Paused", "Its tenant is asked nothing more within seconds.", as_json)
 
 
 @app.command()
-def resume(connector: Id) -> None:
+def resume(connector: Id, as_json: AsJson = False) -> None:
     """Go on with a paused connector from where it stopped: everything changed meanwhile is read."""
-    _set_state(connector, "ACTIVE", "Resumed", "It goes on from where it stopped.")
+    _set_state(connector, "ACTIVE", "Resumed", "It goes on from where it stopped.", as_json)
 
 
 @app.command("rotate-key")
@@ -180,7 +180,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     found = registry.get(connector)
     secret = secrets.ask(oauth)
     assert secret is not None
-    with waiting("Checking…"):
+    with nullcontext() if no_check else waiting("Checking…"):
         result = asyncio.run(
             rotate(
                 registry,
@@ -198,7 +198,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     elif not no_check:
         findings.show(result.findings, result.calls)
     if result.connector is None:
-        findings.refuse(found.id, "Not rotated: the stored key stays.")
+        findings.refuse(found.id, "Not rotated: the stored key stays.", result.findings)
         raise typer.Exit(FAILED)
     if not as_json:
         answers.print(f"[bold green]Rotated[/] {found.id}. Services use the new key within seconds.")
@@ -258,12 +258,9 @@ def moment(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _set_state(connector: str, state: State, done: str, says: str) -> None:
+def _set_state(connector: str, state: State, done: str, says: str, as_json: bool) -> None:
     registry = registry_of(load_settings())
     found = registry.get(connector)
-    if found.state == state:
-        answers.print(f"{found.id} is {state.lower()} already.")
-        return
     now = SystemClock().now()
 
     def changed(newest: Connector | None) -> Connector:
@@ -271,8 +268,15 @@ def _set_state(connector: str, state: State, done: str, says: str) -> None:
             raise gone(connector)
         return replace(newest, state=state, updated_at=now)
 
-    registry.change(connector, changed)
-    answers.print(f"[bold green]{done}[/] {found.id}. {says}")
+    changes = found.state != state
+    if changes:
+        registry.change(connector, changed)
+    if as_json:
+        print_json({"id": found.id, "state": state.lower(), "changed": changes})
+    elif changes:
+        answers.print(f"[bold green]{done}[/] {found.id}. {says}")
+    else:
+        answers.print(f"{found.id} is {state.lower()} already.")
 
 
 def _what_now(connector: Connector) -> str:

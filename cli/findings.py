@@ -10,13 +10,16 @@ from rich.table import Table
 
 from cli.output import answers, notes, print_json
 from connectors import Finding
+from connectors.findings import REACHABLE
 
 MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]", "unknown": "[dim]?[/]"}
 
 
 def show(findings: Sequence[Finding], calls: int) -> None:
     """The table, what to ask the customer's admin for, and what the checks cost."""
-    table = Table("", "need", "evidence", box=None, padding=(0, 1))
+    table = Table("", box=None, padding=(0, 1))
+    for name in ("need", "evidence"):
+        table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(MARKS[finding.state], escape(finding.need), escape(finding.evidence))
     answers.print(table)
@@ -32,10 +35,11 @@ def show_json(connector: str, findings: Sequence[Finding], calls: int, **more: A
     print_json({"id": connector, **more, "findings": [f.plain() for f in findings], "api_calls": calls})
 
 
-def refuse(connector: str, what: str) -> None:
-    """Says that a failed check wrote nothing."""
+def refuse(connector: str, what: str, findings: Sequence[Finding]) -> None:
+    """Says that a failed check wrote nothing; and, where the tenant did not answer at all, the way around the check."""
     notes.print(f"[bold red]{what}[/] Nothing was written. Settle what failed (✗), and try again.")
-    notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")
+    if any(finding.need == REACHABLE and finding.blocks for finding in findings):
+        notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")
 
 
 def counted(calls: int) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bus import Settings, load_settings
 from cli.connector import Id, registry_of
-from cli.output import FAILED, WRONG_USE, answers, notes
+from cli.output import FAILED, WRONG_USE, answers, notes, wrong_use
 from cli.purging import Purge, Purged
 from connectors import UnknownConnectorError
 from gainsight import SystemClock
@@ -39,9 +43,13 @@ def remove(
         raise UnknownConnectorError(connector, list(known))
     if not yes:
         what = "its definition and its API key are deleted" if registered else "it is not registered (any more)"
-        typer.confirm(f"Remove {connector}: {what}. Go on?", abort=True, err=True)
+        with _answered(connector, purge):
+            agreed = typer.confirm(f"Remove {connector}: {what}. Go on?", err=True)
+        if not agreed:
+            raise typer.Abort
     if purge:
-        _ask_again(connector, confirm)
+        with _answered(connector, purge):
+            _ask_again(connector, confirm)
     if registered:
         registry.remove(connector)
         answers.print(f"[bold green]Removed[/] {connector}. Its tenant is asked nothing more within seconds.")
@@ -51,13 +59,26 @@ def remove(
         notes.print(f"What was read of it stays. To delete that too: connector remove {connector} --purge")
 
 
+@contextlib.contextmanager
+def _answered(connector: str, purge: bool) -> Iterator[None]:
+    """Says how a script answers, where no answer comes."""
+    try:
+        yield
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        notes.print()  # the question's line has not ended
+        told = f"--purge --yes --confirm {connector}" if purge else "--yes"
+        wrong_use(f"Nothing was done: no answer came. In a script: connector remove {connector} {told}")
+
+
 def _ask_again(connector: str, confirm: str | None) -> None:
     typed = confirm
     if typed is None:
         notes.print("[bold red]A purge deletes its conversations for every consumer of the bus, for good.[/]")
         typed = typer.prompt("Type the connector's id to go on", default="", show_default=False, err=True)
     if typed.strip() != connector:
-        notes.print(f"[bold red]Nothing was done.[/] '{typed}' is not '{connector}'.")
+        notes.print(f"[bold red]Nothing was done.[/] '{escape(typed)}' is not '{escape(connector)}'.")
         raise typer.Exit(WRONG_USE)
 
 

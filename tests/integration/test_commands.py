@@ -161,6 +161,7 @@ def test_a_wrong_key_is_not_stored_and_not_shown(world: World, tenant: Tenant, k
     done = run(world, "connector", "add", write(world, DEFINITION), given=f"{key}\n")
     assert done.returncode == code
     assert "key" in words(done.stdout + done.stderr).lower()
+    assert "--no-check" not in done.stderr
     assert not key or key not in done.stdout + done.stderr
     assert definitions(world) == before
 
@@ -187,6 +188,18 @@ def test_a_connector_is_registered_listed_shown_and_polled_without_its_key_ever_
     unknown = run(world, "connector", "show", "acne")
     assert unknown.returncode == FAILED
     assert "There is no connector 'acne'. Registered: acme" in words(unknown.stderr)
+
+    for command, state, changed in (("pause", "paused", True), ("pause", "paused", False), ("resume", "active", True)):
+        told = run(world, "connector", command, "acme", "--json")
+        assert json.loads(told.stdout) == {"id": "acme", "state": state, "changed": changed}
+    for flags, answer in (((), "--yes"), (("--purge",), "--purge --yes --confirm acme")):
+        unanswered = run(world, "connector", "remove", "acme", *flags)
+        assert unanswered.returncode == WRONG_USE
+        assert words(unanswered.stderr).endswith(f"In a script: connector remove acme {answer}")
+    assert run(world, "connector", "remove", "acme", given="n\n").returncode == FAILED
+    assert run(world, "connector", "rotate-key", "acme", "--no-check").returncode == WRONG_USE
+    unasked = run(world, "connector", "rotate-key", "acme", "--no-check", given=key)
+    assert unasked.returncode == 0 and "Checking" not in unasked.stderr
 
     said.append(run(world, "poll", "--once", FRAME_GAINSIGHT_LOG_LEVEL="DEBUG"))
     assert said[-1].returncode == 0, said[-1].stderr
