@@ -226,8 +226,8 @@ def _why(error: BotoCoreError | ClientError) -> str:
             "AccessDeniedException": "grant kms:GenerateDataKey and kms:Decrypt on the key to this role",
             "NotFoundException": "check KMS_KEY_ID and the region",
             "DisabledException": "enable the key again",
-            "InvalidCiphertextException": "it was encrypted for another connector or host; store the key again: "
-            "frame-gainsight connector rotate-key ID",
+            "InvalidCiphertextException": "it was encrypted for another connector or host; store the key again, with "
+            "connector rotate-key",
             "IncorrectKeyException": "it was encrypted with another KMS key",
         }
         return f"{code}; {hints.get(code, 'see the KMS documentation for this code')}."
