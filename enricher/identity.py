@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from connectors import needs
 from enricher.attendees import Mention, Side
 from enricher.names import fold, full_name
-from gainsight import Row, value_of
+from gainsight import Row, parse_flag, value_of
 
 if TYPE_CHECKING:
     from enricher.resolve import Resolved
@@ -174,7 +174,7 @@ def _person(rows: Sequence[Row], meant: Sequence[str], company: str | None, foun
     def rank(row: Row) -> tuple[bool, bool, bool, bool, bool, str]:
         gsid = _gsid(row) or ""
         held = found.memberships.get(gsid, [])
-        active = [m for m in held if value_of(m, "Active") is not False]
+        active = [m for m in held if parse_flag(value_of(m, "Active")) is not False]
         was, is_ = (company is not None and any(_company_of(m, found) == company for m in of) for of in (held, active))
         return (gsid not in meant, not is_, not was, not active, not held, gsid)
 
@@ -188,8 +188,8 @@ def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Ro
     def rank(row: Row) -> tuple[bool, bool, bool, str]:
         return (
             _company_of(row, found) != company or company is None,
-            value_of(row, "Active") is False,
-            value_of(row, "IsPrimaryCompany") is not True,
+            parse_flag(value_of(row, "Active")) is False,
+            parse_flag(value_of(row, "IsPrimaryCompany")) is not True,
             str(value_of(row, "Gsid") or ""),
         )
 

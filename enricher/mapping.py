@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors import Definition, Path, needs
 from enricher.activity import DataError
-from gainsight import ObjectDescription, Row, format_date, parse_date, value_of
+from gainsight import ObjectDescription, Row, format_date, parse_date, parse_flag, value_of
 from gainsight.describe import DATES, PICKLISTS, Field
 
 Scalar = bool | int | float | str
@@ -71,8 +71,11 @@ def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
         return None if at is None else format_date(at)[:10] if kind == "DATE" else format_date(at)
     if kind in _NUMBERS and isinstance(value, str):
         value = _number(value, path)
-    if kind == "BOOLEAN" and isinstance(value, str):
-        return value.strip().lower() == "true"
+    if kind == "BOOLEAN":
+        flag = parse_flag(value)
+        if flag is None and str(value).strip():
+            raise DataError(f"{path} is neither true nor false: {str(value)[:40]!r}.")
+        return flag
     if isinstance(value, bool | float | str):
         return value
     if isinstance(value, int):

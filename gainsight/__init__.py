@@ -6,7 +6,7 @@ from gainsight.client import GainsightClient, Reply
 from gainsight.clock import Clock, SystemClock
 from gainsight.dates import format_date, parse_date, whole_second
 from gainsight.describe import Field, Listed, ObjectDescription, parse_object
-from gainsight.envelope import Row, value_of
+from gainsight.envelope import Row, parse_flag, value_of
 from gainsight.errors import (
     BadClientError,
     BadKeyError,
@@ -65,6 +65,7 @@ __all__ = [
     "format_date",
     "is_full",
     "parse_date",
+    "parse_flag",
     "parse_object",
     "value_of",
     "whole_second",

@@ -8,6 +8,8 @@ from gainsight.errors import TransientError
 
 Row = dict[str, Any]
 
+_FLAGS = {1: True, "1": True, "true": True, "yes": True, 0: False, "0": False, "false": False, "no": False}
+
 
 def rows_of(body: Any, object_name: str) -> list[Row]:
     """The rows of a successful reply: `data` is a list, or `{"records": [...]}`, or null.
@@ -30,6 +32,12 @@ def value_of(row: Row, path: str) -> Any:
         return row[path]
     wanted = path.lower()
     return next((value for key, value in row.items() if key.lower() == wanted), None)
+
+
+def parse_flag(value: Any) -> bool | None:
+    """A reply's boolean, written as `true`, `"true"`, `"Yes"`, `1` or `"1"`; None for null, "" and all else."""
+    form = value.strip().lower() if isinstance(value, str) else value
+    return _FLAGS.get(form) if isinstance(form, int | float | str) else None
 
 
 def normalised(row: Row, paths: list[str]) -> Row:

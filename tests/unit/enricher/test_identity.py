@@ -222,6 +222,18 @@ def test_which_of_several_with_one_address_it_is(of_dana: Any, of_quinn: Any, wh
     assert [row[3] for row in told(Mention("dana@x.example"), found=found)] == [who]
 
 
+@pytest.mark.parametrize(("yes", "no"), [(True, False), ("true", "false"), ("TRUE", "False"), (1, 0), ("1", "0")])
+def test_a_membership_s_flags_in_every_form(yes: Any, no: Any) -> None:
+    left = {**job("C2"), "Active": no, "IsPrimaryCompany": yes}
+    there = {**job("C3"), "Active": yes, "IsPrimaryCompany": no}
+    primary = {**job("C4"), "Active": yes, "IsPrimaryCompany": yes}
+    assert told(Mention("dana@x.example"), found=known(left, there, primary))[0][4] == "C4"
+    assert told(Mention("dana@x.example"), found=known(left, there))[0][4] == "C3"
+    found = shared()
+    found.memberships = {"P1": [{**job("C1"), "Active": no}], "P2": [{**job("C1"), "Active": yes}]}
+    assert told(Mention("dana@x.example"), found=found)[0][3] == "P2"
+
+
 def test_the_other_spelling_of_the_link() -> None:
     found = known()
     found.described = {

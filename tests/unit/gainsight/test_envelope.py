@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gainsight import TransientError, value_of
+from gainsight import TransientError, parse_flag, value_of
 from gainsight.envelope import normalised, rows_of
 
 ROW = {"Gsid": "1"}
@@ -43,3 +43,16 @@ def test_the_exact_key_wins_over_another_case() -> None:
 
 def test_keys_are_spelled_as_requested_and_others_kept() -> None:
     assert normalised({"GSID": "1", "extra": 2}, ["Gsid", "Name"]) == {"Gsid": "1", "extra": 2}
+
+
+@pytest.mark.parametrize(
+    ("flag", "forms"),
+    [
+        (True, [True, 1, 1.0, "1", "true", "TRUE", " True ", "yes"]),
+        (False, [False, 0, 0.0, "0", "false", "False", "no"]),
+        (None, [None, "", " ", "maybe", 2, -1, 10**5000, float("nan"), [], [True], {}]),
+    ],
+)
+def test_a_boolean_in_every_form(flag: bool | None, forms: list[Any]) -> None:
+    for form in forms:
+        assert parse_flag(form) is flag
