@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -85,14 +85,22 @@ def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
             return float(value)
         except OverflowError:
             raise DataError(f"{path} is a number too large to be passed on.") from None
-    return "; ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+    return _joined(map(_text, _filled(value))) if isinstance(value, list) else str(value)
 
 
-def _labels(value: Any, field: Field) -> str:
+def _labels(value: Any, field: Field) -> str | None:
     """Picklist ids become labels; of several (a list, or parted by ;) all, in their order."""
-    items = value if isinstance(value, list) else str(value).split(";")
-    names = [str(item).strip() for item in items if str(item).strip()]
-    return "; ".join(field.options.get(name, name) for name in names)
+    names = _filled(value if isinstance(value, list) else str(value).split(";"))
+    return _joined(field.options.get(name, name) for name in (str(n).strip() for n in names))
+
+
+def _filled(values: list[Any]) -> list[Any]:
+    """Those of a list that are values: tenants put null and blanks in, too."""
+    return [value for value in values if value is not None and str(value).strip()]
+
+
+def _joined(texts: Iterable[str]) -> str | None:
+    return "; ".join(texts) or None
 
 
 def _number(text: str, path: Path) -> int | float:
@@ -106,5 +114,5 @@ def _number(text: str, path: Path) -> int | float:
     raise DataError(f"{path} is not a number: {text[:40]!r}.")
 
 
-def _text(value: Scalar) -> str:
+def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
