@@ -79,7 +79,7 @@ def to_text(html: str) -> str:
     # Within an element, since libxml2 puts text that stands in none into a paragraph.
     parser.feed(b"<div>" + _without_long_numbers(_unhidden(html)).encode("utf-8", "replace"))
     text = _folded(str(parser.close()))
-    if not text and not any(f"</{name}" in html.lower() for name in _CODE):  # else what is between them is no text
+    if not text and any(html.count(quote) % 2 for quote in "\"'"):  # one that was never closed hides all behind it
         text = _folded(unescape(_ANY_TAG.sub("\n", html)))
     return text
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from connectors import needs
+from enricher.attendees import visible
 from enricher.entities import GSID, EntityKey
 from enricher.finder import Finder
 from enricher.roster import GSUSER, MEMBER, NAME, PERSON, Roster, filled, memberships_of, text_of
-from gainsight import RefusedQueryError, Row, UnknownFieldError, value_of
+from gainsight import RefusedQueryError, Row, UnknownFieldError, parse_flag, value_of
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,7 @@ class Names:
             for row in self._rows_of(key):
                 for membership in memberships_of(row):
                     if (company := text_of(membership, at)) in companies:
-                        found[company].append((row, key.value, value_of(membership, "Active") is not False))
+                        found[company].append((row, key.value, parse_flag(value_of(membership, "Active")) is not False))
         return found
 
     async def _ask_members(self, names: Mapping[str, Iterable[str]], at: str) -> dict[str, list[tuple[Row, str, bool]]]:
@@ -103,7 +104,7 @@ class Names:
             by_company: defaultdict[str, list[Row]] = defaultdict(list)
             for row in rows:
                 told = {c: value_of(row, f"{dotted[0]}.{c}") for c in parts}
-                active = value_of(row, "Active") is not False
+                active = parse_flag(value_of(row, "Active")) is not False
                 by_company[text_of(row, at)].append(
                     {**filled(told), GSID: text_of(row, self._roster.link), "Active": active}
                 )
@@ -135,7 +136,8 @@ def _unique(pairs: Iterable[tuple[Row, str]], names: Iterable[str]) -> dict[str,
 
 
 def fold(name: str) -> str:
-    return " ".join(name.casefold().split())
+    """For comparison: without case, with single blanks, and without the characters that nobody sees."""
+    return " ".join(visible(name).casefold().split())
 
 
 def full_name(row: Row) -> str | None:
