@@ -69,7 +69,7 @@ def demo(
             else:
                 answers.print(render(numbers, verdict, pick_samples(watch.conversations)))
             if serve:
-                _serve(stack, tenant, polling)
+                _serve(stack, tenant, polling, morning.start_ms)
     if not verdict.right:
         raise typer.Exit(FAILED)
 
@@ -127,8 +127,12 @@ def _wait(stack: Stack, watch: Watch, written: int, progress: Progress, raw: Any
     progress.update(out, completed=watch.outputs, total=written)
 
 
-def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer) -> None:
-    """Lets the tenant's clock run, polls on, and tells how to join from another terminal; until it is stopped."""
+def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer, start: int) -> None:
+    """Lets the tenant's clock run, polls on, and tells how to join from another terminal; until it is stopped.
+
+    Args:
+        start: milliseconds, of the first email.
+    """
     tenant.clock.run(1.0)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -140,7 +144,21 @@ def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer) -> None:
     tail = f"./dev run frame-gainsight tail {topic} --from-beginning --json --exit-at-end"
     notes.print(f"  {tail}", markup=False, soft_wrap=True)
     notes.print("  ./dev run frame-gainsight status", markup=False)
-    notes.print(f"The tenant: {stack.sandbox.url}   Ctrl-C stops everything.", markup=False)
+    notes.print(
+        "\nThe tenant, to be looked at with connector init. Its secrets are invented: they open only this one.",
+        markup=False,
+    )
+    notes.print(f"  address: {stack.sandbox.url}", markup=False)
+    notes.print(f"  API access key: {tenant.access_key}", markup=False)
+    notes.print(f"  OAuth client (--oauth): {tenant.client_id}:{tenant.client_secret}", markup=False, soft_wrap=True)
+    now = tenant.now() // 1000 * 1000
+    notes.print(
+        f"Its clock is simulated too and shows {_iso(now)} now: status and check tell how long ago that is. A "
+        "connector of yours reads what is there with this line in its file:",
+        markup=False,
+    )
+    notes.print(f"  start: {_iso(start)}", markup=False)
+    notes.print("Ctrl-C stops everything.", markup=False)
     while not stop.wait(0.5):
         stack.check()
         polling.check()

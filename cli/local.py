@@ -82,7 +82,8 @@ def sandbox(
 
     def ready(url: str) -> None:
         answers.print(f"A simulated Gainsight tenant runs at [bold]{url}[/]")
-        answers.print(f"  API access key: {tenant.access_key}   (invented; it opens only this tenant)")
+        answers.print(f"  API access key: {tenant.access_key}   (invented, like the next: they open only this tenant)")
+        answers.print(f"  OAuth client (--oauth): {tenant.client_id}:{tenant.client_secret}")
         answers.print(f"  what a perfect connector must have produced: {url}/_sandbox/truth")
         answers.print("Ctrl-C stops it.")
 

@@ -255,6 +255,11 @@ def test_the_sandbox_serves_until_it_is_stopped(world: World, number: signal.Sig
     found = re.search(r"http://[0-9.:]+", service.text)
     assert found
     assert httpx.get(f"{found[0]}/_sandbox/truth", timeout=PATIENCE, trust_env=False).status_code == 200
+    client = re.search(r"OAuth client \(--oauth\): (\S+:\S+)", service.text)
+    assert client
+    arguments = ("--yes", "--id", "x", "--host", found[0], "--max", "0", "--oauth", "--force")
+    rehearsed = run(world, "connector", "init", *arguments, given=client[1])
+    assert rehearsed.returncode == 0, rehearsed.stderr
     assert service.stop(number) == 0, service.text
 
 

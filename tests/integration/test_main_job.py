@@ -11,6 +11,7 @@ import pytest
 from gainsight import format_date
 from sandbox import Morning
 from tests.fixtures.world import Record, World, unlimited, versions
+from tests.integration.test_commands import run
 
 FIGURES = {
     "activities",
@@ -78,6 +79,26 @@ def test_the_demo_proves_the_main_job(world: World) -> None:
     faults = ("duplicates", "missing", "surplus", "mismatches", "dead_letters")
     assert {name: numbers[name] for name in faults} == dict.fromkeys(faults, 0)
     assert 0 < numbers["participants_identified"] <= numbers["participants"]
+
+
+def test_the_served_demo_prints_all_that_the_readme_s_walk_asks_for(world: World) -> None:
+    demo = world.start(world.command, "demo", "--emails", "20", "--serve", COLUMNS="200")
+    try:
+        demo.says("Ctrl-C stops everything.")
+        exported = dict(re.findall(r"^  export (\w+)=(\S+)$", demo.text, re.MULTILINE))
+        told = dict(re.findall(r"^  (address|API access key|OAuth client)[^:]*: (\S+)$", demo.text, re.MULTILINE))
+        (line,) = re.findall(r"start: \S+Z", demo.text)
+        arguments = ("--yes", "--id", "acme", "--host", told["address"], "--max", "0", "--force")
+        made = run(world, "connector", "init", *arguments, given=told["API access key"], **exported)
+        assert made.returncode == 0, made.stderr
+        file = world.folder / "acme.yaml"
+        file.write_text(f"{file.read_text()}{line}\n")
+        added = run(world, "connector", "add", str(file), "--oauth", given=told["OAuth client"], **exported)
+        assert added.returncode == 0, added.stdout + added.stderr
+        assert "Registered acme" in added.stdout
+    finally:
+        ended = demo.stop()  # killed, it would leave its enricher behind
+    assert ended == 0, demo.text
 
 
 @pytest.mark.parametrize("name", TENANTS)
