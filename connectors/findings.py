@@ -24,7 +24,7 @@ ADDRESS_CODE = "GS_APIG_2402"
 
 ASK_KEY = (
     "The API access key that we have for you is not accepted. Please send us the current one (Administration → "
-    "Connectors → Gainsight API); if it was reset, the old one no longer works."
+    "Connectors 2.0 → Gainsight API); if it was reset, the old one no longer works."
 )
 ASK_CLIENT = (
     "The OAuth client (M2M) that we have for you is not accepted. Please send us the key and the secret of one that is "
