@@ -15,8 +15,10 @@ from connectors.findings import KEY, REACHABLE
 
 HOSTILE = "we[i]rd-and-rather-a-long-name"
 FOUND = [
-    Overview(HOSTILE, "unreadable", 7200.0, 123_456, True, 12_345, 25_000, 50_000, 1_234, 12, "It does not read."),
-    Overview("acme", "active", None, 0, False, 0, 25_000, 50_000, 0, 0, ""),
+    Overview(
+        HOSTILE, "unreadable", 7200.0, 60.0, 123_456, True, 12_345, 25_000, 50_000, 1_234, 12, "It does not read."
+    ),
+    Overview("acme", "active", None, None, 0, False, 0, 25_000, 50_000, 0, 0, ""),
 ]
 
 
