@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import orjson
 import typer
@@ -39,13 +39,13 @@ class HarmlessConsole(Console):
             yield segment if control or text.isprintable() else Segment(harmless(text), style)
 
 
-def _width_of_answers() -> int | None:
+def _width(stream: TextIO | None) -> int | None:
     """None: the terminal's own, or COLUMNS."""
-    return None if os.environ.get("COLUMNS") or (sys.stdout and sys.stdout.isatty()) else UNFOLDED
+    return None if os.environ.get("COLUMNS") or (stream and stream.isatty()) else UNFOLDED
 
 
-answers = HarmlessConsole(soft_wrap=True, width=_width_of_answers())
-notes = HarmlessConsole(stderr=True)
+answers = HarmlessConsole(soft_wrap=True, width=_width(sys.stdout))
+notes = HarmlessConsole(stderr=True, width=_width(sys.stderr))
 
 FAILED = 1
 WRONG_USE = 2
