@@ -27,6 +27,7 @@ from connectors.registry import encode_connector, with_definition
 from schemas import Codec
 from tests.fixtures.samples import CONNECTOR
 from tests.fixtures.settings import TOPICS, isolated
+from tests.fixtures.world import until
 
 LANE = 2
 
@@ -39,6 +40,7 @@ def uncreated(kafka: str) -> Settings:
 def make(settings: Settings, name: str, cleanup: str = "compact", partitions: int = 4) -> None:
     client = AdminClient({"bootstrap.servers": settings.brokers()})
     client.create_topics([NewTopic(name, partitions, 1, config={"cleanup.policy": cleanup})])[name].result(20)
+    until("the broker tells of the topic", lambda: name in client.list_topics(timeout=10).topics)
 
 
 # ---- topics -------------------------------------------------------------------------------------------------------
