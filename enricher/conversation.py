@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bus import Headers, Outgoing, Settings
 from connectors import Definition, needs
 from enricher.activity import DataError, Deletion, RawActivity
-from enricher.attendees import mentions
+from enricher.attendees import Mention, mentions
 from enricher.bodies import bodies
 from enricher.identity import Participant, identify
 from enricher.mapping import Rows, picked, profile
@@ -27,12 +28,19 @@ def wanted(activities: list[RawActivity]) -> Wanted:
     )
 
 
-def build(activity: RawActivity, definition: Definition, found: Resolved) -> dict[str, Any]:
-    """The conversation's value, by `schemas/conversation.avsc`. Raises DataError naming what cannot be read."""
+def build(
+    activity: RawActivity, definition: Definition, found: Resolved, named: Sequence[Mention] | None = None
+) -> dict[str, Any]:
+    """The conversation's value, by `schemas/conversation.avsc`. Raises DataError naming what cannot be read.
+
+    Args:
+        named: the activity's mentions, where they have been read out of it already.
+    """
     company, relationship = _text(activity, "GsCompanyId"), _text(activity, "GsRelationshipId")
     rows = _rows(activity, definition, found, company, relationship)
     text, html = bodies(_text(activity, "Notes"), _text(activity, "NotesPlainText"))
     tags = profile(definition.tag_paths, rows, found.described)
+    people = identify(mentions(activity) if named is None else named, company, found)
     return {
         "connector": activity.connector,
         "activity_id": activity.gsid,
@@ -45,7 +53,7 @@ def build(activity: RawActivity, definition: Definition, found: Resolved) -> dic
         "occurred_at": _date(activity, "ActivityDate"),
         "logged_at": _date(activity, "CreatedDate"),
         "version": activity.modified_at,
-        "participants": [_participant(p, definition, found) for p in identify(mentions(activity), company, found)],
+        "participants": [_participant(p, definition, found) for p in people],
         "account": _account(company, definition, rows, found),
         "relationship": _relationship(relationship, rows),
         "tags": [{"name": name, "value": value} for name, value in tags.items()],

@@ -13,6 +13,7 @@ from bus.clients import MAX_MESSAGE_BYTES
 from connectors import Connector, Definition
 from enricher import conversation, entities
 from enricher.activity import DataError, RawActivity
+from enricher.attendees import Mention
 from enricher.connections import Clients
 from enricher.desk import spent_before
 from enricher.entities import EntityCache
@@ -65,14 +66,17 @@ class Enricher:
             renew: False: whatever is known of the tenant counts, however old it is, as for a replay.
         """
         resolver = await self._resolver(connector)
-        found = await resolver.resolve(conversation.wanted(list(activities)), renew=renew)
+        wanted = conversation.wanted(list(activities))
+        found = await resolver.resolve(wanted, renew=renew)
         done = Enriched([entities.encode(self._codec, self._settings, self._lane, e) for e in found.new])
-        for activity in activities:
+        for activity, reference in zip(activities, wanted.references, strict=True):
             if self._failed[connector.id] >= self._settings.dead_letters_in_a_row:
                 done.refused.append(activity)
                 continue
             try:
-                done.outputs[activity.source.offset] = self._convert(activity, connector.definition, found)
+                done.outputs[activity.source.offset] = self._convert(
+                    activity, reference.mentions, connector.definition, found
+                )
                 self._failed[connector.id] = 0
             except (DataError, EncodeError) as error:
                 done.cause = str(error)
@@ -90,8 +94,10 @@ class Enricher:
         """Its failures do not count any more: it has changed."""
         del self._failed[connector]
 
-    def _convert(self, activity: RawActivity, definition: Definition, found: Resolved) -> Outgoing:
-        value = conversation.build(activity, definition, found)
+    def _convert(
+        self, activity: RawActivity, named: Sequence[Mention], definition: Definition, found: Resolved
+    ) -> Outgoing:
+        value = conversation.build(activity, definition, found, named)
         out = conversation.record(self._codec, self._settings, activity, value)
         if len(out.value or b"") > LARGEST_VALUE:
             raise DataError(

@@ -69,7 +69,7 @@ class EntityCache:
         self.absent_ttl = absent_ttl
         self.most = most
         self._kept: OrderedDict[str, OrderedDict[EntityKey, _Kept]] = OrderedDict()
-        self._notes: dict[EntityKey, _Kept] = {}
+        self._notes: dict[EntityKey, Entity] = {}
         self._count = 0
         self._held: Counter[str] = Counter()
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -85,9 +85,12 @@ class EntityCache:
         """Whether there is an answer, however old."""
         return self._find(key) is not None
 
-    def _find(self, key: EntityKey) -> _Kept | None:
+    def _find(self, key: EntityKey) -> _Kept | Entity | None:
         if key.object_name.startswith(NOTE):
             return self._notes.get(key)
+        return self._answer(key)
+
+    def _answer(self, key: EntityKey) -> _Kept | None:
         answers = self._kept.get(key.connector)
         return answers.get(key) if answers is not None else None
 
@@ -106,11 +109,11 @@ class EntityCache:
     def put(self, entity: Entity) -> None:
         self.drop(entity.key)
         key, columns = entity.key, self._columns.setdefault(entity.columns, entity.columns)
-        kept = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
         self._of_object[key.connector, key.object_name][key] = None
         if key.object_name.startswith(NOTE):
-            self._notes[key] = kept
+            self._notes[key] = entity
             return
+        kept = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
         self._kept.setdefault(key.connector, OrderedDict())[key] = kept
         self._kept.move_to_end(key.connector)
         self._count += 1
@@ -152,13 +155,14 @@ class EntityCache:
             self.drop(key)
 
     def get(self, key: EntityKey) -> Entity | None:
-        """The answer, however old."""
-        kept = self._find(key)
+        """The answer, however old; the same note is the same object each time."""
+        if key.object_name.startswith(NOTE):
+            return self._notes.get(key)
+        kept = self._answer(key)
         if kept is None:
             return None
-        if (answers := self._kept.get(key.connector)) is not None and key in answers:
-            answers.move_to_end(key)
-            self._kept.move_to_end(key.connector)
+        self._kept[key.connector].move_to_end(key)
+        self._kept.move_to_end(key.connector)
         return Entity(key, kept.columns, orjson.loads(kept.rows) if kept.rows else [], kept.fetched_at)
 
     def fresh(self, key: EntityKey, columns: Iterable[str], now: int | None) -> Entity | None:

@@ -45,7 +45,14 @@ class Finder:
 
     def _unknown(self, field: str, values: Iterable[str]) -> list[str]:
         """Those of whom it is not known whether they are a person; users are not asked about."""
-        return [v for v in values if not self._roster.user(field, v) and self._roster.persons(field, v) is None]
+        users = self._roster.users(field, values)
+        others = [v for v in values if not users.get(v)]
+        return self._no_persons(field, others)
+
+    def _no_persons(self, field: str, values: Sequence[str]) -> list[str]:
+        """Those of whom it is not known whether they are a person."""
+        persons = self._roster.persons(field, values)
+        return [v for v in values if v not in persons]
 
     def _price(self, emails: Sequence[str], gsids: Sequence[str]) -> int:
         """The calls that it takes to ask for those who are not known: as members, and strangers as persons."""
@@ -65,7 +72,8 @@ class Finder:
 
     def _no_users(self, field: str, values: Sequence[str]) -> list[str]:
         """Those of whom it is not known whether they are a user."""
-        return [v for v in values if self._roster.user(field, v) is None]
+        users = self._roster.users(field, values)
+        return [v for v in values if v not in users]
 
     async def _ask_users(self, field: str, values: Sequence[str]) -> None:
         desk = self._desk
@@ -82,7 +90,7 @@ class Finder:
             await self.read_whole(PERSON, lambda: self._wholes.calls(PERSON, self._unknown(field, values)))
         elif members is None or members.too_large or not members.ended:
             await self._find_members(field, values)
-        await self._ask_persons(field, [v for v in values if self._roster.persons(field, v) is None])
+        await self._ask_persons(field, self._no_persons(field, values))
 
     async def _ask_persons(self, field: str, values: Sequence[str], *, younger: bool = False) -> None:
         """Persons by their own rows, and then their memberships. `younger`: than what was read as a whole."""

@@ -148,17 +148,18 @@ class Resolver:
         await self._find_named(found, wanted)
         await self._find_users_among(found, asked)
 
-    def _take(self, found: Resolved, emails: Iterable[str], gsids: Iterable[str]) -> None:
-        for email in emails:
-            if isinstance(user := self._roster.user(EMAIL, email), dict):
-                found.users[email] = user
-            if persons := self._roster.persons(EMAIL, email):
-                found.persons[email] = [self._person(found, row) for row in persons]
-        for gsid in gsids:
-            if isinstance(user := self._roster.user(GSID, gsid), dict):
-                found.users_by_gsid[gsid] = user
-            if persons := self._roster.persons(GSID, gsid):
-                found.persons_by_gsid[gsid] = self._person(found, persons[0])
+    def _take(self, found: Resolved, emails: Sequence[str], gsids: Sequence[str]) -> None:
+        found.users |= self._users(EMAIL, emails)
+        for email, rows in self._roster.persons(EMAIL, emails).items():
+            if rows:
+                found.persons[email] = [self._person(found, row) for row in rows]
+        found.users_by_gsid |= self._users(GSID, gsids)
+        for gsid, rows in self._roster.persons(GSID, gsids).items():
+            if rows:
+                found.persons_by_gsid[gsid] = self._person(found, rows[0])
+
+    def _users(self, field: str, values: Sequence[str]) -> dict[str, Row]:
+        return {value: rows[0] for value, rows in self._roster.users(field, values).items() if rows}
 
     @staticmethod
     def _person(found: Resolved, row: Row) -> Row:
@@ -199,9 +200,7 @@ class Resolver:
         emails = list(dict.fromkeys(email for email in told if email and email not in asked))
         asked |= set(emails)
         await self._finder.find_users(EMAIL, emails)
-        for email in emails:
-            if isinstance(user := self._roster.user(EMAIL, email), dict):
-                found.users[email] = user
+        found.users |= self._users(EMAIL, emails)
 
     # Other objects
 

@@ -24,8 +24,8 @@ class Riding:
         if not paths or not gsid or value_of(activity.row, paths.get("Gsid", "")) != gsid:
             return None
         # A tenant may leave out what is null: then only the columns asked for tell it from what was not asked.
-        complete = activity.columns == self._version
-        keys = {key.lower() for key in activity.row}
-        if not complete and any(path.lower() not in keys for path in paths.values()):
-            return None
+        if activity.columns != self._version:
+            keys = {key.lower() for key in activity.row}
+            if any(path.lower() not in keys for path in paths.values()):
+                return None
         return {column: value_of(activity.row, path) for column, path in paths.items()}

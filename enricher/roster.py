@@ -49,34 +49,45 @@ class Roster:
     def user_columns(self) -> tuple[str, ...]:
         return self.desk.columns(GSUSER)
 
-    def user(self, field: str, value: str) -> Row | bool | None:
-        """The user with that email or Gsid; False: there is none; None: not known."""
-        return self._first(self._known(GSUSER, field, value, self.user_columns()))
+    def users(self, field: str, values: Iterable[str]) -> dict[str, list[Row]]:
+        """The users with these emails or Gsids, none where there is none; without the values that are not known."""
+        return self._known(GSUSER, field, values, self.user_columns())
 
-    def persons(self, field: str, value: str) -> list[Row] | None:
-        """The persons with that email or Gsid; None: not known."""
-        return self._known(PERSON, field, value, self.person_columns())
+    def persons(self, field: str, values: Iterable[str]) -> dict[str, list[Row]]:
+        """The persons with these emails or Gsids, none where there is none; without the values that are not known."""
+        return self._known(PERSON, field, values, self.person_columns())
 
-    @staticmethod
-    def _first(rows: list[Row] | None) -> Row | bool | None:
-        return None if rows is None else rows[0] if rows else False
-
-    def _known(self, name: str, field: str, value: str, columns: tuple[str, ...]) -> list[Row] | None:
+    def _known(self, name: str, field: str, values: Iterable[str], columns: tuple[str, ...]) -> dict[str, list[Row]]:
         if not columns:
-            return []  # the tenant has no such object
+            return {value: [] for value in values}  # the tenant has no such object
+        read_through = self._is_read_through(name)
+        covered = read_through and self.covers(name)
+        whole = self.whole(name)
+        known = {}
+        for value in values:
+            rows: list[Row] | None = self._listed(name, field, value, columns, whole) if read_through else []
+            if not rows and not covered:
+                rows = self._answered(name, field, value, columns)
+            if rows is not None:
+                known[value] = rows
+        return known
+
+    def _listed(self, name: str, field: str, value: str, columns: tuple[str, ...], whole: Whole | None) -> list[Row]:
+        """Who of an object that was read to its end has the email or Gsid."""
         desk = self.desk
-        if self._is_read_through(name):
-            keys = desk.cache.with_email(desk.definition.id, name, value) if field == EMAIL else ()
-            answers = [self._fresh(key, columns) for key in keys or (desk.key(name, field, value),)]
-            found = [row for entity in answers if entity is not None for row in entity.rows]
-            if found or self.covers(name):
-                return found
+        keys = desk.cache.with_email(desk.definition.id, name, value) if field == EMAIL else ()
+        answers = [self._fresh(key, columns, whole) for key in keys or (desk.key(name, field, value),)]
+        return [row for entity in answers if entity is not None for row in entity.rows]
+
+    def _answered(self, name: str, field: str, value: str, columns: tuple[str, ...]) -> list[Row] | None:
+        """Who has the email or Gsid, by an answer of its own."""
+        desk = self.desk
         if field == GSID and (entity := desk.fresh(name, GSID, value, columns)) is not None:
             return list(entity.rows)
         answer = desk.fresh(name, field, value)
         if answer is None or (field == GSID and answer.rows):
             return None
-        found = []
+        found: list[Row] = []
         for told in answer.rows:  # everybody who has the email
             entity = desk.fresh(name, GSID, text_of(told, GSID), columns)
             if entity is None:
@@ -89,11 +100,12 @@ class Roster:
         state = self.whole(MEMBER if name == PERSON and self.link is not None else name)
         return state is not None and state.ended and not state.too_large
 
-    def _fresh(self, key: EntityKey, columns: tuple[str, ...]) -> Entity | None:
+    def _fresh(self, key: EntityKey, columns: tuple[str, ...], whole: Whole | None) -> Entity | None:
         """An answer about an object that was read as a whole: where age does not count, that reading still does."""
-        entity = self.desk.cache.fresh(key, columns, self.desk.since)
-        state = self.whole(key.object_name) if self.desk.since is None else None
-        return None if entity is not None and state is not None and entity.fetched_at < state.begun else entity
+        since = self.desk.since
+        entity = self.desk.cache.fresh(key, columns, since)
+        overtaken = since is None and entity is not None and whole is not None and entity.fetched_at < whole.begun
+        return None if overtaken else entity
 
     def covers(self, name: str) -> bool:
         """Whether whoever is not known of an object is known to be absent."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from enricher.desk import Desk
-from enricher.entities import GSID
+from enricher.entities import GSID, Entity
 from gainsight import Query, Row, fetch_on
 
 log = structlog.get_logger(__name__)
@@ -79,6 +79,7 @@ class Wholes:
         self._told: set[str] = set()
         self._paid: Counter[str] = Counter()
         self._room: dict[str, int] = {}  # answers forgotten when the reading began
+        self._read: dict[str, tuple[Entity, Whole]] = {}  # notes, read out
 
     def state(self, reading: Reading | None) -> Whole | None:
         """How far it has been read, while that counts."""
@@ -88,7 +89,10 @@ class Wholes:
         entity = desk.cache.get(desk.key(WHOLE, "object", reading.name))
         if entity is None or not entity.rows:
             return None
-        state = Whole.of(entity.columns, entity.rows[0])
+        told = self._read.get(reading.name)
+        if told is None or told[0] is not entity:
+            told = self._read[reading.name] = entity, Whole.of(entity.columns, entity.rows[0])
+        state = told[1]
         old = desk.since is not None and desk.since - state.begun > desk.cache.ttl
         if old or not set(reading.columns) <= set(state.columns):
             return None
