@@ -67,15 +67,29 @@ class LaneWork(Protocol):
         """How much is set aside."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stretch:
-    """A partition's records of a batch: all that there are from where the reading began on, in order.
+    """A partition's records of a batch, in order.
 
-    `begin`: the offset that the reading began at; None: it is not known.
+    Attributes:
+        begin: the offset that the reading began at; None: it is not known.
+        came_to: the offset up to which the log was read: behind the last record there may be markers.
+        leaps: where it did not go on from where it had come to: that offset, and the one of the next record.
     """
 
     begin: int | None
+    came_to: int = 0
     records: list[ConsumerRecord] = field(default_factory=list)
+    leaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, begin: int | None, fetched: Sequence[ConsumerRecord], end: int | None) -> None:
+        """Takes the records that a reading from `begin` to `end` gave; None: that is not known."""
+        if self.records:
+            fetched = [r for r in fetched if r.offset >= self.came_to]  # should it have gone back
+            if fetched and (begin is None or begin > self.came_to):
+                self.leaps.append((self.came_to, fetched[0].offset))
+        self.records.extend(fetched)
+        self.came_to = max(self.came_to, self.records[-1].offset + 1, end or 0)
 
 
 class GapError(Exception):
@@ -144,8 +158,9 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 generation, batch = current, {}
                 end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
             now = monotonic()
+            ends = self._positions() if records else {}
             for tp, fetched in records.items():
-                batch.setdefault(tp, Stretch(begins.get(tp))).records.extend(fetched)
+                batch.setdefault(tp, Stretch(begins.get(tp))).add(begins.get(tp), fetched, ends.get(tp))
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for record in fetched:
                     end.add(incoming(record), now)
@@ -196,6 +211,7 @@ class _Lane:
         self._work = work
         self._tp = tp
         self._position = position
+        self._came_to = position  # the log was read up to here: behind the position there may be markers
         self._busy = asyncio.Lock()
         self._closed = False
         self._sparing = asyncio.create_task(self._spare(), name=f"lane-{tp.partition}-spare")
@@ -236,23 +252,27 @@ class _Lane:
             begun = monotonic()
             await self._publisher.publish(outputs, after)
             self._position = after
+            self._came_to = max(after, stretch.came_to)
             self._work.committed(fresh, outputs, monotonic() - begun)
 
     async def _check(self, stretch: Stretch) -> None:
-        """Raises GapError where records between the lane's position and the stretch were passed over.
+        """Raises GapError where records were passed over: before the stretch, or in it.
 
-        Offsets are missing wherever a transaction ended, was aborted, or records were compacted: only the log tells.
+        Offsets are missing wherever a transaction ended, was aborted, or records were compacted. Where the reading did
+        not go on from where it had come to, only the log tells.
         """
         first = stretch.records[0].offset
-        if first <= self._position or (stretch.begin is not None and stretch.begin <= self._position):
-            return
+        leaps = [leap for leap in stretch.leaps if leap[1] > self._came_to]
+        if first > self._came_to and (stretch.begin is None or stretch.begin > self._came_to):
+            leaps.insert(0, (self._came_to, first))
         lane, topic = self._tp.partition, self._tp.topic
-        lost = await asyncio.to_thread(first_between, self._settings, topic, lane, self._position, first)
-        if lost is not None:
-            raise GapError(
-                f"Lane {lane} stands at offset {self._position} and was given {first}, but there is a record at "
-                f"{lost}. Nothing was committed; start the worker again."
-            )
+        for came_to, given in leaps:
+            lost = await asyncio.to_thread(first_between, self._settings, topic, lane, came_to, given)
+            if lost is not None:
+                raise GapError(
+                    f"Lane {lane} was read up to offset {came_to} and was given {given} next, but there is a record "
+                    f"at {lost}. Nothing was committed; start the worker again."
+                )
 
     async def _spare(self) -> None:
         """Does what there is to do besides; ends with the lane."""

@@ -1,0 +1,41 @@
+"""Records that the client passes over in silence are missed by the lane, and are not committed over."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from sandbox import Morning
+from tests.fixtures.losing import FETCH
+from tests.fixtures.world import ROOT, World, unlimited
+
+EMAILS = 3 * FETCH - 1  # with the period's marker three whole fetches
+
+
+@pytest.mark.parametrize(
+    ("lost", "before"),
+    [(1, 0), (2, 0), (4, 1)],
+    ids=["the first of the lane", "in the middle of a batch", "between two batches"],
+)
+def test_a_worker_whose_client_loses_records_ends_and_the_next_one_has_them(
+    world: World, lost: int, before: int
+) -> None:
+    tenant = unlimited(seed=71, scenario=Morning(emails=EMAILS, periods=1, edits=0))
+    world.add("acme", tenant)
+    worker = world.start(sys.executable, "-m", "tests.fixtures.losing", str(lost), PYTHONPATH=str(ROOT))
+    world.poll()
+    if before:
+        world.settled()
+        for number in range(EMAILS):
+            tenant.create({"TypeName": "Email", "Subject": f"Further {number}"})
+        tenant.advance(1200)
+        world.poll()
+    assert worker.wait() != 0
+    assert "Nothing was committed; start the worker again." in worker.text
+    assert len(world.conversations()) == before * EMAILS
+
+    enricher = world.enricher()
+    world.settled()
+    world.right()
+    assert enricher.stop() == 0, enricher.text
