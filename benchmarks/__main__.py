@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks import budget as budget_benchmark
 from benchmarks import bulkhead as bulkhead_benchmark
 from benchmarks import calls as calls_benchmark
+from benchmarks import delay as delay_benchmark
 from benchmarks import edge as edge_benchmark
 from benchmarks import many as many_benchmark
 from benchmarks import memory as memory_benchmark
@@ -106,6 +107,16 @@ def bulkhead(
     _print(bulkhead_benchmark.run(seconds), as_json)
 
 
+@app.command()
+def delay(
+    rates: Annotated[list[int] | None, typer.Option(help="Emails in a period; repeat it for several.")] = None,
+    periods: Annotated[int, typer.Option(min=1, help="Periods after the first.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """From a period's last reply until its conversations can be read."""
+    _print(delay_benchmark.run(rates or [10, 1000, 10_000], periods), as_json)
+
+
 @app.callback(invoke_without_command=True)
 def everything(context: typer.Context, as_json: AsJson = False) -> None:
     """Without a name: all of them, with sizes that take less than ten minutes together."""
@@ -126,6 +137,7 @@ _ALL: tuple[Callable[[], Report], ...] = (
     lambda: many_benchmark.run(1000, "60s", 60),
     lambda: bulkhead_benchmark.run(60),
     lambda: edge_benchmark.run(40_000, 2),
+    lambda: delay_benchmark.run([1000], 5),
 )
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import TopicPartition
 
+from benchmarks.arrivals import Arrivals
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from bus import Incoming, KafkaLaneWriter, Outgoing, Settings, end_offset, read_to_end, reader
+from bus import Incoming, KafkaLaneWriter, Outgoing, Settings, read_to_end
 
 WELL = "127.0.1.1"
 TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,34 +30,6 @@ EVERY = 1.0  # seconds
 NO_LIMIT = 10_000  # calls a minute: what is measured is not the allowance
 MARKER = "/!period"
 _ADDRESS = re.compile(r"([\w.+-]+)@")
-
-
-@dataclass
-class _Arrivals:
-    """When each conversation could be read, by its key: a thread's."""
-
-    settings: Settings
-    at: dict[str, float] = field(default_factory=dict)
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> _Arrivals:
-        topic = self.settings.conversations_topic
-        self._reader = reader(self.settings, **{"fetch.wait.max.ms": 10})
-        self._reader.assign([TopicPartition(topic, 0, end_offset(self.settings, topic, 0))])
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-        return self
-
-    def _read(self) -> None:
-        while not self._stop.is_set():
-            message = self._reader.poll(0.1)
-            if message is not None and message.error() is None:
-                self.at.setdefault((message.key() or b"").decode(), time.monotonic())
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._reader.close()
 
 
 @dataclass
@@ -156,7 +127,7 @@ def _stretch(
     written: dict[str, float] = {}
     note("bulkhead: a stretch")
     with (
-        _Arrivals(writer.settings) as arrivals,
+        Arrivals(writer.settings) as arrivals,
         KafkaLaneWriter(writer.settings, f"bench-{uuid.uuid4().hex}", 0) as lane,
     ):
         begin()

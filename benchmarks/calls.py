@@ -48,7 +48,7 @@ class Case:
         return f"{self.rate:,}" + (f" ({', '.join(more)})" if more else "")
 
 
-def _companies(rate: int) -> int:
+def companies_of(rate: int) -> int:
     return 60 if rate < 1000 else 300 if rate < 5000 else 1000
 
 
@@ -56,7 +56,7 @@ def cases(rates: list[int]) -> list[Case]:
     """Each rate with the usual mapping; with a custom object, a larger tenant, or `overlap: auto` where it matters."""
     found = []
     for rate in rates:
-        companies = _companies(rate)
+        companies = companies_of(rate)
         found.append(Case(rate, companies))
         if rate in (1000, 10_000):
             found += [Case(rate, companies, custom=True), Case(rate, MANY_COMPANIES)]
@@ -65,7 +65,7 @@ def cases(rates: list[int]) -> list[Case]:
     return found
 
 
-def _mapping(case: Case) -> dict[str, Any]:
+def mapping(case: Case) -> dict[str, Any]:
     """The demo's mapping; without its custom object, unless that is what is looked at."""
     definition = yaml.safe_load(resources.files("cli").joinpath("demo.yaml").read_text())
     given = {name: definition[name] for name in ("user_profile", "org_profile", "tags")}
@@ -123,12 +123,13 @@ def run(rates: list[int]) -> Report:
     plan = {"rates": [(c.rate, c.companies) for c in every], "periods": LAST, "new_people": NEW_PEOPLE}
     with Stage() as stage, Tenants(plan, stage.folder) as tenants:
         settings = stage.topics(patience_seconds=60, handle_seconds=100)  # a period is counted when all of it is there
-        hosts = stage.register(settings, tenants, [_mapping(c) for c in every], start=tenants.start)
+        hosts = stage.register(settings, tenants, [mapping(c) for c in every], start=tenants.start)
         sizes = tenants.ask("/_bench/sizes")
         with stage.enricher(settings.model_copy(update={"refresh_seconds": NO_LOOK})) as enricher:
             (cold,) = _periods(stage, settings, tenants, hosts, enricher, [1])
             hour = _periods(stage, settings, tenants, hosts, enricher, range(2, HOUR + 2))
-        _poll(stage, settings, tenants, hosts, LAST)
+        note(f"calls: period {LAST} of {LAST}")
+        poll(stage, settings, tenants, hosts)
         tenants.reset()
         at_once = settings.model_copy(update={"refresh_seconds": LOOK_AT_ONCE})
         with stage.enricher(at_once) as enricher:
@@ -158,13 +159,14 @@ def _periods(
     found = []
     for number in numbers:
         tenants.reset()
-        _poll(stage, settings, tenants, hosts, number)
+        note(f"calls: period {number} of {LAST}")
+        poll(stage, settings, tenants, hosts)
         found.append(_calls(stage, settings, tenants, hosts, enricher))
     return found
 
 
-def _poll(stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, str], number: int) -> None:
-    note(f"calls: period {number} of {LAST}")
+def poll(stage: Stage, settings: Settings, tenants: Tenants, hosts: dict[str, str]) -> None:
+    """Ten minutes pass, and every connector is polled once."""
     for host in hosts.values():
         tenants.ask("/_sandbox/clock", {"advance": PERIOD}, host=host, method="POST")
     with stage.producer(settings, "--once") as process:

@@ -36,6 +36,7 @@ class Book:
 
     calls: Counter[str] = field(default_factory=Counter)
     first: float | None = None  # when the first timeline query came, epoch seconds
+    last: float | None = None  # when the last timeline query was answered, seconds of a steady clock
     body: bytes = b""  # of the first timeline query
 
 
@@ -99,9 +100,13 @@ class Desk:
         host = (request.host or "").rpartition(":")[0]
         book = self._books.setdefault(host, Book())
         book.calls["/".join(request.path.split("/")[-2:])] += 1
-        if book.first is None and request.path.endswith("query/activity_timeline"):
+        is_timeline = request.path.endswith("query/activity_timeline")
+        if book.first is None and is_timeline:
             book.first, book.body = time.time(), await request.read()
-        return await handler(request)
+        response = await handler(request)
+        if is_timeline:
+            book.last = time.monotonic()
+        return response
 
     def _own(self, what: str) -> web.Response:
         if what == "/reset":
@@ -118,7 +123,10 @@ class Desk:
                 for host, tenant in self._tenants.items()
             }
             return web.Response(body=orjson.dumps(found), content_type="application/json")
-        books = {host: {"calls": b.calls, "first": b.first, "body": b.body.decode()} for host, b in self._books.items()}
+        books = {
+            host: {"calls": b.calls, "first": b.first, "last": b.last, "body": b.body.decode()}
+            for host, b in self._books.items()
+        }
         return web.Response(body=orjson.dumps(books), content_type="application/json")
 
 
@@ -127,7 +135,7 @@ async def _serve(plan: dict[str, Any]) -> None:
     for tenant in tenants.values():
         _ = tenant.timeline  # up to its clock, before anybody waits for it
     desk = Desk(tenants)
-    several = len(tenants) > 1
+    several = tenants.keys() != {"127.0.0.1"}
     app = application(tenants.get if several else next(iter(tenants.values())))
 
     @web.middleware

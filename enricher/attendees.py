@@ -128,7 +128,7 @@ def _seen(char: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return visible(_REFERENCE.sub(lambda found: unescape(found[0]), text))
+    return visible(_REFERENCE.sub(lambda found: unescape(found[0]), text) if "&" in text else text)
 
 
 def _from_json(text: str) -> Any:
@@ -166,6 +166,8 @@ def _first_text(by_key: dict[str, Any], keys: Iterable[str]) -> str:
 def _emails(text: str) -> dict[str, tuple[int, int]]:
     """The distinct addresses in a text, in lower case, each with where it first stands."""
     found: dict[str, tuple[int, int]] = {}
+    if "@" not in text:
+        return found
     for match in _EMAIL.finditer(text):
         local, _, domain = match[0].strip("'").rstrip(".'").lower().partition("@")
         if local and domain:
@@ -174,7 +176,8 @@ def _emails(text: str) -> dict[str, tuple[int, int]]:
 
 
 def _from_text(text: str, side: Side) -> list[Mention]:
-    text = _SURNAME_FIRST.sub(lambda m: f'{m["lead"]}"{m["last"]}, {m["first"].rstrip()}" <', text)
+    if "<" in text:
+        text = _SURNAME_FIRST.sub(lambda m: f'{m["lead"]}"{m["last"]}, {m["first"].rstrip()}" <', text)
     parts = (part.strip() for part in _parted(text))
     return [mention for part in parts if part for mention in _from_part(part, side)]
 

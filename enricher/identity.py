@@ -178,7 +178,7 @@ def _person(rows: Sequence[Row], meant: Sequence[str], company: str | None, foun
         was, is_ = (company is not None and any(_company_of(m, found) == company for m in of) for of in (held, active))
         return (gsid not in meant, not is_, not was, not active, not held, gsid)
 
-    return min(rows, key=rank)
+    return rows[0] if len(rows) == 1 else min(rows, key=rank)
 
 
 def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Row | None:
@@ -193,12 +193,11 @@ def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Ro
             str(value_of(row, "Gsid") or ""),
         )
 
-    return min(rows, key=rank, default=None)
+    return rows[0] if len(rows) == 1 else min(rows, key=rank, default=None)
 
 
 def _company_of(row: Row, found: Resolved) -> str | None:
-    link = needs.first_described(found.described.get(needs.COMPANY_PERSON), needs.COMPANY_OF)
-    value = value_of(row, link) if link else None
+    value = value_of(row, found.company_link) if found.company_link else None
     return value if isinstance(value, str) and value else None
 
 

@@ -28,11 +28,11 @@ def profile(paths: Mapping[str, Path], rows: Rows, described: Mapping[str, Objec
     """
     found: dict[str, Scalar] = {}
     for name, path in paths.items():
+        if not (meant := rows.get(path.root)):
+            continue
         object_name = needs.ACTIVITY if path.root == "activity" else path.root
         field = needs.field_at(path.field, object_name, described)
-        values = [
-            v for row in rows.get(path.root, ()) if (v := _typed(value_of(row, path.field), field, path)) is not None
-        ]
+        values = [v for row in meant if (v := _typed(value_of(row, path.field), field, path)) is not None]
         if len(values) == 1:
             found[name] = values[0]
         elif values:

@@ -66,6 +66,11 @@ class Resolved:
     relationships: dict[str, Row] = field(default_factory=dict)
     custom: dict[str, dict[str, list[Row]]] = field(default_factory=dict)  # object → joined id → rows
     new: list[Change] = field(default_factory=list)
+    company_link: str | None = field(init=False)
+    """The column of company_person that holds the company's Gsid; None: the tenant has none."""
+
+    def __post_init__(self) -> None:
+        self.company_link = needs.first_described(self.described.get(needs.COMPANY_PERSON), needs.COMPANY_OF)
 
     def ridden(self, object_name: str, activity: RawActivity) -> Row | None:
         """The activity's company or relationship, where it rode along."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -235,11 +236,8 @@ def test_a_membership_s_flags_in_every_form(yes: Any, no: Any) -> None:
 
 
 def test_the_other_spelling_of_the_link() -> None:
-    found = known()
-    found.described = {
-        "company_person": ObjectDescription("company_person", {"companyid": Field("CompanyId", "LOOKUP")})
-    }
-    found.memberships = {"P1": [{"CompanyId": "C9"}]}
+    described = {"company_person": ObjectDescription("company_person", {"companyid": Field("CompanyId", "LOOKUP")})}
+    found = replace(known(), described=described, memberships={"P1": [{"CompanyId": "C9"}]})
     assert told(Mention("dana@x.example"), found=found)[0][4] == "C9"
 
 
