@@ -11,9 +11,11 @@ import asyncio
 import logging
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
@@ -33,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 FETCH_SECONDS = 0.2
 FETCH_BYTES = 16 * 1024 * 1024
+# Faust makes folders for tables, which we have none of: by default wherever it is started, which may be read-only.
+_FAUST_FOLDER = Path(tempfile.gettempdir()) / "frame-gainsight-faust"
 CHECK_SECONDS = 1.0  # between looks whether a lane's work besides has failed
 
 
@@ -336,6 +340,7 @@ def create(
         broker=[f"kafka://{host}" for host in settings.brokers().split(",")],
         broker_credentials=_credentials(settings),
         store="memory://",
+        datadir=_FAUST_FOLDER,
         stream_wait_empty=True,
         stream_buffer_maxsize=1,
         agent_supervisor="mode.CrashingSupervisor",

@@ -154,3 +154,8 @@ def test_everything_of_a_connector_lies_in_its_lane_in_every_topic(done: World) 
             assert record.source.partition == done.lane(record.key.partition("/")[0]), (topic, record.key)
             lanes.add(record.source.partition)
     assert len(lanes) == settings.partitions, "the connectors were to fill all lanes"
+
+
+def test_a_worker_leaves_nothing_where_it_was_started(done: World) -> None:
+    assert done.conversations()
+    assert {path.suffix for path in done.folder.iterdir()} == {".log"}
