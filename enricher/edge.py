@@ -29,6 +29,7 @@ from faust.types import TP, ConsumerMessage
 from bus import Incoming, Outgoing, Settings, end_offset, first_between
 from bus.clients import ssl_context
 from enricher.publisher import Publisher, deadline
+from enricher.together import together
 from enricher.windows import BatchEnd
 
 log = structlog.get_logger(__name__)
@@ -368,9 +369,7 @@ def create(
 
     async def settle(generation: int, batch: dict[TP, Stretch]) -> None:
         mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
-        async with asyncio.TaskGroup() as tasks:  # any failure ends the process
-            for tp, stretch in batch.items():
-                tasks.create_task(mine[tp].settle(stretch))
+        await together(*(mine[tp].settle(stretch) for tp, stretch in batch.items()))  # any failure ends the process
 
     async def forget(*_: Any, **__: Any) -> None:
         closing = [lanes.pop(key) for key in list(lanes)]
