@@ -116,6 +116,18 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = 100
         return consumer
 
+    async def seek_to_committed(self) -> Any:
+        """Partition → its committed offset.
+
+        aiokafka leaves partitions that have none where they are. What was taken out of them may have been given up
+        since, so they are read from their beginning.
+        """
+        committed = await super().seek_to_committed()
+        consumer = self._ensure_consumer()
+        if new := [tp for tp, offset in committed.items() if not offset and tp in consumer.assignment()]:
+            await self.call_thread(consumer.seek_to_beginning, *new)
+        return committed
+
     def highwater(self, tp: TP) -> Any:
         return self._ensure_consumer().last_stable_offset(tp)
 

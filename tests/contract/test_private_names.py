@@ -119,6 +119,15 @@ def test_waiting_for_records_gives_records_by_partition() -> None:
     assert "return records, active_partitions" in inspect.getsource(wait)
 
 
+def test_going_back_is_asked_of_the_thread_where_we_mend_it() -> None:
+    assert "await self._thread.seek_to_committed()" in inspect.getsource(
+        transport.ThreadDelegateConsumer.seek_to_committed
+    )
+    assert "await self.seek_to_committed()" in inspect.getsource(transport.Consumer.perform_seek)
+    assert inspect.iscoroutinefunction(driver.AIOKafkaConsumerThread.seek_to_committed)
+    assert inspect.iscoroutinefunction(AIOKafkaConsumer.seek_to_beginning)
+
+
 def test_getmany_is_what_the_fetcher_drains() -> None:
     source = inspect.getsource(transport.Consumer._drain_messages)
     assert "getmany = self.getmany" in source

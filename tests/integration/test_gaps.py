@@ -1,4 +1,5 @@
-"""Records that the client passes over in silence are missed by the lane, and are not committed over."""
+"""Records that the client passes over in silence are missed by the lane, and are not committed over; those that it
+gives up in a rebalance are read again."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from sandbox import Morning
-from tests.fixtures.losing import FETCH
+from tests.fixtures.unsteady import FETCH
 from tests.fixtures.world import ROOT, World, unlimited
 
 EMAILS = 3 * FETCH - 1  # with the period's marker three whole fetches
@@ -23,7 +24,7 @@ def test_a_worker_whose_client_loses_records_ends_and_the_next_one_has_them(
 ) -> None:
     tenant = unlimited(seed=71, scenario=Morning(emails=EMAILS, periods=1, edits=0))
     world.add("acme", tenant)
-    worker = world.start(sys.executable, "-m", "tests.fixtures.losing", str(lost), PYTHONPATH=str(ROOT))
+    worker = world.start(sys.executable, "-m", "tests.fixtures.unsteady", "lose", str(lost), PYTHONPATH=str(ROOT))
     world.poll()
     if before:
         world.settled()
@@ -36,6 +37,23 @@ def test_a_worker_whose_client_loses_records_ends_and_the_next_one_has_them(
     assert len(world.conversations()) == before * EMAILS
 
     enricher = world.enricher()
+    world.settled()
+    world.right()
+    assert enricher.stop() == 0, enricher.text
+
+
+@pytest.mark.parametrize("number", [1, 2, 4], ids=["the first fetch ever", "a later one", "with a position committed"])
+def test_what_a_rebalance_interrupts_is_read_again(world: World, number: int) -> None:
+    tenant = unlimited(seed=72, scenario=Morning(emails=EMAILS, periods=1, edits=0))
+    world.add("acme", tenant)
+    enricher = world.start(
+        sys.executable, "-m", "tests.fixtures.unsteady", "interrupt", str(number), PYTHONPATH=str(ROOT)
+    )
+    world.poll()
+    world.settled()
+    tenant.create({"TypeName": "Email", "Subject": "One more"})
+    tenant.advance(1200)
+    world.poll()
     world.settled()
     world.right()
     assert enricher.stop() == 0, enricher.text
