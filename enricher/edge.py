@@ -163,7 +163,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
         generation = None
         while (wait := end.wait(monotonic())) != 0.0:
-            begins = self._positions()
+            before, begins = self.app.consumer_generation_id, self._positions()
             records, _ = await self._wait_next_records(min(wait, FETCH_SECONDS) if wait else timeout)
             if records is None or self.should_stop:
                 return
@@ -171,6 +171,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 await self.perform_seek()
                 return
             current = self.app.consumer_generation_id  # read after the poll: it may have rebalanced meanwhile
+            if before != current:
+                begins = {}  # of an earlier assignment, maybe
             if generation != current:
                 generation, batch = current, {}
                 end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
@@ -262,6 +264,7 @@ class _Lane:
             fresh = [incoming(r) for r in stretch.records if r.offset >= self._position]
             await self._check(stretch)
             if not fresh:
+                self._came_to = max(self._came_to, stretch.came_to)
                 return
             with deadline(self._settings.handle_seconds, "a batch"):
                 outputs = await self._work.handle(fresh)  # no transaction is open while this waits
@@ -279,7 +282,7 @@ class _Lane:
         not go on from where it had come to, only the log tells.
         """
         first = stretch.records[0].offset
-        leaps = [leap for leap in stretch.leaps if leap[1] > self._came_to]
+        leaps = [(max(at, self._came_to), given) for at, given in stretch.leaps if given > self._came_to]
         if first > self._came_to and (stretch.begin is None or stretch.begin > self._came_to):
             leaps.insert(0, (self._came_to, first))
         lane, topic = self._tp.partition, self._tp.topic

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
+from enricher import edge
 from enricher.edge import Stretch
+from tests.fixtures.settings import isolated
 
 
 def fetched(*offsets: int) -> list[Any]:
@@ -53,3 +57,33 @@ def test_what_is_read_a_second_time_is_taken_once() -> None:
     stretch = read((3, (3, 4, 5), 6), (4, (4, 5, 6), 7), (3, (3, 4), 5), (5, (5, 6, 7), 8))
     assert [r.offset for r in stretch.records] == [3, 4, 5, 6, 7]
     assert stretch.leaps == []
+
+
+class Idle:
+    """A lane's work that has none to do besides."""
+
+    async def spare(self) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("position", "readings", "asked"),
+    [
+        (110, [(105, (105, 106, 107), 108), (110, (111, 112), 113)], [(110, 111)]),
+        (111, [(105, (105, 106, 107), 108), (110, (111, 112), 113)], []),
+        (100, [(105, (105,), 106), (106, (106,), 107), (109, (110,), 111)], [(100, 105), (107, 110)]),
+    ],
+    ids=["an earlier owner has settled some of it", "and all of it", "two holes"],
+)
+async def test_the_log_is_asked_only_of_what_the_lane_has_not_settled(
+    position: int,
+    readings: list[tuple[int | None, tuple[int, ...], int | None]],
+    asked: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans: list[tuple[int, int]] = []
+    monkeypatch.setattr(edge, "first_between", lambda _, __, ___, start, end: spans.append((start, end)))
+    lane: Any = edge._Lane(isolated("localhost:1"), None, Idle(), TP("raw", 0), position)  # type: ignore[arg-type]
+    await lane._check(read(*readings))
+    assert spans == asked
+    lane._sparing.cancel()
