@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from bus import Incoming, Outgoing, Settings, end_offset, first_between
+from bus import BrokerError, Incoming, Outgoing, Settings, end_offset, first_between
 from bus.clients import ssl_context
 from enricher.publisher import Publisher, deadline
 from enricher.together import together
@@ -38,6 +39,7 @@ FETCH_SECONDS = 0.2
 FETCH_BYTES = 16 * 1024 * 1024
 # Faust makes folders for tables, which we have none of: by default wherever it is started, which may be read-only.
 _FAUST_FOLDER = Path(tempfile.gettempdir()) / "frame-gainsight-faust"
+LOOK_SECONDS = 60.0  # between looks whether records wait that the client does not give
 CHECK_SECONDS = 1.0  # between looks whether a lane's work besides has failed
 
 
@@ -99,6 +101,10 @@ class Stretch:
 
 class GapError(Exception):
     """Records were passed over: the lane must not go on, and nothing is committed."""
+
+
+class StalledError(Exception):
+    """Records wait in the log, and the client does not give them."""
 
 
 class LostPositionError(Exception):
@@ -231,6 +237,8 @@ class _Lane:
         self._tp = tp
         self._position = position
         self._came_to = position  # the log was read up to here: behind the position there may be markers
+        self._looked = monotonic()
+        self._unread: tuple[int, int] | None = None
         self._busy = asyncio.Lock()
         self._closed = False
         self._sparing = asyncio.create_task(self._spare(), name=f"lane-{tp.partition}-spare")
@@ -312,6 +320,31 @@ class _Lane:
         if self._sparing.done() and not self._sparing.cancelled():
             self._sparing.result()
 
+    async def look(self, idle_since: float) -> None:
+        """Raises StalledError where a record has waited in the log since the last look.
+
+        Args:
+            idle_since: when this worker last had a batch in hand, of any lane (seconds of a steady clock).
+        """
+        last, before, came_to = self._looked, self._unread, self._came_to
+        if monotonic() - last < LOOK_SECONDS:
+            return
+        self._looked, self._unread = monotonic(), None
+        lane, topic = self._tp.partition, self._tp.topic
+        try:
+            waiting = await asyncio.to_thread(first_between, self._settings, topic, lane, came_to, sys.maxsize)
+        except BrokerError as error:
+            log.warning("not_looked", lane=lane, cause=str(error))
+            return
+        if waiting is None or self._closed or self._came_to != came_to:
+            return
+        self._unread = came_to, waiting
+        if self._unread == before and idle_since < last:
+            raise StalledError(
+                f"Lane {lane} was read up to offset {came_to}. A record at {waiting} has been waiting for more than "
+                f"{LOOK_SECONDS:.0f} s, and the client does not give it. Nothing is lost; start the worker again."
+            )
+
     async def close(self) -> None:
         """After the batch in flight."""
         async with self._busy:
@@ -320,6 +353,20 @@ class _Lane:
             await asyncio.gather(self._sparing, return_exceptions=True)
             await self._work.close()
             await self._publisher.close()
+
+
+@dataclass(slots=True)
+class _Hand:
+    """Whether a worker has a batch in hand; else since when not (seconds of a steady clock)."""
+
+    full: bool = False
+    empty_since: float = field(default_factory=monotonic)
+
+    def __enter__(self) -> None:
+        self.full = True
+
+    def __exit__(self, *_: object) -> None:
+        self.full, self.empty_since = False, monotonic()
 
 
 def _check_new(settings: Settings, lane: int) -> None:
@@ -375,6 +422,7 @@ def create(
     )
     app.transport.Consumer = type("EdgeConsumer", (_Consumer,), {"settings": settings})
     lanes: dict[tuple[int, TP], asyncio.Task[_Lane]] = {}
+    hand = _Hand()
 
     def lane_of(generation: int, tp: TP) -> asyncio.Task[_Lane]:
         if (generation, tp) not in lanes:
@@ -414,13 +462,17 @@ def create(
     async def enrich(stream: Any) -> None:
         async for event in stream.noack().events():
             if event.message.generation_id == app.consumer_generation_id:  # else it is delivered again
-                await settle(event.message.generation_id, event.value)
+                with hand:
+                    await settle(event.message.generation_id, event.value)
             event.ack()
 
     @app.timer(interval=CHECK_SECONDS, name="check")  # type: ignore[untyped-decorator]
     async def check() -> None:
         for opening in list(lanes.values()):
-            (await opening).check()  # what could not be opened, or failed since, ends the process here
+            lane = await opening
+            lane.check()  # what could not be opened, or failed since, ends the process here
+            if not hand.full:
+                await lane.look(hand.empty_since)
 
     return app
 

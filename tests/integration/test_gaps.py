@@ -1,5 +1,5 @@
 """Records that the client passes over in silence are missed by the lane, and are not committed over; those that it
-gives up in a rebalance are read again."""
+gives up in a rebalance are read again; and a client that gives nothing any more does not go unnoticed."""
 
 from __future__ import annotations
 
@@ -54,6 +54,25 @@ def test_what_a_rebalance_interrupts_is_read_again(world: World, number: int) ->
     tenant.create({"TypeName": "Email", "Subject": "One more"})
     tenant.advance(1200)
     world.poll()
+    world.settled()
+    world.right()
+    assert enricher.stop() == 0, enricher.text
+
+
+def test_a_worker_whose_client_gives_nothing_any_more_ends(world: World) -> None:
+    tenant = unlimited(seed=73, scenario=Morning(emails=FETCH - 1, periods=1, edits=0))  # with the marker a fetch
+    world.add("acme", tenant)
+    worker = world.start(sys.executable, "-m", "tests.fixtures.unsteady", "stall", "1", PYTHONPATH=str(ROOT))
+    world.poll()
+    world.settled()
+    assert worker.running, worker.text
+    tenant.create({"TypeName": "Email", "Subject": "One more"})
+    tenant.advance(1200)
+    world.poll()
+    assert worker.wait() != 0
+    assert "the client does not give it. Nothing is lost; start the worker again." in worker.text
+
+    enricher = world.enricher()
     world.settled()
     world.right()
     assert enricher.stop() == 0, enricher.text
