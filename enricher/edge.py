@@ -86,10 +86,10 @@ class Stretch:
 
     begin: int | None
     came_to: int = 0
-    records: list[ConsumerRecord] = field(default_factory=list)
+    records: list[Incoming] = field(default_factory=list)
     leaps: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, begin: int | None, fetched: Sequence[ConsumerRecord], end: int | None) -> None:
+    def add(self, begin: int | None, fetched: Sequence[Incoming], end: int | None) -> None:
         """Takes the records that a reading from `begin` to `end` gave; None: that is not known."""
         if self.records:
             fetched = [r for r in fetched if r.offset >= self.came_to]  # should it have gone back
@@ -184,11 +184,12 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
             now = monotonic()
             ends = self._positions() if records else {}
-            for tp, fetched in records.items():
+            for tp, given in records.items():
+                fetched = [incoming(record) for record in given]
                 batch.setdefault(tp, Stretch(begins.get(tp))).add(begins.get(tp), fetched, ends.get(tp))
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for record in fetched:
-                    end.add(incoming(record), now)
+                    end.add(record, now)
             if not batch:
                 return
         tp, carried = next(iter(batch.items()))  # any partition may carry the batch
@@ -201,7 +202,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 last.partition,
                 last.offset,
                 last.timestamp / 1000,
-                last.timestamp_type,
+                None,
                 (),
                 None,
                 batch,
@@ -269,7 +270,7 @@ class _Lane:
                 raise GapError(f"Lane {self._tp.partition} was given up while a batch of it was under way.")
             if self._sparing.done():
                 self._sparing.result()
-            fresh = [incoming(r) for r in stretch.records if r.offset >= self._position]
+            fresh = [r for r in stretch.records if r.offset >= self._position]
             await self._check(stretch)
             if not fresh:
                 self._came_to = max(self._came_to, stretch.came_to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -77,10 +77,10 @@ class Publisher:
         """
         with deadline(60, "a transaction"):
             await self._producer.begin_transaction()
-            acknowledged = await self._send(records)
+            acknowledged: list[Awaitable[object]] = [*await self._send(records)]
+            if after is not None:  # beside the records: only the commit comes after both
+                acknowledged.append(self._producer.send_offsets_to_transaction({self._tp: after}, self._group))
             await asyncio.gather(*acknowledged)
-            if after is not None:
-                await self._producer.send_offsets_to_transaction({self._tp: after}, self._group)
             await self._producer.commit_transaction()
 
     async def _send(self, records: Sequence[Outgoing]) -> list[asyncio.Future[object]]:
