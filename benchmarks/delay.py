@@ -8,15 +8,14 @@ from functools import partial
 from statistics import median
 
 from benchmarks.arrivals import Arrivals
-from benchmarks.calls import NO_LOOK, Case, companies_of, mapping, poll
+from benchmarks.calls import NEW_PEOPLE, NO_LOOK, Case, companies_of, mapping, poll
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
 from bus import Settings, read_to_end
+from enricher.activity import is_marker
 
-NEW_PEOPLE = 0.05
 PATIENCE = 120.0
-MARKER = "/!period"
 
 
 def run(rates: list[int], periods: int) -> Report:
@@ -66,8 +65,8 @@ def _measured(rate: int, periods: int) -> tuple[list[float], float]:
 
 def _emails(settings: Settings, connector: str) -> set[str]:
     records = read_to_end(settings, settings.raw_topic, dict.fromkeys(range(settings.partitions)))
-    keys = ((record.key or b"").decode() for record in records)
-    return {key for key in keys if key.startswith(f"{connector}/") and not key.endswith(MARKER)}
+    keys = ((record.key or b"").decode() for record in records if not is_marker(record))
+    return {key for key in keys if key.startswith(f"{connector}/")}
 
 
 def _there(wanted: set[str], arrivals: Arrivals) -> bool:

@@ -16,7 +16,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from mode.worker import Worker
 
-from enricher import edge, publisher
+from enricher import edge, lane, publisher
 
 # Every private name of theirs that is used, each with a test below.
 KNOWN = {
@@ -66,7 +66,7 @@ def _is_theirs(name: str) -> bool:
 
 
 def test_no_private_name_is_used_without_a_test_here() -> None:
-    trees = [ast.parse(Path(str(module.__file__)).read_text()) for module in (edge, publisher)]
+    trees = [ast.parse(Path(str(module.__file__)).read_text()) for module in (edge, lane, publisher)]
     assert set().union(*map(private, trees)) == KNOWN
 
 

@@ -1,4 +1,4 @@
-"""What the edge takes down of its readings: where one did not go on from where the last had come to."""
+"""What is taken down of a partition's readings: where one did not go on from where the last had come to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from faust.types import TP
+from aiokafka import TopicPartition
 
-from enricher import edge
-from enricher.edge import Stretch
+from enricher import lane
+from enricher.lane import Lane, Stretch
 from tests.fixtures.settings import isolated
 
 
@@ -19,7 +19,7 @@ def fetched(*offsets: int) -> list[Any]:
 
 
 def read(*readings: tuple[int | None, tuple[int, ...], int | None]) -> Stretch:
-    stretch = Stretch(readings[0][0])
+    stretch = Stretch()
     for begin, offsets, end in readings:
         stretch.add(begin, fetched(*offsets), end)
     return stretch
@@ -82,8 +82,10 @@ async def test_the_log_is_asked_only_of_what_the_lane_has_not_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spans: list[tuple[int, int]] = []
-    monkeypatch.setattr(edge, "first_between", lambda _, __, ___, start, end: spans.append((start, end)))
-    lane: Any = edge._Lane(isolated("localhost:1"), None, Idle(), TP("raw", 0), position)  # type: ignore[arg-type]
-    await lane._check(read(*readings))
+    monkeypatch.setattr(lane, "first_between", lambda _, __, ___, start, end: spans.append((start, end)))
+    publisher: Any = None
+    work: Any = Idle()
+    opened = Lane(isolated("localhost:1"), publisher, work, TopicPartition("raw", 0), position)
+    await opened._check(read(*readings))
     assert spans == asked
-    lane._sparing.cancel()
+    opened._sparing.cancel()
