@@ -9,7 +9,8 @@ from typing import Self
 
 from confluent_kafka import TopicPartition
 
-from bus import Settings, end_offset, reader
+from frame_gainsight.kafka import end_offset, reader
+from frame_gainsight.runtime import Settings
 
 
 @dataclass

@@ -15,7 +15,8 @@ from benchmarks.arrivals import Arrivals
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from bus import Incoming, KafkaLaneWriter, Outgoing, Settings, read_to_end
+from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, read_to_end
+from frame_gainsight.runtime import Settings
 
 WELL = "127.0.1.1"
 TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -14,8 +14,8 @@ import yaml
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from bus import Settings
-from gainsight import format_date, parse_date
+from frame_gainsight.gainsight import format_date, parse_date
+from frame_gainsight.runtime import Settings
 
 PERIOD = 600
 HOUR = 6  # periods
@@ -67,7 +67,7 @@ def cases(rates: list[int]) -> list[Case]:
 
 def mapping(case: Case) -> dict[str, Any]:
     """The demo's mapping; without its custom object, unless that is what is looked at."""
-    definition = yaml.safe_load(resources.files("cli").joinpath("demo.yaml").read_text())
+    definition = yaml.safe_load(resources.files("frame_gainsight.cli.demo").joinpath("demo.yaml").read_text())
     given = {name: definition[name] for name in ("user_profile", "org_profile", "tags")}
     if case.custom:
         given["objects"] = definition["objects"]
@@ -179,7 +179,16 @@ def _replay(stage: Stage, settings: Settings, start: str) -> None:
     """The last period into the live topic again, by the enricher that is running."""
     note("calls: replay")
     since = (parse_date(start) or 0) + (LAST - 1) * PERIOD * 1000
-    command = [sys.executable, "-m", "cli.main", "replay", "--since", format_date(since), "--json"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "frame_gainsight.cli.main",
+        "replay",
+        "--since",
+        format_date(since),
+        "--json",
+    ]
     with Measured(command, stage.folder / "replay.log", stage.environment(settings)) as process:
         usage = process.wait(1800)
         if usage.code:

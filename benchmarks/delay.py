@@ -12,8 +12,9 @@ from benchmarks.calls import NEW_PEOPLE, NO_LOOK, Case, companies_of, mapping, p
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from bus import Settings, read_to_end
-from enricher.activity import is_marker
+from enricher.activity.raw_record import is_marker
+from frame_gainsight.kafka import read_to_end
+from frame_gainsight.runtime import Settings
 
 PATIENCE = 120.0
 

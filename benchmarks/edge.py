@@ -15,8 +15,9 @@ from benchmarks.edge_workers import KINDS
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import MARKER, Stage
-from bus import Settings, reader, topics
-from bus.clients import confluent_config
+from frame_gainsight.kafka import reader, topics
+from frame_gainsight.kafka.clients import confluent_config
+from frame_gainsight.runtime import Settings
 
 PERIOD = 1000  # records before a marker
 BODY = "x" * 800

@@ -13,9 +13,10 @@ import orjson
 import uvloop
 from confluent_kafka import Consumer, Producer
 
-from bus import Incoming, Outgoing, Settings, load_settings
-from bus.clients import confluent_config
-from enricher import edge
+from enricher.consumer import faust_worker as edge
+from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka.clients import confluent_config
+from frame_gainsight.runtime import Settings, load_settings
 
 BATCH = 1000  # records
 NAMES = {number: f"name {number}" for number in range(1000)}

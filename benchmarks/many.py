@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants, sparkline
-from connectors import Definition
+from frame_gainsight.connectors import Definition
 
 PATIENCE = 600.0
 REFERENCE = 600  # seconds: the usual period

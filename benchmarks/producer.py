@@ -16,7 +16,7 @@ from benchmarks import peers
 from benchmarks.measured import Measured, Usage
 from benchmarks.show import Report, note
 from benchmarks.stage import Landed, Stage, Tenants
-from bus import Settings
+from frame_gainsight.runtime import Settings
 
 PATH = "/v1/data/objects/query/activity_timeline"
 HOUR = 3600

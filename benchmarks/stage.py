@@ -28,13 +28,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from benchmarks.measured import Measured
-from bus import Settings, lane_of, read_to_end, topics
-from bus.clients import admin, confluent_config
-from cli.local import start_kafka
-from connectors import Connector, Definition, KmsVault, Secret
-from connectors.kms_standin import KmsStandIn
-from connectors.registry import encode_connector
-from gainsight import parse_date
+from frame_gainsight.cli.commands.local import start_kafka
+from frame_gainsight.connectors import Connector, Definition, KmsVault, Secret
+from frame_gainsight.connectors.registry import encode_connector
+from frame_gainsight.gainsight import parse_date
+from frame_gainsight.kafka import lane_of, read_to_end, topics
+from frame_gainsight.kafka.clients import admin, confluent_config
+from frame_gainsight.runtime import Settings
+from frame_gainsight.sandbox.kms import KmsStandIn
 from schemas import codec_for
 
 _OURS = ("FRAME_GAINSIGHT_", "KAFKA_", "KMS_", "AWS_", "SCHEMA_REGISTRY_")
@@ -182,7 +183,7 @@ class Stage:
 
     def enricher(self, settings: Settings) -> Measured:
         """The enricher, as a process; its log is in the stage's folder."""
-        command = [sys.executable, "-m", "cli.main", "enrich"]
+        command = [sys.executable, "-P", "-m", "frame_gainsight.cli.main", "enrich"]
         return Measured(command, self.folder / f"{settings.prefix}-enricher.log", self.environment(settings))
 
     def enriched(self, settings: Settings, timeout: float = 900.0) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from sandbox import Clock
-from sandbox.activity import Activity, Address, Written
-from sandbox.gsid import gsid
-from sandbox.scenario import Change
-from sandbox.world import Row, World, address_of
-from sandbox.writer import Writer
+from frame_gainsight.sandbox import Clock
+from frame_gainsight.sandbox.scenarios.scenario import Change
+from frame_gainsight.sandbox.tenant.activity import Activity, Address, Written
+from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.gsid import gsid
+from frame_gainsight.sandbox.tenant.world import Row, World, address_of
 
 DIFFERENT = 2000  # emails that are written; the others repeat them under ids and dates of their own
 SECOND = 1000

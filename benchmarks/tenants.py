@@ -18,10 +18,10 @@ import orjson
 from aiohttp import web
 
 from benchmarks.steady import SECOND, Steady
-from sandbox import Clock, Limits, Live, Tenant
-from sandbox.control import PREFIX
-from sandbox.dates import iso
-from sandbox.server import application
+from frame_gainsight.sandbox import Clock, Limits, Live, Tenant
+from frame_gainsight.sandbox.http.control import PREFIX
+from frame_gainsight.sandbox.http.server import application
+from frame_gainsight.sandbox.query.dates import iso
 
 QUIET = 120  # seconds between the last email and the present
 OURS = "/_bench"

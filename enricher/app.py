@@ -5,16 +5,15 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from bus import Settings, load_settings
-from bus.metrics import Metrics
-from bus.topics import require
-from connectors import KmsVault
-from enricher import edge
-from enricher.connections import Clients, Directory
-from enricher.meter import Meter
-from enricher.orders import Orders
-from enricher.pipeline import Pipeline
-from gainsight import SystemClock
+from enricher.consumer import faust_worker as edge
+from enricher.lane_processor import Pipeline
+from enricher.metrics import Meter
+from enricher.processing.tenants import Clients, Directory
+from enricher.replay.requests import Orders
+from frame_gainsight.connectors import KmsVault
+from frame_gainsight.kafka.topics import require
+from frame_gainsight.runtime import Settings, SystemClock, load_settings
+from frame_gainsight.runtime.metrics import Metrics
 from schemas import codec_for
 
 

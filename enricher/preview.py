@@ -9,15 +9,14 @@ from typing import Any
 import orjson
 import xxhash
 
-from bus import Incoming
-from connectors import Definition, Selection, needs
-from enricher import conversation
-from enricher.activity import DataError, RawActivity
-from enricher.desk import Desk
-from enricher.entities import EntityCache
-from enricher.resolve import Resolver
-from gainsight import (
-    Clock,
+from enricher.activity.raw_record import DataError, RawActivity
+from enricher.conversation import build as conversation
+from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.resolver import Resolver
+from enricher.resolution.tenant_lookup import Desk
+from frame_gainsight.connectors import Definition, Selection
+from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.gainsight import (
     Condition,
     ConfigError,
     GainsightClient,
@@ -30,6 +29,8 @@ from gainsight import (
     parse_date,
     value_of,
 )
+from frame_gainsight.kafka import Incoming
+from frame_gainsight.runtime import Clock
 
 HOUR = 3_600_000
 ORDER = {"LastModifiedDate": "desc", "Gsid": "desc"}

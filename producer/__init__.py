@@ -1,14 +1,14 @@
 """Polls tenants' Timeline APIs and writes raw activities: every version once, page by page in transactions."""
 
-from producer.backfill import Backfill
-from producer.checkpoint import Checkpoint, OpenPeriod
-from producer.estimate import Estimate, estimate
+from producer.app import run
+from producer.backfilling.estimate import Estimate, estimate
+from producer.backfilling.requests import Progress, Requests
 from producer.lane import Lane
-from producer.poller import Poller, PollResult
-from producer.requests import Progress, Requests
-from producer.run import run
+from producer.polling.poller import Poller, PollResult
 from producer.service import ProducerService
-from producer.windows import Window, next_window
+from producer.state.backfill import Backfill
+from producer.state.checkpoint import Checkpoint, OpenPeriod
+from producer.timeline.window import Window, next_window
 
 __all__ = [
     "Backfill",

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bus import BusError, load_settings
-from bus.logs import set_up_logging
-from connectors import ConnectorError
-from gainsight import parse_date
-from producer.run import run
+from frame_gainsight.connectors import ConnectorError
+from frame_gainsight.gainsight import parse_date
+from frame_gainsight.runtime import BusError, load_settings
+from frame_gainsight.runtime.logging import set_up_logging
+from producer.app import run
 from schemas import SchemaError
 
 

@@ -9,21 +9,22 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from bus import Incoming, KafkaLaneWriter, LaneWriter, Outgoing, Settings, end_offset, read_to_end
-from connectors import Connector, ConnectorError, Vault, open_client
-from gainsight import Clock, GainsightClient, LargeReplies, parse_date
-from producer import backfill as backfills
-from producer import checkpoint as checkpoints
-from producer import trouble as troubles
-from producer.backfill import Backfill, is_backfill_key, overlaps
-from producer.checkpoint import Checkpoint
-from producer.feed import Feed, Version
-from producer.lateness import MOST_AUTO
-from producer.ledger import Ledger
-from producer.overlap import Overlap, Seen
-from producer.pages import Columns
-from producer.records import COLUMNS, MARKER, Records
-from producer.trouble import Trouble
+from frame_gainsight.connectors import Connector, ConnectorError, Vault, open_client
+from frame_gainsight.gainsight import GainsightClient, LargeReplies, parse_date
+from frame_gainsight.kafka import Incoming, KafkaLaneWriter, LaneWriter, Outgoing, end_offset, read_to_end
+from frame_gainsight.runtime import Clock, Settings
+from producer.polling.feed import Feed, Version
+from producer.polling.page_size import Columns
+from producer.state import backfill as backfills
+from producer.state import checkpoint as checkpoints
+from producer.state import poll_failure as troubles
+from producer.state.backfill import Backfill, is_backfill_key, overlaps
+from producer.state.checkpoint import Checkpoint
+from producer.state.poll_failure import Trouble
+from producer.state.records import COLUMNS, MARKER, Records
+from producer.state.seen_versions import Overlap, Seen
+from producer.state.write_order import Ledger
+from producer.timeline.lateness import MOST_AUTO
 from schemas import Codec, DecodeError
 
 log = structlog.get_logger(__name__)

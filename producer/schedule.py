@@ -10,15 +10,16 @@ from typing import Any
 
 import xxhash
 
-from connectors import Connector, ConnectorError, Definition, VaultUnavailableError
-from gainsight import Clock, GainsightError, ThrottledError, TransientError, cause_of
-from producer.backfill import Backfill
-from producer.backfiller import Backfiller
-from producer.feed import Feed
+from frame_gainsight.connectors import Connector, ConnectorError, Definition, VaultUnavailableError
+from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError, cause_of
+from frame_gainsight.runtime import Clock
+from producer.backfilling.runner import Backfiller
 from producer.lane import Lane
-from producer.meter import failure_of
-from producer.poller import Poller, PollResult
-from producer.timeline import StuckError
+from producer.metrics import failure_of
+from producer.polling.feed import Feed
+from producer.polling.poller import Poller, PollResult
+from producer.state.backfill import Backfill
+from producer.timeline.keyset_reader import StuckError
 
 AT_ONCE = 64  # polls of a process
 SLOW_SECONDS = 10.0  # after which a poll does not count among them any more: a slow tenant takes nobody's place

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from bus import BusError, FencedError, Settings, incoming, reader
-from bus.clients import unreachable
-from bus.metrics import Metrics
-from connectors import Connector, Vault, apply
-from gainsight import Clock, LargeReplies, cause_of
-from producer.feed import Feed
+from frame_gainsight.connectors import Connector, Vault, apply
+from frame_gainsight.gainsight import LargeReplies, cause_of
+from frame_gainsight.kafka import incoming, reader
+from frame_gainsight.kafka.clients import unreachable
+from frame_gainsight.runtime import BusError, Clock, FencedError, Settings
+from frame_gainsight.runtime.metrics import Metrics
 from producer.lane import Lane
-from producer.meter import Meter, failure_of
-from producer.poller import PollResult
+from producer.metrics import Meter, failure_of
+from producer.polling.feed import Feed
+from producer.polling.poller import PollResult
 from producer.schedule import LaneSchedule, Observer, Places
 from schemas import Codec, SchemaError
 

@@ -4,6 +4,6 @@ pytest_plugins = [
     "tests.fixtures.kafka",
     "tests.fixtures.registry",
     "tests.fixtures.settings",
+    "tests.fixtures.cluster",
     "tests.fixtures.storm",
-    "tests.fixtures.world",
 ]

@@ -6,9 +6,10 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from bus import Outgoing, load_settings
 from enricher import app
-from enricher.publisher import Publisher
+from enricher.consumer.transaction import Publisher
+from frame_gainsight.kafka import Outgoing
+from frame_gainsight.runtime import load_settings
 
 
 def offsets_apart() -> None:

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from bus.embedded import EmbeddedKafka
-from bus.logs import set_up_logging
-from sandbox import Clock, Morning
-from tests.fixtures.world import ROOT, Record, Service, World, unlimited, until
+from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.runtime.logging import set_up_logging
+from frame_gainsight.sandbox import Clock, Morning
+from tests.fixtures.cluster import ROOT, Record, Service, World, unlimited, until
 
 CONNECTORS = ("acme", "bolt", "crux", "dune", "echo")
 SESSION_SECONDS = 8.0  # of the enricher's group
@@ -161,7 +161,7 @@ class Storm:
         self._world = world
         self._broker = broker
         self._plan = plan
-        self._crew = Crew(world, plan, entry or (sys.executable, "-m", "cli.main", "enrich"))
+        self._crew = Crew(world, plan, entry or (sys.executable, "-P", "-m", "frame_gainsight.cli.main", "enrich"))
         self._rng = Random(plan.seed + 1)
         self._broker_up = threading.Lock()
         blows = plan.kills + plan.leaves + plan.freezes + plan.broker_kills

@@ -16,7 +16,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from mode.worker import Worker
 
-from enricher import edge, lane, publisher
+from enricher.consumer import faust_worker as edge
+from enricher.consumer import lane
+from enricher.consumer import transaction as publisher
 
 # Every private name of theirs that is used, each with a test below.
 KNOWN = {

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bus import Outgoing, put
-from connectors import (
+from frame_gainsight.connectors import (
     ChangedMeanwhileError,
     Connector,
     Definition,
@@ -21,9 +20,10 @@ from connectors import (
     register,
     rotate,
 )
-from gainsight import SystemClock
-from sandbox import Tenant
-from tests.fixtures.world import World, unlimited
+from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Tenant
+from tests.fixtures.cluster import World, unlimited
 from tests.integration.test_commands import FAILED, run, words
 from tests.integration.test_previews import Terminal
 

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, World, calls, unlimited, until, versions
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import PATIENCE, World, calls, unlimited, until, versions
 
 TIMELINE = "query activity_timeline"
 SINCE = "2026-03-01"

@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-import sandbox.server
-from bus import KafkaLaneWriter, Outgoing
-from sandbox import Morning, Tenant
-from tests.fixtures.world import World, unlimited, until, versions
+import frame_gainsight.sandbox.http.server
+from frame_gainsight.kafka import KafkaLaneWriter, Outgoing
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import World, unlimited, until, versions
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 
@@ -78,7 +78,7 @@ def test_rows_that_a_tenant_should_not_give_become_dead_letters(
             return row | {"Gsid": None}
         return row | {"LastModifiedDate": "yesterday"} if row.get("Gsid") == undated else row
 
-    answered = sandbox.server.handle
+    answered = frame_gainsight.sandbox.http.server.handle
 
     def handle(tenant: Tenant, call: Any) -> Any:
         reply = answered(tenant, call)
@@ -88,7 +88,7 @@ def test_rows_that_a_tenant_should_not_give_become_dead_letters(
         content["data"]["records"] = [damage(row) for row in content["data"]["records"]]
         return replace(reply, body=orjson.dumps(content))
 
-    monkeypatch.setattr(sandbox.server, "handle", handle)
+    monkeypatch.setattr(frame_gainsight.sandbox.http.server, "handle", handle)
     result = world.poll()["acme"]
     assert (result.written, result.dead) == (len(truth) - 2, 2)
     assert {r.name for r in world.raw()} == set(truth) - {nameless, undated}

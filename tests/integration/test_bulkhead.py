@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bus import Outgoing, put
-from connectors import Registry, Secret
-from gainsight import SystemClock
-from sandbox import Tenant
-from tests.fixtures.world import World, unlimited, until, versions
+from frame_gainsight.connectors import Registry, Secret
+from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Tenant
+from tests.fixtures.cluster import World, unlimited, until, versions
 
 HEALTHY = ["well-1", "well-2", "well-3"]
 SILENT, BROKEN, REVOKED, SPENT = "silent", "broken", "revoked", "spent"

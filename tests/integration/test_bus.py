@@ -7,27 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from bus import (
-    BrokerError,
-    FencedError,
-    Incoming,
-    KafkaLaneWriter,
-    Outgoing,
-    Settings,
-    TopicError,
-    end_offset,
-    lane_of,
-    read_to_end,
-    topics,
-)
-from bus.clients import admin
-from bus.node import LOOPBACK, free_port
-from connectors import Registry, UnknownConnectorError
-from connectors.registry import encode_connector, with_definition
+from frame_gainsight.connectors import Registry, UnknownConnectorError
+from frame_gainsight.connectors.registry import encode_connector, with_definition
+from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
+from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, end_offset, lane_of, read_to_end, topics
+from frame_gainsight.kafka.clients import admin
+from frame_gainsight.runtime import BrokerError, FencedError, Settings, TopicError
 from schemas import Codec
+from tests.fixtures.cluster import until
 from tests.fixtures.samples import CONNECTOR
 from tests.fixtures.settings import TOPICS, isolated
-from tests.fixtures.world import until
 
 LANE = 2
 

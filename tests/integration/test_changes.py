@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import Morning, Tenant
-from tests.fixtures.world import Record, World, calls, unlimited, until, versions
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import Record, World, calls, unlimited, until, versions
 
 PERIOD = 600
 

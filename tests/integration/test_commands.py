@@ -15,10 +15,10 @@ import pytest
 import yaml
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from bus import topics
-from bus.node import LOOPBACK, free_port
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, World, unlimited
+from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
+from frame_gainsight.kafka import topics
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import PATIENCE, World, unlimited
 
 WRONG_USE = 2
 FAILED = 1

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bus import Outgoing, put
-from connectors.definition import parse_yaml
-from gainsight import SystemClock
-from sandbox import Tenant
-from tests.fixtures.world import Service, World, unlimited, until
+from frame_gainsight.connectors.definition.model import parse_yaml
+from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Tenant
+from tests.fixtures.cluster import Service, World, unlimited, until
 from tests.integration.test_commands import FAILED, WRONG_USE, run, words
 
 LATELY = datetime.fromtimestamp(time.time() - 3600, UTC).isoformat()

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 from typer.testing import CliRunner
 
-from cli.main import app
-from sandbox import Morning
-from tests.fixtures.world import ROOT, World, unlimited, until
+from frame_gainsight.cli.main import app
+from frame_gainsight.sandbox import Morning
+from tests.fixtures.cluster import ROOT, World, unlimited, until
 
 
 def says(world: World, *arguments: str, code: int = 0) -> str:

@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from bus.embedded import EmbeddedKafka
-from bus.errors import KafkaStartError
-from bus.node import LOOPBACK, free_port
+from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
+from frame_gainsight.runtime.errors import KafkaStartError
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,7 +135,7 @@ def test_a_stopped_broker_leaves_no_process_and_another_one_has_its_data(broker:
 
 def test_nothing_is_left_when_our_process_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom bus.embedded import EmbeddedKafka\n"
+        "import sys\nfrom frame_gainsight.embedded_kafka.broker import EmbeddedKafka\n"
         "kafka = EmbeddedKafka().start()\n"
         "print(kafka.pid, kafka.data_dir, flush=True)\nsys.stdin.read()\n"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sandbox import Morning, Tenant
-from tests.fixtures.world import World, calls, unlimited, until
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import World, calls, unlimited, until
 
 LOOKUP = "query company_person"
 

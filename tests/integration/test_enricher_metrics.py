@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import urllib.request
 
-from sandbox import Morning
-from tests.fixtures.world import World, unlimited, until
+from frame_gainsight.sandbox import Morning
+from tests.fixtures.cluster import World, unlimited, until
 
 
 def shown(port: str) -> dict[str, float]:

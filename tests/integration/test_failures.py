@@ -11,14 +11,14 @@ from pathlib import Path
 import orjson
 import pytest
 
-from bus import KafkaLaneWriter, Outgoing
-from bus.clients import admin
-from bus.embedded import EmbeddedKafka
-from connectors import Registry, Secret, register
-from connectors.kms_standin import KmsStandIn
-from gainsight import SystemClock
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, World, calls, unlimited, until
+from frame_gainsight.connectors import Registry, Secret, register
+from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.kafka import KafkaLaneWriter, Outgoing
+from frame_gainsight.kafka.clients import admin
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Morning, Tenant
+from frame_gainsight.sandbox.kms import KmsStandIn
+from tests.fixtures.cluster import PATIENCE, World, calls, unlimited, until
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from sandbox import Morning
+from frame_gainsight.sandbox import Morning
+from tests.fixtures.cluster import ROOT, World, unlimited
 from tests.fixtures.unsteady import FETCH
-from tests.fixtures.world import ROOT, World, unlimited
 
 EMAILS = 3 * FETCH - 1  # with the period's marker three whole fetches
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.world import Service, World, unlimited, until, versions
+from tests.fixtures.cluster import Service, World, unlimited, until, versions
 
 CONNECTORS = [f"c{n}" for n in range(8)]
 SECONDS = 40.0  # generous: a session has eight, a start takes some on a busy machine

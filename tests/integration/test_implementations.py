@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from connectors.definition import parse_yaml
-from sandbox import Morning
-from sandbox.implementations import implement
-from tests.fixtures.world import World, unlimited
+from frame_gainsight.connectors.definition.model import parse_yaml
+from frame_gainsight.sandbox import Morning
+from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
+from tests.fixtures.cluster import World, unlimited
 from tests.integration.test_commands import run
 
 

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bus.node import LOOPBACK
-from connectors import Registry
-from connectors.kms_standin import KmsStandIn
-from gainsight import SystemClock
-from sandbox import Tenant
+from frame_gainsight.connectors import Registry
+from frame_gainsight.embedded_kafka.node import LOOPBACK
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Tenant
+from frame_gainsight.sandbox.kms import KmsStandIn
+from tests.fixtures.cluster import World, unlimited, until
 from tests.fixtures.door import Door
-from tests.fixtures.world import World, unlimited, until
 
 QUICK = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from bus import Outgoing, put
-from cli.overview import Overview, overview
-from connectors import Registry
-from gainsight import SystemClock
-from producer.checkpoint import OpenPeriod, encode
-from producer.timeline import Position
-from producer.windows import Window
-from sandbox import Morning
-from tests.fixtures.world import World, unlimited
+from frame_gainsight.cli.operations.connector_status import Overview, overview
+from frame_gainsight.connectors import Registry
+from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Morning
+from producer.state.checkpoint import OpenPeriod, encode
+from producer.timeline.keyset_reader import Position
+from producer.timeline.window import Window
+from tests.fixtures.cluster import World, unlimited
 from tests.integration.test_commands import run, words
 
 MINUTE = 60_000

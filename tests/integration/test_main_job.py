@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from gainsight import format_date
-from sandbox import Morning
-from tests.fixtures.world import Record, World, unlimited, versions
+from frame_gainsight.gainsight import format_date
+from frame_gainsight.sandbox import Morning
+from tests.fixtures.cluster import Record, World, unlimited, versions
 from tests.integration.test_commands import run
 
 FIGURES = {

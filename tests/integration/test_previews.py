@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from connectors.definition import SCHEMA_FILE, parse_yaml
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, World, calls, unlimited
+from frame_gainsight.connectors.definition.model import SCHEMA_FILE, parse_yaml
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import PATIENCE, World, calls, unlimited
 from tests.integration.test_commands import FAILED, WRONG_USE, run, words
 
 

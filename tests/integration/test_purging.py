@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bus import Outgoing, put
-from cli.purging import Purge, Purged, RegisteredAgainError
-from connectors import Registry
-from gainsight import SystemClock
-from sandbox import Morning
-from tests.fixtures.world import Record, World, unlimited
+from frame_gainsight.cli.operations.purge import Purge, Purged, RegisteredAgainError
+from frame_gainsight.connectors import Registry
+from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Morning
+from tests.fixtures.cluster import Record, World, unlimited
 
 
 def alive(world: World, connector: str) -> dict[str, list[str]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cli.report import faults
-from sandbox import Mail
-from tests.fixtures.world import ROOT, World, unlimited
+from frame_gainsight.cli.demo.report import faults
+from frame_gainsight.sandbox import Mail
+from tests.fixtures.cluster import ROOT, World, unlimited
 
 EMAILS = ROOT.parent / "shared" / "emails"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from bus.node import LOOPBACK, free_port
-from connectors.registry import Connector, apply, encode_connector
+from frame_gainsight.connectors.registry import Connector, apply, encode_connector
+from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
 from schemas import Codec, ConfluentRegistry, DecodeError, RegistryError, catalogue, codec_for
 from tests.fixtures.samples import CONNECTOR, SAMPLES, record_of
 

@@ -12,13 +12,14 @@ import orjson
 import pytest
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
-from bus import Incoming, KafkaLaneWriter, Outgoing
-from bus.clients import admin
-from connectors import Definition, Registry, Secret, register
-from connectors.kms_standin import KmsStandIn
-from gainsight import SystemClock, format_date
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, Record, Service, World, unlimited, until
+from frame_gainsight.connectors import Definition, Registry, Secret, register
+from frame_gainsight.gainsight import format_date
+from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing
+from frame_gainsight.kafka.clients import admin
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Morning, Tenant
+from frame_gainsight.sandbox.kms import KmsStandIn
+from tests.fixtures.cluster import PATIENCE, Record, Service, World, unlimited, until
 
 Newest = dict[str, tuple[bytes | None, Any]]
 

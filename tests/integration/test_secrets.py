@@ -15,10 +15,10 @@ import httpx
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
-from bus import reader, topics
-from bus.node import LOOPBACK, free_port
-from sandbox import Morning, Tenant
-from tests.fixtures.world import PATIENCE, Service, World, unlimited, until
+from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
+from frame_gainsight.kafka import reader, topics
+from frame_gainsight.sandbox import Morning, Tenant
+from tests.fixtures.cluster import PATIENCE, Service, World, unlimited, until
 from tests.integration.test_commands import FAILED, run
 
 KEY = "c4nary+/key=%55&d1-9a77"  # other when URL-encoded

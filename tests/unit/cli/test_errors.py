@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cli import output
+from frame_gainsight.cli import output
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -12,10 +12,10 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from bus.terminal import escaped, harmless
-from cli import output
-from cli.output import HarmlessConsole
-from cli.report import sample
+from frame_gainsight.cli import output
+from frame_gainsight.cli.demo.report import sample
+from frame_gainsight.cli.output import HarmlessConsole
+from frame_gainsight.runtime.terminal import escaped, harmless
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07\x9b31m\x7f\u202egnp.exe\u2066:warning:"
 STEERING = set(map(chr, [*range(9), *range(11, 32), *range(127, 160), 0x202A, 0x202E, 0x2066, 0x2069, 0x200F, 0x61C]))
@@ -88,7 +88,7 @@ def test_what_is_harmless() -> None:
 def test_logs_at_a_terminal_cannot_steer_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import structlog
 
-    from bus import logs
+    from frame_gainsight.runtime import logging as logs
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

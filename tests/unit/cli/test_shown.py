@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from cli import findings, status
-from cli.output import HarmlessConsole
-from cli.overview import Overview, Services
-from connectors import Finding
-from connectors.findings import KEY, REACHABLE
+from frame_gainsight.cli import show_findings as findings
+from frame_gainsight.cli.commands import status
+from frame_gainsight.cli.operations.connector_status import Overview, Services
+from frame_gainsight.cli.output import HarmlessConsole
+from frame_gainsight.connectors import Finding
+from frame_gainsight.connectors.onboarding.findings import KEY, REACHABLE
 
 HOSTILE = "we[i]rd-and-rather-a-long-name"
 FOUND = [

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from bus import Incoming, Settings
-from connectors import Definition, needs
-from enricher.activity import RawActivity
-from enricher.entities import EntityCache
-from enricher.resolve import Resolver
-from gainsight import AccessKey, CallBudget, GainsightClient, Query, Row, parse_date, value_of
-from sandbox import Clock, Limits, Sandbox, Tenant
+from enricher.activity.raw_record import RawActivity
+from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.resolver import Resolver
+from frame_gainsight.connectors import Definition
+from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, Query, Row, parse_date, value_of
+from frame_gainsight.kafka import Incoming
+from frame_gainsight.runtime import Settings
+from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
 from schemas import Codec
 
 HOUR = 3_600_000

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from connectors.propose import propose
 from enricher.preview import preview
-from gainsight import UnknownFieldError
-from sandbox.implementations import implement
+from frame_gainsight.connectors.onboarding.propose import propose
+from frame_gainsight.gainsight import UnknownFieldError
+from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
 
 MAPPED = {"user_profile": {"first_name": "person.FirstName"}, "org_profile": {"arr": "company.Arr"}}
 

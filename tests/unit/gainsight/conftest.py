@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gainsight import AccessKey, GainsightClient, Priority, SystemClock
-from sandbox import Limits, Morning, Sandbox, Tenant
+from frame_gainsight.gainsight import AccessKey, GainsightClient, Priority
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant
 
 
 @dataclass

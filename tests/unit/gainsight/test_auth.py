@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from gainsight import BadClientError, GainsightClient, OAuthClient, Query, SystemClock, cause_of
-from sandbox import Sandbox, Tenant
+from frame_gainsight.gainsight import BadClientError, GainsightClient, OAuthClient, Query, cause_of
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Sandbox, Tenant
 from tests.unit.gainsight.conftest import FreeBudget
 
 QUERY = Query("company", ["Gsid"], limit=1)

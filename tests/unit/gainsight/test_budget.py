@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainsight import CallBudget, Priority, ThrottledError
+from frame_gainsight.gainsight import CallBudget, Priority, ThrottledError
 from tests.unit.gainsight.conftest import FakeClock
 
 MINUTE = 1_772_445_600_000  # 10:00:00

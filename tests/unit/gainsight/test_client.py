@@ -22,8 +22,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.node import free_port
-from gainsight import (
+from frame_gainsight.embedded_kafka.node import free_port
+from frame_gainsight.gainsight import (
     AccessKey,
     CallBudget,
     CallsSpentError,
@@ -37,15 +37,15 @@ from gainsight import (
     Query,
     RefusedQueryError,
     ReplyTooLargeError,
-    SystemClock,
     ThrottledError,
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
     fetch_in,
 )
-from gainsight.client import rate_of
-from sandbox import Limits, Sandbox, Tenant
+from frame_gainsight.gainsight.client import rate_of
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.sandbox import Limits, Sandbox, Tenant
 from tests.unit.gainsight.conftest import FakeClock, FreeBudget
 
 COMPANIES = Query("company", ["Gsid", "Name", "Csm__gr.Email"], order_by={"Gsid": "asc"}, limit=5)
@@ -586,7 +586,9 @@ async def test_a_compressed_reply_is_never_decompressed_much_beyond_the_limit(mo
             largest = max(largest, len(more))
             return super().__iadd__(more)
 
-    monkeypatch.setattr("gainsight.client._Body", lambda: SimpleNamespace(content=Watched(), slot=None, release=int))
+    monkeypatch.setattr(
+        "frame_gainsight.gainsight.client._Body", lambda: SimpleNamespace(content=Watched(), slot=None, release=int)
+    )
     packed = gzipping.compress(rows_body(30 * MEBIBYTE))
     with Served(lambda request: request.send(packed, headers={"Content-Encoding": "gzip"})) as server:
         async with opened(server.url, max_reply_bytes=2 * MEBIBYTE) as client:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainsight import format_date, parse_date, whole_second
+from frame_gainsight.gainsight import format_date, parse_date, whole_second
 
 AT = 1_707_117_436_000  # 2024-02-05T07:17:16Z
 MOMENTS = st.integers(0, 253_402_300_799_999)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gainsight import parse_object
+from frame_gainsight.gainsight import parse_object
 
 LOOKUP = {
     "fieldName": "GsCompanyId",

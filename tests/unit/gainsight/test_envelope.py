@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gainsight import TransientError, parse_flag, value_of
-from gainsight.envelope import normalised, rows_of
+from frame_gainsight.gainsight import TransientError, parse_flag, value_of
+from frame_gainsight.gainsight.envelope import normalised, rows_of
 
 ROW = {"Gsid": "1"}
 

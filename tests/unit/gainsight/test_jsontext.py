@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gainsight.jsontext import loads
+from frame_gainsight.gainsight.jsontext import loads
 
 ANY_TEXT = st.text(st.characters(codec=None) | st.sampled_from('\ud83d\ude80\ud800\udfff\\u"/dD8'))
 

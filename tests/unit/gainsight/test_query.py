@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gainsight import Condition, Query
+from frame_gainsight.gainsight import Condition, Query
 
 
 def test_the_reference_s_sample_query() -> None:

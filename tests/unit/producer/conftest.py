@@ -10,17 +10,18 @@ from typing import Any
 import orjson
 import pytest
 
-from bus import BrokerError, Outgoing, Settings
-from connectors import Definition
-from gainsight import AccessKey, CallBudget, GainsightClient, parse_date
-from producer import checkpoint as checkpoints
-from producer.checkpoint import Checkpoint
-from producer.feed import Feed
-from producer.ledger import Ledger
-from producer.overlap import Overlap, Seen
-from producer.poller import Poller, PollResult
-from producer.records import Records
-from sandbox import Clock, Limits, Sandbox, Tenant
+from frame_gainsight.connectors import Definition
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, parse_date
+from frame_gainsight.kafka import Outgoing
+from frame_gainsight.runtime import BrokerError, Settings
+from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
+from producer.polling.feed import Feed
+from producer.polling.poller import Poller, PollResult
+from producer.state import checkpoint as checkpoints
+from producer.state.checkpoint import Checkpoint
+from producer.state.records import Records
+from producer.state.seen_versions import Overlap, Seen
+from producer.state.write_order import Ledger
 from schemas import Codec
 
 START = "2026-03-02T08:00:00Z"

@@ -20,18 +20,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-import gainsight.deleted
-import gainsight.lookup
-import producer.backfiller
-import producer.pages
-import producer.poller
-import producer.timeline
-from bus import Settings
-from producer.ledger import Ledger
-from producer.pages import Belief, PageSize
-from producer.timeline import BY_DATE, Page, Position, _between, _read, read_pages
-from producer.windows import Window
-from tests.fixtures.model import OVERLAP, PERIOD, SECOND, T0, World
+import frame_gainsight.gainsight.batch_query
+import frame_gainsight.gainsight.delete_log
+import producer.backfilling.runner
+import producer.polling.page_size
+import producer.polling.poller
+import producer.timeline.keyset_reader
+from frame_gainsight.runtime import Settings
+from producer.polling.page_size import Belief, PageSize
+from producer.state.write_order import Ledger
+from producer.timeline.keyset_reader import BY_DATE, Page, Position, _between, _read, read_pages
+from producer.timeline.window import Window
+from tests.fixtures.poll_model import OVERLAP, PERIOD, SECOND, T0, World
 
 SCHEDULES = int(os.environ.get("MODEL_SCHEDULES", "2000"))
 SHARE = int(os.environ.get("MODEL_WORKERS", "2"))
@@ -189,12 +189,12 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     async def at_once(work: Callable[[], Any]) -> Any:
         return work()
 
-    monkeypatch.setattr(producer.pages, "LEAST_CAP", 2)
-    monkeypatch.setattr(gainsight.deleted, "LEAST_CAP", 2)
-    monkeypatch.setattr(gainsight.lookup, "LEAST_CAP", 2)
-    monkeypatch.setattr(producer.poller, "REMEMBERED_ROWS", 4)
-    monkeypatch.setattr(producer.poller, "SPARE", 0.4)  # a second
-    monkeypatch.setattr(producer.timeline, "FEW", 1)
+    monkeypatch.setattr(producer.polling.page_size, "LEAST_CAP", 2)
+    monkeypatch.setattr(frame_gainsight.gainsight.delete_log, "LEAST_CAP", 2)
+    monkeypatch.setattr(frame_gainsight.gainsight.batch_query, "LEAST_CAP", 2)
+    monkeypatch.setattr(producer.polling.poller, "REMEMBERED_ROWS", 4)
+    monkeypatch.setattr(producer.polling.poller, "SPARE", 0.4)  # a second
+    monkeypatch.setattr(producer.timeline.keyset_reader, "FEW", 1)
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
@@ -257,7 +257,7 @@ CURRENT: list[World] = []
 
 
 def broken_offset(patch: pytest.MonkeyPatch) -> type[Schedule]:
-    patch.setattr(producer.poller, "read_pages", by_offset)
+    patch.setattr(producer.polling.poller, "read_pages", by_offset)
     return Schedule
 
 
@@ -266,7 +266,7 @@ def broken_overlap(patch: pytest.MonkeyPatch) -> type[Schedule]:
 
 
 def broken_cursor(patch: pytest.MonkeyPatch) -> type[Schedule]:
-    patch.setattr(producer.poller, "next_window", behind_the_newest)
+    patch.setattr(producer.polling.poller, "next_window", behind_the_newest)
     patch.setattr(World, "_boot", _booted(World._boot))
     return Schedule
 
@@ -291,8 +291,8 @@ def broken_resume(patch: pytest.MonkeyPatch) -> type[Schedule]:
     def forgetful(source: Any, window: Window, position: Position, taken: Any = ()) -> AsyncGenerator[Page]:
         return read_pages(source, window, position)
 
-    patch.setattr(producer.backfiller, "read_pages", forgetful)
-    patch.setattr("producer.backfiller.KnownVersions.has", lambda *_: False)
+    patch.setattr(producer.backfilling.runner, "read_pages", forgetful)
+    patch.setattr("producer.backfilling.runner.KnownVersions.has", lambda *_: False)
     return Schedule
 
 
@@ -303,14 +303,14 @@ def broken_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
         async for page in read_pages(*given, **more):
             yield replace(page, unsure_from=None)
 
-    patch.setattr(producer.poller, "read_pages", read_through)
+    patch.setattr(producer.polling.poller, "read_pages", read_through)
     patch.setattr(Schedule, "overlap", 1)
     return Schedule
 
 
 def broken_belief(patch: pytest.MonkeyPatch) -> type[Schedule]:
     """Every page that is shorter than asked for is taken for the last one."""
-    patch.setattr("producer.pages.PageSize.belief", _believe)
+    patch.setattr("producer.polling.page_size.PageSize.belief", _believe)
     return Schedule
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox import Limits, Morning, Sandbox, Tenant
+from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant
 
 QUERY = "/v1/data/objects/query/"
 UNLIMITED = Limits(None, None)

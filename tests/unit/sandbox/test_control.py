@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import Clock, Tenant
-from sandbox.dates import http_date, iso, iso_fraction, moment
+from frame_gainsight.sandbox import Clock, Tenant
+from frame_gainsight.sandbox.query.dates import http_date, iso, iso_fraction, moment
 
 ACTIVITY = "activity_timeline"
 

@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from sandbox import Clock, Limits, Quiet, Sandbox, Tenant
+from frame_gainsight.sandbox import Clock, Limits, Quiet, Sandbox, Tenant
 
 COMPANIES = "/v1/data/objects/query/company"
 SELECT = {"select": ["Gsid"], "limit": 1}

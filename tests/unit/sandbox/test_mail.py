@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from sandbox import Clock, Mail, Morning, Tenant
-from sandbox.message import read_message, text_of_html
+from frame_gainsight.sandbox import Clock, Mail, Morning, Tenant
+from frame_gainsight.sandbox.scenarios.parse_email import read_message, text_of_html
 
 PLAIN = b"""From: "Osei, Dana" <Dana.Osei@northwind.example>
 To: Sam Rivers <sam@acme.example>, undisclosed, ops@acme.example

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from sandbox.dates import moment
-from sandbox.look import Look
-from sandbox.paths import Paths
+from frame_gainsight.sandbox.query.dates import moment
+from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.paths import Paths
 
 ACTIVITY = "activity_timeline"
 DEFAULT_ORDER = {"LastModifiedDate": "asc", "Gsid": "asc"}

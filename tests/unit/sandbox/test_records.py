@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import Limits, Live, Tenant
-from sandbox.dates import iso
-from sandbox.records import OBJECTS
+from frame_gainsight.sandbox import Limits, Live, Tenant
+from frame_gainsight.sandbox.query.dates import iso
+from frame_gainsight.sandbox.tenant.records import OBJECTS
 
 ACTIVITY = "activity_timeline"
 LOG = ["RecordId", "DeletedOn", "ObjectName"]

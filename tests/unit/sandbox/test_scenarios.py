@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sandbox import Clock, Live, Morning, Quiet, Tenant
-from sandbox.dates import moment
-from sandbox.scenario import Change
-from sandbox.world import build
+from frame_gainsight.sandbox import Clock, Live, Morning, Quiet, Tenant
+from frame_gainsight.sandbox.query.dates import moment
+from frame_gainsight.sandbox.scenarios.scenario import Change
+from frame_gainsight.sandbox.tenant.world import build
 
 START = moment("2026-03-02T08:00:00Z")
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sandbox import VARIANTS, Sandbox, Tenant, UnknownVariantError
+from frame_gainsight.sandbox import VARIANTS, Sandbox, Tenant, UnknownVariantError
 
 ACTIVITY = "activity_timeline"
 NOTHING = ("Gsid", "EQ", ["none"])

@@ -1,0 +1,107 @@
+"""What is committed together: a lane's outputs and its input position, in one Kafka transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, aiokafka_config
+from frame_gainsight.runtime import Settings
+
+log = structlog.get_logger(__name__)
+
+ROLE = "enricher"
+TRANSACTION_SECONDS = 20
+BATCH_BYTES = 512 * 1024
+EXIT_HUNG = 75  # EX_TEMPFAIL: start it again
+
+
+@contextmanager
+def deadline(seconds: float, what: str) -> Iterator[None]:
+    """Ends the process when the body takes longer: a hung client is left safely at any point, because the lane's next
+    owner aborts what is open."""
+
+    def give_up() -> None:
+        log.critical("hung", what=what, seconds=seconds, hint="the process ends; start it again")
+        os._exit(EXIT_HUNG)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Publisher:
+    """The transactional producer of one lane, for one assignment of it. Opening it fences every earlier owner.
+
+    It is aiokafka's and not librdkafka's because the latter's `send_offsets_to_transaction` was seen to hang for
+    minutes when a broker crashed.
+    """
+
+    def __init__(self, settings: Settings, group: str, tp: TopicPartition) -> None:
+        self._group = group
+        self._tp = tp
+        self._producer = AIOKafkaProducer(
+            **aiokafka_config(settings),
+            transactional_id=f"{settings.prefix}-{ROLE}-{tp.topic}-{tp.partition}",
+            transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
+            retry_backoff_ms=20,
+            max_batch_size=BATCH_BYTES,
+            compression_type="lz4",
+            max_request_size=MAX_MESSAGE_BYTES,
+        )
+
+    async def open(self) -> None:
+        """Fences whoever held the lane, and ends its open transaction."""
+        with deadline(60, "opening a lane's producer"):
+            await self._producer.start()
+
+    async def close(self) -> None:
+        with deadline(60, "closing a lane's producer"):
+            await self._producer.stop()
+
+    async def publish(self, records: Sequence[Outgoing], after: int | None) -> None:
+        """Publishes the records and, when given, the input position behind them; all or nothing.
+
+        Whatever it raises, the process must end or the lane be given up: the next owner starts from what is committed.
+        """
+        with deadline(60, "a transaction"):
+            await self._producer.begin_transaction()
+            acknowledged: list[Awaitable[object]] = [*await self._send(records)]
+            if after is not None:  # beside the records: only the commit comes after both
+                acknowledged.append(self._producer.send_offsets_to_transaction({self._tp: after}, self._group))
+            await asyncio.gather(*acknowledged)
+            await self._producer.commit_transaction()
+
+    async def _send(self, records: Sequence[Outgoing]) -> list[asyncio.Future[object]]:
+        """Sends batches as they fill, in the records' order within each partition."""
+        filling: dict[tuple[str, int], BatchBuilder] = {}
+        acknowledged = []
+        for record in records:
+            to = (record.topic, record.partition)
+            if to in filling and not _append(filling[to], record):
+                acknowledged.append(await self._producer.send_batch(filling.pop(to), to[0], partition=to[1]))
+            if to not in filling:
+                filling[to] = self._producer.create_batch()
+                if not _append(filling[to], record):
+                    raise ValueError(f"a record of {len(record.value or b'')} bytes does not fit an empty batch")
+        for to, batch in filling.items():
+            acknowledged.append(await self._producer.send_batch(batch, to[0], partition=to[1]))
+        return acknowledged
+
+
+def _append(batch: BatchBuilder, record: Outgoing) -> bool:
+    """False when the batch is full."""
+    headers = list(record.headers)
+    return batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is not None

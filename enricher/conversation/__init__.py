@@ -1,0 +1,1 @@
+"""A resolved activity as a conversation: text, mapping, record."""

@@ -1,0 +1,1 @@
+"""Conversations made anew from the raw topic."""

@@ -1,0 +1,171 @@
+"""A replay: a request to make conversations anew from the raw topic, what it is about, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from enricher.activity.raw_record import Deletion, RawActivity
+from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.runtime import Settings
+from schemas import Codec
+
+State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED"]
+OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
+
+KEY_PART = "/!replay/"
+EVERYTHING = "*"  # in the key, in the connector's place
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which activities a replay is about.
+
+    Args:
+        connector: None: all.
+        since, until: milliseconds, inclusive and exclusive, of LastModifiedDate, and for a deletion of its moment.
+        activities: their Gsids; none: all.
+    """
+
+    connector: str | None = None
+    since: int | None = None
+    until: int | None = None
+    activities: tuple[str, ...] = ()
+
+    def has_key(self, key: bytes | None) -> bool:
+        """Whether something with this key is of its connectors."""
+        return self.connector is None or (key or b"").startswith(f"{self.connector}/".encode())
+
+    def has_date(self, arrival: RawActivity | Deletion) -> bool:
+        """Whether this version is of its span."""
+        at = arrival.moment if isinstance(arrival, Deletion) else arrival.modified_at
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A connector that goes on by itself, from a raw offset, as soon as its cause is gone."""
+
+    connector: str
+    position: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What came of the raw records so far.
+
+    Attributes:
+        rows: raw records read.
+        written, deleted: conversations and tombstones.
+        newer: left out, because live traffic wrote something newer.
+        failed: dead letters.
+        unregistered: left out, because their connector is not registered.
+        calls: to Gainsight.
+    """
+
+    rows: int = 0
+    written: int = 0
+    deleted: int = 0
+    newer: int = 0
+    failed: int = 0
+    unregistered: int = 0
+    calls: int = 0
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, n) + getattr(other, n) for n in COUNTS))
+
+
+COUNTS = Counts.__slots__
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A lane's part of a replay, as in the checkpoints topic. Times are milliseconds, `position` and `end` raw offsets.
+
+    `end`: what lies before it is replayed; what comes after, live batches have handled since. None: not begun.
+    """
+
+    lane: int
+    id: str
+    requested_at: int
+    scope: Scope = Scope()
+    state: State = "REQUESTED"
+    end: int | None = None
+    position: int = 0
+    behind: tuple[Behind, ...] = ()
+    counts: Counts = Counts()
+    started_at: int | None = None
+    updated_at: int | None = None
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.scope.connector or EVERYTHING}{KEY_PART}{self.id}".encode()
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def main_done(self) -> bool:
+        """Whether all is read, but for the connectors that are behind."""
+        return self.end is not None and self.position >= self.end
+
+    def without_behind(self, connector: str) -> Replay:
+        return replace(self, behind=tuple(b for b in self.behind if b.connector != connector))
+
+    def with_behind(self, behind: Behind) -> Replay:
+        return replace(self, behind=(*self.without_behind(behind.connector).behind, behind))
+
+
+def id_in(key: bytes | None) -> str | None:
+    """The id of the replay that a record of the checkpoints topic is about; None: it is about none."""
+    _, part, id_ = (key or b"").decode("utf-8", "replace").partition(KEY_PART)
+    return id_ if part else None
+
+
+def record(codec: Codec, settings: Settings, replay: Replay) -> Outgoing:
+    """Its record."""
+    value: dict[str, Any] = {
+        "connector": replay.scope.connector,
+        "id": replay.id,
+        "state": replay.state,
+        "requested_at": replay.requested_at,
+        "since": replay.scope.since,
+        "until": replay.scope.until,
+        "activities": list(replay.scope.activities),
+        "end": replay.end,
+        "position": replay.position,
+        "behind": [{"connector": b.connector, "position": b.position, "cause": b.cause} for b in replay.behind],
+        **{name: getattr(replay.counts, name) for name in COUNTS},
+        "started_at": replay.started_at,
+        "updated_at": replay.updated_at,
+    }
+    return Outgoing(settings.checkpoints_topic, replay.lane, replay.key, codec.encode("replay", value))
+
+
+def decode(codec: Codec, source: Incoming) -> Replay:
+    """The replay in a record. Raises schemas.DecodeError."""
+    value = codec.decode_as("replay", source.value or b"")
+    return Replay(
+        lane=source.partition,
+        id=value["id"],
+        requested_at=value["requested_at"],
+        scope=Scope(value["connector"], value["since"], value["until"], tuple(value["activities"])),
+        state=value["state"],
+        end=value["end"],
+        position=value["position"],
+        behind=tuple(Behind(**b) for b in value["behind"]),
+        counts=Counts(**{name: value[name] for name in COUNTS}),
+        started_at=value["started_at"],
+        updated_at=value["updated_at"],
+    )
+
+
+def total(replays: Sequence[Replay]) -> Counts:
+    """What came of several lanes together."""
+    counts = Counts()
+    for one in replays:
+        counts = counts.plus(one.counts)
+    return counts

@@ -1,0 +1,1 @@
+"""Entities resolved in batches: people, companies, relationships, custom objects, and the cache of them."""

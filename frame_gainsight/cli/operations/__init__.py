@@ -1,0 +1,1 @@
+"""What commands find out and do, without showing it."""

@@ -1,0 +1,318 @@
+"""The state of every connector, from what the topics have: nobody needs to be asked for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from enricher.activity.raw_record import MARKER_SUFFIX
+from enricher.processing.parked import decode as decode_parked
+from enricher.resolution.entity_cache import decode as decode_entity
+from enricher.resolution.tenant_lookup import FACTS, SPENT
+from frame_gainsight.connectors import Connector, Definition, Registry
+from frame_gainsight.connectors.definition.model import written
+from frame_gainsight.kafka import read_to_end
+from frame_gainsight.kafka.clients import admin, unreachable
+from frame_gainsight.runtime import Settings
+from producer.state.checkpoint import Checkpoint
+from producer.state.checkpoint import decode as decode_checkpoint
+from producer.state.poll_failure import Trouble
+from producer.state.poll_failure import connector_of as troubled
+from producer.state.poll_failure import decode as decode_trouble
+from schemas import Codec, DecodeError
+
+DAY = 86_400_000
+LATE_PERIODS = 3  # without a poll that ended, after which a connector is late
+LEAST_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
+MOST_LAG = 200_000  # records of a lane that are counted by connector
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Parked activities of a connector, and why the last of them is."""
+
+    count: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Processes that have lanes now."""
+
+    producers: int
+    enrichers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One connector.
+
+    Attributes:
+        state: active, starting (not polled yet, and nothing is wrong with that), paused, waiting (trouble that passes
+            by itself), late (for more than three periods no poll has ended or got on), broken (somebody must do
+            something), unreadable.
+        fresh_seconds: since the moment up to which everything has been read, by the tenant's clock; None: it was not
+            polled yet.
+        polled_seconds: since its last poll ended, by our own clock; None: none has, or it is not known.
+        lag: raw records that are not settled yet; `lag_more`: there are more than were counted.
+        calls_today: API calls of producer and enricher; `calls_ours`: those that we may make a day.
+        last_error: what failed last and what to do about it; "" when all is well.
+    """
+
+    id: str
+    state: str
+    fresh_seconds: float | None
+    polled_seconds: float | None
+    lag: int
+    lag_more: bool
+    calls_today: int
+    calls_ours: int
+    calls_allowed: int
+    parked: int
+    dead: int
+    last_error: str
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Read:
+    """`written`, `ended`: when a connector's newest checkpoint was written, and the newest one that ended a poll: by
+    the records' timestamps, which are of the producer's clock, whatever the tenant's says."""
+
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    spent: dict[str, tuple[int, int]] = field(default_factory=dict)
+    parked: dict[str, Waiting] = field(default_factory=dict)
+    dead: Counter[str] = field(default_factory=Counter)
+    lag: Counter[str] = field(default_factory=Counter)
+    more: bool = False
+
+
+def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview], Services]:
+    """Every connector, and how many services run. Raises BrokerError, TopicError, RegistryError."""
+    connectors, unreadable = Registry(settings, codec).read()
+    services = _services(settings)
+    read = _Read()
+    _checkpoints(settings, codec, read)
+    _spent(settings, codec, read)
+    _parked(settings, codec, read)
+    _dead(settings, read)
+    _lag(settings, read)
+    found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
+    for id_ in sorted(unreadable.keys() - connectors.keys()):
+        cause = "Its definition does not read: add it again (connector add FILE), or remove it."
+        found.append(
+            Overview(id_, "unreadable", None, None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)
+        )
+    return found, services
+
+
+def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> Overview:
+    id_, definition = connector.id, connector.definition
+    checkpoint, trouble = read.checkpoints.get(id_), read.troubles.get(id_)
+    today = now // DAY
+    spent = [checkpoint.calls if checkpoint is not None else (0, 0), read.spent.get(id_, (0, 0))]
+    fresh = max(0.0, (now - checkpoint.cursor) / 1000) if checkpoint is not None else None
+    ended = read.ended.get(id_)
+    late = _late(connector, read, now)
+    waiting = read.parked.get(id_)
+    state, error = connector.state.lower(), ""
+    if unreadable:
+        state, error = "unreadable", "Its newest definition does not read; the one before counts. Add it again."
+    elif connector.state == "PAUSED":
+        error = f"Paused: connector resume {id_} goes on from where it stopped."
+    elif trouble is not None and trouble.failure in ("config", "data"):
+        state, error = "broken", trouble.cause
+    elif late:
+        state, error = "late", f"{late} {_why_late(id_, trouble, services)}"
+    elif trouble is not None:
+        state, error = "waiting", trouble.cause
+    elif waiting is not None:
+        state, error = "waiting", waiting.cause
+    elif not services.producers:
+        state, error = "waiting", "No producer runs. Start one: frame-gainsight poll"
+    elif not services.enrichers and read.lag[id_]:
+        state, error = "waiting", "No enricher runs. Start one: frame-gainsight enrich"
+    elif _start(definition) > now:
+        state, error = "starting", f"Its start is {definition.start}: nothing from before that is read."
+    elif checkpoint is None or (checkpoint.period is not None and checkpoint.cursor == checkpoint.begun):
+        state = "starting"
+    elif _is_long(connector, checkpoint, ended, now):
+        state, error = (
+            "waiting",
+            "A long poll is under way: what it has read comes out, and the next one waits for its end.",
+        )
+    return Overview(
+        id_,
+        state,
+        fresh,
+        None if ended is None else max(0.0, (now - ended) / 1000),
+        read.lag[id_],
+        read.more,
+        sum(calls for day, calls in spent if day == today),
+        int(definition.calls_per_day * definition.api_share),
+        definition.calls_per_day,
+        _count(read.parked, id_),
+        read.dead[id_],
+        error,
+    )
+
+
+def _limit(definition: Definition) -> int:
+    """Milliseconds after which a connector is late."""
+    return max(LATE_PERIODS * definition.period * 1000, LEAST_LATE)
+
+
+def _start(definition: Definition) -> int:
+    return int(definition.start.timestamp() * 1000) if definition.start is not None else 0
+
+
+def _late(connector: Connector, read: _Read, now: int) -> str:
+    """Since when a connector has not been read, if that is too long ago; "" if it is not.
+
+    Judged by our own clock, and by the newest checkpoint of all: one that ends no poll is a page of a long one, which
+    gets on. A connector that was registered, changed or resumed lately has its time from then.
+    """
+    began = max(connector.updated_at, _start(connector.definition))
+    since = max(read.written.get(connector.id, 0), began)
+    if now - since <= _limit(connector.definition):
+        return ""
+    span = ago((now - since) / 1000)
+    if connector.id not in read.written:
+        return f"It has never been read, though it is registered since {span}."
+    return f"Nothing has been read of it for {span}; it is polled every {written(connector.definition.period)}."
+
+
+def _is_long(connector: Connector, checkpoint: Checkpoint, ended: int | None, now: int) -> bool:
+    """Whether the poll under way takes longer than it may, though it gets on."""
+    if checkpoint.period is None:
+        return False
+    if ended is None:  # compacted away: by what the poll reads, then
+        return checkpoint.period.window.end - checkpoint.cursor > _limit(connector.definition)
+    return now - max(ended, connector.updated_at) > _limit(connector.definition)
+
+
+def ago(seconds: float) -> str:
+    """A span as people say it."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _why_late(id_: str, trouble: Trouble | None, services: Services) -> str:
+    if trouble is not None:
+        return trouble.cause
+    if not services.producers:
+        return "No producer runs. Start one: frame-gainsight poll"
+    return (
+        "Does the producer get on (its log, and its metrics)? Does the tenant answer? See with: "
+        f"frame-gainsight connector check {id_}"
+    )
+
+
+def _count(parked: Mapping[str, Waiting], connector: str) -> int:
+    return parked[connector].count if connector in parked else 0
+
+
+def _everywhere(settings: Settings) -> dict[int, int | None]:
+    return dict.fromkeys(range(settings.partitions))
+
+
+def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
+    for record in read_to_end(settings, settings.checkpoints_topic, _everywhere(settings)):
+        key = (record.key or b"").decode("utf-8", "replace")
+        connector = troubled(key)
+        try:
+            if connector is not None:
+                if record.value is None:
+                    read.troubles.pop(connector, None)
+                else:
+                    read.troubles[connector] = decode_trouble(codec, record.value)
+            elif "/" not in key:
+                if record.value is None:
+                    for known in (read.checkpoints, read.written, read.ended):
+                        known.pop(key, None)
+                else:
+                    checkpoint = read.checkpoints[key] = decode_checkpoint(codec, record.value)
+                    read.written[key] = record.timestamp
+                    if checkpoint.period is None:
+                        read.ended[key] = record.timestamp
+        except DecodeError:  # the producer tells of it, as trouble
+            continue
+
+
+def _spent(settings: Settings, codec: Codec, read: _Read) -> None:
+    part = f"/{FACTS}/".encode()
+    for record in read_to_end(settings, settings.entities_topic, _everywhere(settings)):
+        if part not in (record.key or b"") or record.value is None:
+            continue
+        try:
+            entity = decode_entity(codec, record.value)
+        except (DecodeError, ValueError):  # only a cache
+            continue
+        if entity.rows and (spent := entity.rows[0].get(SPENT)):
+            read.spent[entity.key.connector] = (int(spent[0]), int(spent[1]))
+
+
+def _parked(settings: Settings, codec: Codec, read: _Read) -> None:
+    alive: dict[bytes, tuple[str, str]] = {}
+    for record in read_to_end(settings, settings.parked_topic, _everywhere(settings)):
+        key = record.key or b""
+        alive.pop(key, None)
+        if record.value is not None:
+            try:
+                parked = decode_parked(codec, record.value)
+            except DecodeError as error:
+                alive[key] = (key.decode("utf-8", "replace").partition("/")[0], str(error))
+            else:
+                alive[key] = (parked.connector, parked.cause)
+    for connector, cause in alive.values():
+        read.parked[connector] = Waiting(_count(read.parked, connector) + 1, cause)
+
+
+def _dead(settings: Settings, read: _Read) -> None:
+    for record in read_to_end(settings, settings.dead_letters_topic, _everywhere(settings)):
+        read.dead[(record.key or b"").decode("utf-8", "replace").partition("/")[0]] += 1
+
+
+def _lag(settings: Settings, read: _Read) -> None:
+    """Counts what the enricher's group has not settled, by connector."""
+    lanes = range(settings.partitions)
+    request = ConsumerGroupTopicPartitions(
+        f"{settings.prefix}-enricher", [TopicPartition(settings.raw_topic, lane) for lane in lanes]
+    )
+    client = admin(settings)
+    try:
+        (answer,) = client.list_consumer_group_offsets([request]).values()
+        committed = {p.partition: p.offset for p in answer.result(timeout=10).topic_partitions or ()}
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    starts = {lane: offset if (offset := committed.get(lane, -1)) >= 0 else None for lane in lanes}
+    for number, record in enumerate(read_to_end(settings, settings.raw_topic, starts)):
+        if number >= MOST_LAG:
+            read.more = True
+            return
+        key = record.key or b""
+        if not key.endswith(MARKER_SUFFIX):
+            read.lag[key.decode("utf-8", "replace").partition("/")[0]] += 1
+
+
+def _services(settings: Settings) -> Services:
+    groups = [f"{settings.prefix}-producer", f"{settings.prefix}-enricher"]
+    client = admin(settings)
+    try:
+        found = client.describe_consumer_groups(groups)
+        counts = [len(found[name].result(timeout=10).members) for name in groups]
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    return Services(*counts)

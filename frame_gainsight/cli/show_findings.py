@@ -1,0 +1,46 @@
+"""Findings as people read them: a line a need, and the words to send to the customer's admin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from frame_gainsight.cli.output import answers, notes, print_json
+from frame_gainsight.connectors import Finding
+from frame_gainsight.connectors.onboarding.findings import REACHABLE
+
+MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]", "unknown": "[dim]?[/]"}
+
+
+def show(findings: Sequence[Finding], calls: int) -> None:
+    """The table, what to ask the customer's admin for, and what the checks cost."""
+    table = Table("", box=None, padding=(0, 1))
+    for name in ("need", "evidence"):
+        table.add_column(name, overflow="fold")
+    for finding in findings:
+        table.add_row(MARKS[finding.state], escape(finding.need), escape(finding.evidence))
+    answers.print(table)
+    if asked := list(dict.fromkeys(f.ask for f in findings if f.ask)):
+        answers.print("\n[bold]To send to the customer's Gainsight admin:[/]")
+        for ask in asked:
+            answers.print(f"  • {ask}", markup=False)
+    answers.print(f"[dim]{counted(calls)}[/]")
+
+
+def show_json(connector: str, findings: Sequence[Finding], calls: int, **more: Any) -> None:
+    """The same as one JSON object."""
+    print_json({"id": connector, **more, "findings": [f.plain() for f in findings], "api_calls": calls})
+
+
+def refuse(connector: str, what: str, findings: Sequence[Finding]) -> None:
+    """Says that a failed check wrote nothing; and, where the tenant did not answer at all, the way around the check."""
+    notes.print(f"[bold red]{what}[/] Nothing was written. Settle what failed (✗), and try again.")
+    if any(finding.need == REACHABLE and finding.blocks for finding in findings):
+        notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")
+
+
+def counted(calls: int) -> str:
+    return "1 API call" if calls == 1 else f"{calls} API calls"

@@ -1,0 +1,59 @@
+"""What a customer's connector is: its definition, mapping, registry, sealed API key, and checks against its tenant."""
+
+from frame_gainsight.connectors.client_factory import open_client
+from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns.timeline_selection import Selection
+from frame_gainsight.connectors.definition.model import CustomObject, Definition, parse_canonical, parse_yaml
+from frame_gainsight.connectors.definition.paths import Path
+from frame_gainsight.connectors.errors import (
+    ChangedMeanwhileError,
+    ConnectorError,
+    DefinitionError,
+    MissingSecretError,
+    SecretError,
+    UnknownConnectorError,
+    UnreadableConnectorError,
+    VaultError,
+    VaultUnavailableError,
+)
+from frame_gainsight.connectors.onboarding.check import check
+from frame_gainsight.connectors.onboarding.findings import Finding
+from frame_gainsight.connectors.onboarding.register import Line, Registration, register, rotate
+from frame_gainsight.connectors.registry import Connector, Registry, apply, lanes_of
+from frame_gainsight.connectors.secrets.secret import Secret
+from frame_gainsight.connectors.secrets.vault import DataKeys, KmsVault, Sealed, Vault
+
+__all__ = [
+    "ChangedMeanwhileError",
+    "Connector",
+    "ConnectorError",
+    "CustomObject",
+    "DataKeys",
+    "Definition",
+    "DefinitionError",
+    "Finding",
+    "KmsVault",
+    "Line",
+    "MissingSecretError",
+    "Path",
+    "Registration",
+    "Registry",
+    "Sealed",
+    "Secret",
+    "SecretError",
+    "Selection",
+    "UnknownConnectorError",
+    "UnreadableConnectorError",
+    "Vault",
+    "VaultError",
+    "VaultUnavailableError",
+    "apply",
+    "check",
+    "lanes_of",
+    "needs",
+    "open_client",
+    "parse_canonical",
+    "parse_yaml",
+    "register",
+    "rotate",
+]

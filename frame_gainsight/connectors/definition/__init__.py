@@ -1,0 +1,1 @@
+"""A connector's definition: its model, its YAML form, and the paths of its mapping."""

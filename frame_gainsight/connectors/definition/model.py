@@ -1,0 +1,448 @@
+"""A connector's definition: what a person writes as YAML, validated."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+import xxhash
+import yaml
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from frame_gainsight.connectors.definition.paths import (
+    ORG_ROOTS,
+    STANDARD_ROOTS,
+    TAG_ROOTS,
+    USER_ROOTS,
+    Path,
+    parse_path,
+)
+from frame_gainsight.connectors.errors import DefinitionError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
+_LONGEST_OVERLAP = 7 * 86_400
+MOST_FIELDS = 500  # of all three parts of the mapping, and custom objects; each is a column of every query
+_MOST_FAULTS = 50  # that are told
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str):
+        found = _DURATION.fullmatch(value.strip())
+        if not found:
+            raise ValueError(f"'{value}' is not a duration; write a number and a unit: 30s, 10m, 1h or 1d")
+        return int(found[1]) * _UNITS[found[2]]
+    return value
+
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("yes and no, on and off are not numbers")
+    return value
+
+
+def _overlap(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    if isinstance(value, str) and not _DURATION.fullmatch(value.strip()):
+        raise ValueError(f"'{value}' is not a duration; write a duration such as 10m, or auto")
+    seconds = _no_switch(_duration(value))
+    if not isinstance(seconds, int):
+        raise ValueError("write a duration such as 10m, or auto")
+    if not 0 <= seconds <= _LONGEST_OVERLAP:
+        raise ValueError("it must be between 0s and 7d")
+    return seconds
+
+
+_SPANS: list[JsonValue] = [
+    {"type": "string", "pattern": r"^\s*\d+\s*[smhd]\s*$"},
+    {"type": "integer", "minimum": 0},
+]
+
+Seconds = Annotated[
+    int,
+    BeforeValidator(_duration),
+    BeforeValidator(_no_switch),
+    WithJsonSchema({"anyOf": _SPANS, "examples": ["10m", "1h"]}),
+]
+# Checked before the type: a union's own errors would be told for each of its members.
+Overlap = Annotated[
+    int | Literal["auto"], BeforeValidator(_overlap), WithJsonSchema({"anyOf": [{"const": "auto"}, *_SPANS]})
+]
+Share = Annotated[float, BeforeValidator(_no_switch)]
+Calls = Annotated[int, BeforeValidator(_no_switch)]
+# It becomes part of an address: nothing but a name may stand here.
+ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
+MappingPath = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\w+(\.\w+__gr){0,2}\.\w+$",
+            "examples": ["company.Arr", "company.Csm__gr.Email"],
+        }
+    ),
+]
+
+
+def _not_blank(name: str) -> str:
+    if not name.strip():
+        raise ValueError("is empty; leave activity_types out to take all types")
+    return name
+
+
+TypeName = Annotated[str, AfterValidator(_not_blank), WithJsonSchema({"type": "string", "pattern": r"\S"})]
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+
+
+# A new id cannot look like an option of a command. Those that do, from before that was asked for, still read.
+NEW_ID = r"^[a-z0-9][a-z0-9-]{0,63}$"
+STORED_ID = r"^[a-z0-9-]{1,64}$"
+STORED = "stored"  # the context in which a definition is read from the topic
+
+
+class CustomObject(BaseModel):
+    """A custom object beside person, company and relationship, and how its rows are found.
+
+    `join` maps one of its fields to `company` or `relationship`: its rows are those whose field holds that id.
+    `pick` says which row counts when there are several: latest (by ModifiedDate), first (by Gsid), or all (a mapped
+    field then joins the values with "; ").
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    join: dict[ObjectName, Literal["company", "relationship"]] = Field(min_length=1, max_length=1)
+    pick: Literal["latest", "first", "all"] = "latest"
+
+    @property
+    def join_field(self) -> str:
+        return next(iter(self.join))
+
+    @property
+    def joined_to(self) -> str:
+        return self.join[self.join_field]
+
+
+class Definition(BaseModel):
+    """A connector, as its YAML says it. Periods are seconds here, and `10m` or `1h` in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+    id: str = Field(description="The connector's name; part of every key.", json_schema_extra={"pattern": NEW_ID})
+    host: str = Field(
+        description="The tenant's own address; http only towards loopback.",
+        examples=["https://acme.gainsightcloud.com"],
+    )
+    period: Seconds = Field(600, ge=1, le=86_400, description="How often it is polled.")
+    overlap: Overlap = Field(
+        600, description="How far each poll reads back for rows that became visible late; auto: as far as is measured."
+    )
+    deletions_every: Seconds = Field(
+        3600, ge=1, le=7 * 86_400, description="How often deleted activities are looked for."
+    )
+    start: AwareDatetime | None = Field(
+        None, description="Where processing starts; now, when left out. In the past: everything since is read."
+    )
+    activity_types: tuple[TypeName, ...] = Field((), description="TypeName values, such as Email; all, when left out.")
+    api_share: Share = Field(
+        0.5, gt=0, le=1, description="Our share of the tenant's API allowance, which others use too."
+    )
+    calls_per_minute: Calls = Field(100, ge=1, le=10_000, description="The tenant's allowance: calls a minute.")
+    calls_per_day: Calls = Field(50_000, ge=1, le=10_000_000, description="The tenant's allowance: calls a day (UTC).")
+    objects: dict[ObjectName, CustomObject] = Field({}, description="Custom objects, by their API names.")
+    user_profile: dict[FieldName, MappingPath] = Field(
+        {}, description="Participants' profile: name → path from person, company_person or gsuser."
+    )
+    org_profile: dict[FieldName, MappingPath] = Field(
+        {}, description="Account's profile: name → path from company, relationship or a custom object."
+    )
+    tags: dict[FieldName, MappingPath] = Field(
+        {}, description="Tags: name → path from activity, company, relationship or a custom object."
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _connector_id(cls, id_: str, info: ValidationInfo) -> str:
+        if not re.fullmatch(STORED_ID if info.context == STORED else NEW_ID, id_, re.ASCII):
+            raise ValueError(
+                "write lower-case letters, digits and hyphens, 64 at most, beginning with a letter or a digit, such as "
+                "acme-emea"
+            )
+        return id_
+
+    @field_validator("host")
+    @classmethod
+    def _tenant_address(cls, host: str) -> str:
+        if "@" in host:  # never quoted: what stands before it may be a password
+            raise ValueError(
+                "write only the tenant's address, without a user or a password: https://tenant.gainsightcloud.com"
+            )
+        try:
+            parts = urlsplit(host)
+        except ValueError:
+            raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com") from None
+        try:
+            parts.port  # noqa: B018 - reading it is what checks it
+        except ValueError:
+            raise ValueError(f"'{host}' has a port that is not a number") from None
+        if parts.scheme not in ("https", "http") or not parts.hostname or not _HOSTNAME.fullmatch(parts.hostname):
+            raise ValueError(f"'{host}' is not an address; write it as https://tenant.gainsightcloud.com")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("write only the tenant's address, without a path: https://tenant.gainsightcloud.com")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("the API key would travel readable over http; write https (http is for loopback only)")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("objects")
+    @classmethod
+    def _not_ours(cls, objects: dict[str, CustomObject]) -> dict[str, CustomObject]:
+        for name in objects:
+            if name.lower() in STANDARD_ROOTS:
+                raise ValueError(f"'{name}' is always there; only custom objects are named here")
+        return objects
+
+    @model_validator(mode="after")
+    def _mapping_reads(self) -> Definition:
+        if faults := _mapping_faults(self.__dict__):
+            raise _MappingError(faults)
+        return self
+
+    @property
+    def fixed_overlap(self) -> int | None:
+        """The overlap in seconds; None where it follows the measured lateness."""
+        return None if self.overlap == "auto" else self.overlap
+
+    @cached_property
+    def user_paths(self) -> dict[str, Path]:
+        return {n: parse_path(p, USER_ROOTS, f"user_profile.{n}") for n, p in self.user_profile.items()}
+
+    @cached_property
+    def org_paths(self) -> dict[str, Path]:
+        roots = (*ORG_ROOTS, *self.objects)
+        return {n: parse_path(p, roots, f"org_profile.{n}") for n, p in self.org_profile.items()}
+
+    @cached_property
+    def tag_paths(self) -> dict[str, Path]:
+        roots = (*TAG_ROOTS, *self.objects)
+        return {n: parse_path(p, roots, f"tags.{n}") for n, p in self.tags.items()}
+
+    def columns_of(self, root: str) -> list[str]:
+        """The columns of an object that the mapping takes, each once, in its order."""
+        paths = [*self.user_paths.values(), *self.org_paths.values(), *self.tag_paths.values()]
+        return list(dict.fromkeys(p.field for p in paths if p.root == root))
+
+    @cached_property
+    def mapping_version(self) -> str:
+        """Fingerprint of everything that decides how a conversation is built."""
+        parts = self.model_dump(mode="json", include={"objects", "user_profile", "org_profile", "tags"})
+        ordered = {k: list(v.items()) if isinstance(v, dict) else v for k, v in parts.items()}
+        return xxhash.xxh3_64_hexdigest(orjson.dumps(ordered, option=orjson.OPT_SORT_KEYS))
+
+    def canonical(self) -> str:
+        """The definition as JSON text, for its topic."""
+        return self.model_dump_json(exclude_defaults=False)
+
+    def started(self, now: int) -> Definition:
+        """The same, with `start` filled in (`now`: milliseconds) where it was left out."""
+        if self.start is not None:
+            return self
+        return self.model_copy(update={"start": datetime.fromtimestamp(now // 1000, UTC)})
+
+
+class _MappingError(ValueError):
+    """Everything that is wrong with a mapping's paths."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+def _mapping_faults(given: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the paths of a definition, which may have other faults: only what is a path is looked at."""
+    parts = {part: given.get(part) for part in ("objects", "user_profile", "org_profile", "tags")}
+    named = {part: fields if isinstance(fields, dict) else {} for part, fields in parts.items()}
+    if (count := sum(map(len, named.values()))) > MOST_FIELDS:
+        return [f"the mapping has {count:,} fields and objects in all; {MOST_FIELDS} are the most that is taken"]
+    custom = tuple(map(str, named.pop("objects")))
+    roots = {"user_profile": USER_ROOTS, "org_profile": (*ORG_ROOTS, *custom), "tags": (*TAG_ROOTS, *custom)}
+    faults = []
+    for part, fields in named.items():
+        for name, path in fields.items():
+            try:
+                if isinstance(path, str):
+                    parse_path(path, roots[part], f"{part}.{name}")
+            except DefinitionError as error:
+                faults.append(str(error))
+    return faults
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+SCHEMA_FILE = "connector.schema.json"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a definition's file, for editors."""
+    described = Definition.model_json_schema(mode="validation")
+    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    described["title"] = "A frame-gainsight connector"
+    described["description"] = "What frame-gainsight reads of a Gainsight tenant, and how it maps it."
+    return described
+
+
+def to_yaml(definition: Definition) -> str:
+    """As a person would write it: what is as it is by default is left out."""
+    values = definition.model_dump(mode="json", exclude_defaults=True)
+    for name in ("period", "overlap", "deletions_every"):
+        if isinstance(values.get(name), int):
+            values[name] = written(values[name])
+    head = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+    return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+
+
+def written(seconds: int) -> str:
+    """Seconds as a definition writes them."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a name stands once: the safe loader takes the last of two and drops the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"'{key.value}' stands there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, source: str = "the definition") -> Definition:
+    """A definition from YAML. Raises DefinitionError naming every fault with its place in the file."""
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise not_yaml(error, source) from None
+    except RecursionError:
+        raise DefinitionError(f"{source} is no definition: lists stand in lists without end.") from None
+    except ValueError as error:  # what looks like a date and is none
+        raise DefinitionError(f"{source} has a date that does not exist: {error}.") from None
+    if not isinstance(data, dict):
+        raise DefinitionError(f"{source} must be a list of 'name: value' lines, beginning with id and host.")
+    return _validated(data, source)
+
+
+def not_yaml(error: yaml.YAMLError, source: str) -> DefinitionError:
+    """What is wrong with a text that is no YAML, and where. The text itself is not quoted: anything may be in it."""
+    place, problem = "", "it does not read"
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = error.problem or problem
+    elif isinstance(error, yaml.reader.ReaderError):
+        problem = f"character {error.position + 1:,} is none that a text file has"
+    return DefinitionError(f"{source} is not YAML: {place}{problem}.")
+
+
+def parse_canonical(text: str) -> Definition:
+    """A definition from the topic. Raises DefinitionError."""
+    try:
+        return Definition.model_validate_json(text, context=STORED)
+    except ValidationError as error:
+        raise _invalid(faults_of(error), "the stored definition") from None
+
+
+def _validated(data: dict[str, Any], source: str) -> Definition:
+    try:
+        return Definition.model_validate(data)
+    except ValidationError as error:
+        # Paths are looked at as a whole once all else is right; whoever corrects a file wants to know of them now.
+        faults = dict.fromkeys([*faults_of(error), *_mapping_faults(data)])
+        raise _invalid(list(faults), source) from None
+
+
+def _invalid(faults: list[str], source: str) -> DefinitionError:
+    more = [f"and {left:,} more"] if (left := len(faults) - _MOST_FAULTS) > 0 else []
+    return DefinitionError("\n  ".join([f"{source} is not valid:", *faults[:_MOST_FAULTS], *more]))
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Every fault with its place, and what to write instead."""
+    found = []
+    for fault in error.errors(include_url=False, include_input=False):
+        if isinstance(cause := fault.get("ctx", {}).get("error"), _MappingError):
+            found += cause.faults
+            continue
+        place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
+        text = _words(fault["type"], fault["loc"], fault.get("ctx", {})) or fault["msg"].removeprefix("Value error, ")
+        found.append(f"{place}: {text}" if place else text)
+    return found
+
+
+def _words(kind: str, where: tuple[int | str, ...], given: Mapping[str, Any]) -> str | None:
+    """A fault in the words of a definition's file; None where pydantic's own are ours already."""
+    if kind == "extra_forbidden":
+        known = Definition.model_fields if len(where) == 1 else CustomObject.model_fields
+        close = difflib.get_close_matches(str(where[-1]), known, n=1)
+        return "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
+    if kind == "string_pattern_mismatch":
+        what = "an object's API name" if where[0] == "objects" else "a name for a field"
+        return f"is not {what}: write letters, digits and _, beginning with a letter"
+    if kind in ("too_short", "too_long") and "join" in where:
+        return "write one field and what it holds, such as {Company_ID__gc: company}"
+    if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
+        bound = given.get("ge", given.get("le", given.get("gt")))
+        return f"must be {_BOUNDS[kind]} {bound:g}" if isinstance(bound, int | float) else None
+    if kind == "literal_error":
+        return f"write one of: {given.get('expected')}"
+    if kind.startswith(("datetime", "timezone")):
+        return "is not a time with its zone; write it as 2026-11-01T00:00:00Z"
+    return _KINDS.get(kind)
+
+
+_BOUNDS = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than"}
+_KINDS = {
+    "missing": "is missing",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "dict_type": "write 'name: value' lines below it",
+    "model_type": "write 'join: …' and 'pick: …' below it",
+    "tuple_type": "write a list, such as [Email, Meeting]",
+}

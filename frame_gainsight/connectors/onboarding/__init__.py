@@ -1,0 +1,1 @@
+"""Checking a tenant, proposing a mapping, and registering a connector."""

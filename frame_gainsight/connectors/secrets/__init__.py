@@ -1,0 +1,1 @@
+"""A connector's credentials: enveloped under KMS, and never shown."""

@@ -1,0 +1,69 @@
+"""The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
+
+from frame_gainsight.gainsight.auth import AccessKey, Credentials, OAuthClient
+from frame_gainsight.gainsight.batch_query import Chunking, Proven, Stretch, fetch_in, fetch_on
+from frame_gainsight.gainsight.budget import Budget, CallBudget, Priority
+from frame_gainsight.gainsight.client import GainsightClient, Reply
+from frame_gainsight.gainsight.dates import format_date, parse_date, whole_second
+from frame_gainsight.gainsight.describe import Field, Listed, ObjectDescription, parse_object
+from frame_gainsight.gainsight.envelope import Row, parse_flag, value_of
+from frame_gainsight.gainsight.errors import (
+    BadClientError,
+    BadKeyError,
+    CallsSpentError,
+    ConfigError,
+    Failure,
+    GainsightError,
+    RefusedQueryError,
+    ReplyTooLargeError,
+    ThrottledError,
+    TransientError,
+    UnknownFieldError,
+    UnknownObjectError,
+    cause_of,
+)
+from frame_gainsight.gainsight.query import Condition, Query, is_full
+from frame_gainsight.gainsight.reply_slots import LargeReplies
+
+__all__ = [
+    "AccessKey",
+    "BadClientError",
+    "BadKeyError",
+    "Budget",
+    "CallBudget",
+    "CallsSpentError",
+    "Chunking",
+    "Condition",
+    "ConfigError",
+    "Credentials",
+    "Failure",
+    "Field",
+    "GainsightClient",
+    "GainsightError",
+    "LargeReplies",
+    "Listed",
+    "OAuthClient",
+    "ObjectDescription",
+    "Priority",
+    "Proven",
+    "Query",
+    "RefusedQueryError",
+    "Reply",
+    "ReplyTooLargeError",
+    "Row",
+    "Stretch",
+    "ThrottledError",
+    "TransientError",
+    "UnknownFieldError",
+    "UnknownObjectError",
+    "cause_of",
+    "fetch_in",
+    "fetch_on",
+    "format_date",
+    "is_full",
+    "parse_date",
+    "parse_flag",
+    "parse_object",
+    "value_of",
+    "whole_second",
+]

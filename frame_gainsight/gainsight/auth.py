@@ -1,0 +1,90 @@
+"""Credentials: how a call proves who it is; never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from frame_gainsight.runtime.clock import Clock
+
+TOKEN_PATH = "/v1/users/m2m/oauth/token"  # noqa: S105
+GRANT = b"grant_type=client_credentials"
+FORM = "application/x-www-form-urlencoded"
+# Seconds. A token is asked for anew this long before its end; one that is refused younger than that stays refused.
+EARLY = 60.0
+_LEAST_SECONDS = 120.0
+
+Grant = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
+"""Asks for a token with these headers; raises as a call of the API does."""
+
+
+class Credentials(Protocol):
+    """Gives the headers that authenticate a call. `repr` shows nothing secret."""
+
+    async def headers(self, grant: Grant) -> dict[str, str]:
+        """The headers of a call. Raises what `grant` does."""
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        """Told that the tenant did not accept these headers; whether asking again may help."""
+
+
+class AccessKey:
+    """A tenant's API access key: header `accesskey`."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    async def headers(self, grant: Grant) -> dict[str, str]:
+        return {"accesskey": self._key}
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "AccessKey(…)"
+
+
+class OAuthClient:
+    """OAuth client credentials ("M2M"): a bearer token, asked for when there is none or when it ends.
+
+    The API allows up to 15 pairs of key and secret; a token lasts a day (its reply says `expires_in`, seconds).
+    """
+
+    __slots__ = ("_basic", "_clock", "_ends", "_granting", "_since", "_token")
+
+    def __init__(self, key: str, secret: str, clock: Clock) -> None:
+        self._basic = "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
+        self._clock = clock
+        self._token: str | None = None
+        self._since = self._ends = 0.0
+        self._granting = asyncio.Lock()
+
+    async def headers(self, grant: Grant) -> dict[str, str]:
+        async with self._granting:
+            if self._token is None or self._clock.monotonic() >= self._ends:
+                reply = await grant({"authorization": self._basic, "content-type": FORM})
+                self._since = self._clock.monotonic()
+                self._ends = self._since + max(_LEAST_SECONDS, _seconds(reply.get("expires_in"))) - EARLY
+                self._token = str(reply["access_token"])
+            return {"authorization": f"Bearer {self._token}"}
+
+    def refused(self, headers: Mapping[str, str]) -> bool:
+        if headers.get("authorization") != f"Bearer {self._token}":
+            return True  # another call has renewed it meanwhile
+        young = self._clock.monotonic() - self._since < EARLY
+        self._token = None
+        return not young
+
+    def __repr__(self) -> str:
+        return "OAuthClient(…)"
+
+
+def _seconds(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,296 @@
+"""The call budget: our share of the tenant's allowance, in the fixed windows in which the tenant counts."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Protocol
+
+from frame_gainsight.gainsight.errors import ThrottledError
+from frame_gainsight.runtime.clock import Clock
+
+# Documented for the synchronous API, in fixed windows; a tenant's package may differ.
+PER_MINUTE = 100
+PER_DAY = 50_000
+_MINUTE = 60.0
+_DAY = 86_400.0
+_PATIENCE = _MINUTE  # seconds: the shorter window
+_LONGEST_THROTTLING = 3600.0
+
+
+class Priority(IntEnum):
+    """Whose call it is; the lower one goes first."""
+
+    LIVE = 0
+    BACKFILL = 1
+
+
+class Budget(Protocol):
+    """Asked before every call, told after every reply."""
+
+    @property
+    def per_minute(self) -> int:
+        """Calls of a minute that are ours."""
+
+    @property
+    def per_day(self) -> int:
+        """Calls of a day that are ours."""
+
+    @property
+    def left_today(self) -> int:
+        """Of those, the ones not made yet."""
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Today's number (days since 1970, UTC) and the calls made in it; to be kept over a restart."""
+
+    async def acquire(self, priority: Priority = Priority.LIVE) -> None:
+        """Returns when one more call may be made. Raises ThrottledError when that is more than a minute away."""
+
+    def throttled(self, retry_after: float | None) -> float:
+        """The tenant throttled: no call before the returned number of seconds has passed."""
+
+    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+        """What a reply's headers say of the tenant's allowance; None where they do not.
+
+        Args:
+            limit: calls of a window.
+            remaining: how many of them are left.
+            reset: seconds until there are as many again.
+        """
+
+    def succeeded(self) -> None:
+        """The tenant took a call."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """A fixed window. `told` are the calls that the tenant says are left in it, others' calls being counted too.
+
+    `reserve` is what a backfill leaves for live calls.
+    """
+
+    seconds: int
+    limit: int
+    reserve: int
+    index: int = -1
+    used: int = 0
+    told: int | None = None
+
+    def turn(self, now: float) -> None:
+        """Begins a new window when it is time."""
+        index = int(now // self.seconds)
+        if index != self.index:
+            self.index, self.used, self.told = index, 0, None
+
+    def wait(self, now: float, priority: Priority) -> float:
+        """Seconds until a call fits; 0 when one fits now."""
+        self.turn(now)
+        left = self.limit - self.used
+        if self.told is not None:
+            left = min(left, self.told)
+        reserve = self.reserve if priority is Priority.BACKFILL else 0
+        return 0.0 if left > reserve else (self.index + 1) * self.seconds - now
+
+    def take(self, now: float) -> None:
+        self.turn(now)
+        self.used += 1
+        if self.told is not None:
+            self.told -= 1
+
+
+class CallBudget:
+    """A share of the allowance. Live calls go before a backfill's, which leave some of each window for them.
+
+    Args:
+        share: 0 < share ≤ 1 of the allowance; never less than one call a window.
+        clock: its wall clock names the windows.
+        per_minute, per_day: the tenant's allowance.
+        spent_today: `spent` of an earlier process; ignored when that day is over.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        share: float,
+        per_minute: int = PER_MINUTE,
+        per_day: int = PER_DAY,
+        spent_today: tuple[int, int] | None = None,
+    ) -> None:
+        self._clock = clock
+        minute, day = _part(per_minute, share), _part(per_day, share)
+        self._minute = _Window(60, minute, max(1, minute // 20) if minute > 1 else 0)
+        self._day = _Window(86_400, day, day // 10)
+        self._day.turn(self._now())
+        if spent_today is not None and spent_today[0] == self._day.index:
+            self._day.used = max(0, spent_today[1])
+        # By the steady clock: a wall clock that is set back must not lengthen them.
+        self._blocked_until = -math.inf  # as the tenant said
+        self._throttled_until = -math.inf  # the tenant did not say until when
+        self._throttlings = 0
+        self._lines: dict[Priority, deque[asyncio.Future[None]]] = {p: deque() for p in Priority}
+        self._waker: asyncio.Task[None] | None = None
+        self._wakes_at = 0.0
+
+    @property
+    def per_minute(self) -> int:
+        return self._minute.limit
+
+    @property
+    def per_day(self) -> int:
+        return self._day.limit
+
+    @property
+    def used_today(self) -> int:
+        self._day.turn(self._now())
+        return self._day.used
+
+    @property
+    def left_today(self) -> int:
+        return max(0, self._day.limit - self.used_today)
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        used = self.used_today
+        return self._day.index, used
+
+    async def acquire(self, priority: Priority = Priority.LIVE) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        line = self._lines[priority]
+        line.append(turn)
+        self._arrange()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in line:
+                line.remove(turn)
+                self._arrange()
+            elif not turn.cancelled():
+                turn.exception()  # nobody else looks at it
+            raise
+
+    def throttled(self, retry_after: float | None) -> float:
+        """Without a time the wait lasts until the minute's end, then 2, 4, 8 … minutes up to an hour until a call
+        succeeds: what is used up may be the day's allowance."""
+        steady = self._clock.monotonic()
+        if retry_after is not None:
+            self._blocked_until = max(self._blocked_until, steady + retry_after)
+        elif steady >= max(self._blocked_until, self._throttled_until):  # else a call that was under way before it
+            self._throttlings += 1
+            wait = (
+                _MINUTE - self._now() % _MINUTE
+                if self._throttlings == 1
+                else min(_MINUTE * 2.0 ** min(self._throttlings - 1, 10), _LONGEST_THROTTLING)
+            )
+            self._throttled_until = steady + wait
+        return max(0.0, self._blocked_until - steady, self._throttled_until - steady)
+
+    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+        """The tenant's word only ever makes our share smaller. Its limit's window is not documented: it only shows
+        which `remaining` makes no sense."""
+        if remaining is None or remaining < 0 or (limit is not None and remaining > limit > 0):
+            return
+        now = self._now()
+        self._minute.turn(now)
+        if remaining == 0 and reset is not None:
+            steady = self._clock.monotonic()
+            self._blocked_until = max(self._blocked_until, steady + min(max(0.0, reset), _DAY))
+        else:
+            self._minute.told = remaining
+        if any(self._lines.values()):
+            self._arrange()
+
+    def succeeded(self) -> None:
+        self._throttlings = 0
+
+    def _now(self) -> float:
+        return self._clock.now() / 1000
+
+    def _waits(self, priority: Priority) -> dict[str, float]:
+        """Seconds until such a call fits, were nobody before it, by what it waits for."""
+        now, steady = self._now(), self._clock.monotonic()
+        return {
+            "day": self._day.wait(now, priority),
+            "minute": self._minute.wait(now, priority),
+            "tenant": self._blocked_until - steady,
+            "throttled": self._throttled_until - steady,
+        }
+
+    def _arrange(self) -> None:
+        """Lets go whoever may, tells those who would wait too long, and sleeps for the others."""
+        soonest: float | None = None
+        for priority, line in self._lines.items():
+            while line:
+                if line[0].done():  # cancelled
+                    line.popleft()
+                    continue
+                waits = self._waits(priority)
+                wait = max(waits.values())
+                if wait > _PATIENCE:
+                    line.popleft().set_exception(self._used_up(priority, max(waits, key=waits.__getitem__), wait))
+                elif wait > 0:
+                    soonest = wait if soonest is None else min(soonest, wait)
+                    break
+                else:
+                    now = self._now()
+                    self._minute.take(now)
+                    self._day.take(now)
+                    line.popleft().set_result(None)
+            if line:
+                break  # nobody of a lower priority goes before, nor hears that it waits in vain
+        self._wake_in(soonest)
+
+    def _wake_in(self, wait: float | None) -> None:
+        """One sleep for all who wait, and none when nobody does."""
+        at = None if wait is None else self._clock.monotonic() + wait
+        if self._waker is not None and (at is None or at < self._wakes_at):
+            self._waker.cancel()
+            self._waker = None
+        if wait is not None and at is not None and self._waker is None:
+            self._wakes_at = at
+            self._waker = asyncio.create_task(self._wake(wait))
+
+    async def _wake(self, wait: float) -> None:
+        try:
+            await self._clock.sleep(wait)
+        except BaseException as error:
+            if self._waker is asyncio.current_task():  # not replaced: those who wait must not wait for ever
+                self._waker = None
+                for turn in (turn for line in self._lines.values() for turn in line if not turn.done()):
+                    turn.set_exception(error) if isinstance(error, Exception) else turn.cancel()
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._waker = None
+        self._arrange()
+
+    def _used_up(self, priority: Priority, cause: str, wait: float) -> ThrottledError:
+        until = f"until {_utc(self._now() + wait)}"
+        share = self._minute.limit if cause == "minute" else self._day.limit
+        if cause == "tenant":
+            text = f"The tenant allows no call {until}, its API allowance being used up"
+        elif cause == "throttled":
+            text = f"The tenant throttles without saying for how long: no call {until}"
+        elif priority is Priority.BACKFILL and cause == "day" and self._day.used < self._day.limit:
+            part = self._day.limit - self._day.reserve
+            text = (
+                f"The backfills' part ({part:,}) of the connector's share of the day's API calls ({share:,}) is used "
+                f"up {until}"
+            )
+        else:
+            text = f"The connector's share of the {cause}'s API calls ({share:,}) is used up {until}"
+        goes_on = "the backfill goes on then" if priority is Priority.BACKFILL else "polling goes on then"
+        return ThrottledError(f"{text}; {goes_on} and misses nothing.", retry_after=wait)
+
+
+def _part(allowance: int, share: float) -> int:
+    return max(1, math.floor(allowance * share + 1e-9))  # 100 × 0.29 is a little less than 29
+
+
+def _utc(at: float) -> str:
+    """The time of day, to the minute that has passed by then."""
+    return datetime.fromtimestamp(math.ceil(at / _MINUTE) * _MINUTE, UTC).strftime("%H:%M UTC")

@@ -1,0 +1,141 @@
+"""Reading partitions to their end, committed records only."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from frame_gainsight.kafka.clients import confluent_config, unreachable
+from frame_gainsight.kafka.records import Incoming
+from frame_gainsight.runtime.errors import TopicError
+from frame_gainsight.runtime.settings import Settings
+
+
+def incoming(message: Message) -> Incoming:
+    """A client's message as a plain value."""
+    headers = tuple(_header(pair) for pair in message.headers() or ())
+    return Incoming(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        _bytes(message.key()),
+        _bytes(message.value()),
+        headers,
+        message.timestamp()[1],
+    )
+
+
+def _header(pair: Any) -> tuple[str, bytes]:
+    return pair[0], pair[1] or b""
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def reader(settings: Settings, **more: object) -> Consumer:
+    """A consumer that reads committed records and commits nothing itself."""
+    config = {
+        "group.id": f"{settings.prefix}-reader-{uuid.uuid4().hex}",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "fetch.message.max.bytes": 16 * 1024 * 1024,
+    }
+    return Consumer(confluent_config(settings, **(config | more)))
+
+
+def read_to_end(
+    settings: Settings, topic: str, starts: Mapping[int, int | None], timeout: float = 60.0
+) -> Iterator[Incoming]:
+    """Every committed record from the given offsets (None: the beginning) to the end, as it is when reached.
+
+    Args:
+        starts: partition → first offset to read.
+        timeout: seconds without any progress after which BrokerError is raised.
+
+    Raises TopicError for a topic or partition that does not exist.
+    """
+    consumer = reader(settings)
+    try:
+        _require(consumer, settings, topic, starts, min(timeout, 10.0))
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING if o is None else o) for p, o in starts.items()])
+        remaining = set(starts)
+        while remaining:
+            # `consume` with a timeout waits it out unless it has all the messages asked for; `poll` does not.
+            first = consumer.poll(timeout)
+            if first is None:
+                raise unreachable(settings, TimeoutError(f"nothing from {topic} for {timeout:.0f} s"))
+            for message in (first, *consumer.consume(num_messages=999, timeout=0)):
+                error = message.error()
+                if error is None:
+                    yield incoming(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    remaining.discard(message.partition() or 0)
+                else:
+                    raise unreachable(settings, KafkaException(error))
+    finally:
+        consumer.close()
+
+
+def read_at(
+    settings: Settings, topic: str, partition: int, offsets: Collection[int], most: int = 50_000, timeout: float = 30.0
+) -> dict[int, Incoming]:
+    """Offset → committed record, of those offsets that still have one; at most `most` records are read for it.
+
+    Raises BrokerError, TopicError.
+    """
+    if not offsets:
+        return {}
+    found: dict[int, Incoming] = {}
+    last = max(offsets)
+    for number, record in enumerate(read_to_end(settings, topic, {partition: min(offsets)}, timeout)):
+        if record.offset > last or number >= most:
+            break
+        if record.offset in offsets:
+            found[record.offset] = record
+    return found
+
+
+def first_between(settings: Settings, topic: str, partition: int, start: int, end: int) -> int | None:
+    """The offset of the first committed record in `[start, end)`; None: there is none.
+
+    Raises BrokerError, TopicError.
+    """
+    for record in read_to_end(settings, topic, {partition: start}, 30.0):
+        return record.offset if record.offset < end else None
+    return None
+
+
+def end_offset(settings: Settings, topic: str, partition: int, timeout: float = 10.0) -> int:
+    """The offset after the partition's last record. Raises BrokerError, TopicError."""
+    consumer = reader(settings)
+    try:
+        _require(consumer, settings, topic, (partition,), timeout)
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout)[1])
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    finally:
+        consumer.close()
+
+
+def _require(consumer: Consumer, settings: Settings, topic: str, partitions: Iterable[int], timeout: float) -> None:
+    """Tells a missing topic at once: librdkafka would wait for it to appear."""
+    try:
+        metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+    if metadata.error is not None and metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise TopicError(f"Topic {topic} does not exist. Create it: frame-gainsight topics create")
+    if metadata.error is not None:
+        raise unreachable(settings, KafkaException(metadata.error))
+    if missing := sorted(set(partitions) - set(metadata.partitions)):
+        raise TopicError(
+            f"Topic {topic} has {len(metadata.partitions)} partitions and none numbered {missing[0]}. All topics must "
+            "have the same count: see frame-gainsight topics check, and FRAME_GAINSIGHT_PARTITIONS."
+        )

@@ -1,0 +1,48 @@
+"""Logging: one line an event, to standard error, so that standard output stays for answers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from frame_gainsight.runtime.terminal import harmless
+
+
+def set_up_logging(level: str) -> None:
+    """Sends our own and the libraries' logs to standard error from `level` on.
+
+    A terminal gets coloured lines, anything else JSON. httpx and botocore are kept to warnings: at lower levels they
+    write about every request.
+    """
+    number = getattr(logging, level)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    terminal = sys.stderr.isatty()
+    last: list[structlog.typing.Processor] = (
+        [_harmless, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+
+
+def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """For a terminal: an event may name what somebody else wrote."""
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -1,0 +1,320 @@
+"""Every setting, read once from the environment and `.env`; a wrong or unknown one is named with its variable."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from frame_gainsight.runtime.errors import SettingsError
+
+# Variables under these prefixes are ours: one that we do not know is a typing mistake, not somebody else's.
+OUR_PREFIXES = (
+    "FRAME_GAINSIGHT_",
+    "KAFKA_BOOTSTRAP_",
+    "KAFKA_SASL_",
+    "KAFKA_SSL_",
+    "KAFKA_SECURITY_",
+    "KMS_",
+    "SCHEMA_REGISTRY_",
+)
+# Read by boto3 itself.
+AWS_PREFIX = "AWS_"
+
+
+def _declared(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
+    """The source without variables that are merely called like a field."""
+    if isinstance(source, EnvSettingsSource):
+        declared = {str(field.alias).lower() for field in Settings.model_fields.values()}
+        source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() in declared}
+    return source
+
+
+def ours(name: str) -> Any:
+    """The environment variable of one of our own settings."""
+    return f"FRAME_GAINSIGHT_{name.upper()}"
+
+
+class Settings(BaseSettings):
+    """Settings of every command and service; frozen, built once by `load_settings`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in somebody's
+        environment is not meant for us."""
+        return init_settings, _declared(env_settings), _declared(dotenv_settings)
+
+    # Kafka
+    bootstrap_servers: str | None = Field(None, alias="KAFKA_BOOTSTRAP_SERVERS", description="Brokers, host:port.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        alias="KAFKA_SECURITY_PROTOCOL",
+        description="How to connect: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", alias="KAFKA_SASL_MECHANISM", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    sasl_username: str | None = Field(None, alias="KAFKA_SASL_USERNAME", description="User, with SASL.")
+    sasl_password: SecretStr | None = Field(None, alias="KAFKA_SASL_PASSWORD", description="Its password.")
+    ssl_ca_location: Path | None = Field(
+        None, alias="KAFKA_SSL_CA_LOCATION", description="PEM file of the certificate authority; not set: the system's."
+    )
+    ssl_certificate_location: Path | None = Field(
+        None, alias="KAFKA_SSL_CERTIFICATE_LOCATION", description="PEM file of the client's certificate."
+    )
+    ssl_key_location: Path | None = Field(None, alias="KAFKA_SSL_KEY_LOCATION", description="PEM file of its key.")
+    schema_registry_url: str | None = Field(
+        None,
+        alias="SCHEMA_REGISTRY_URL",
+        description="Set: Confluent wire format; not set: Avro single-object encoding.",
+    )
+
+    # Topics
+    connectors_topic: str = Field(
+        "gainsight.connectors", alias=ours("connectors_topic"), description="Definitions and encrypted API keys."
+    )
+    raw_topic: str = Field("gainsight.timeline.raw", alias=ours("raw_topic"), description="Raw activities.")
+    checkpoints_topic: str = Field(
+        "gainsight.checkpoints", alias=ours("checkpoints_topic"), description="How far each connector was read."
+    )
+    entities_topic: str = Field(
+        "gainsight.entities", alias=ours("entities_topic"), description="What look-ups answered."
+    )
+    conversations_topic: str = Field(
+        "frame.conversations", alias=ours("conversations_topic"), description="Enriched conversations."
+    )
+    parked_topic: str = Field(
+        "gainsight.parked",
+        alias=ours("parked_topic"),
+        description="Activities that wait for their tenant or connector.",
+    )
+    dead_letters_topic: str = Field(
+        "gainsight.dead-letters", alias=ours("dead_letters_topic"), description="Records that could not be read."
+    )
+    partitions: int = Field(4, ge=1, le=1000, alias=ours("partitions"), description="Partitions of every topic.")
+    replication: int = Field(1, ge=1, le=9, alias=ours("replication"), description="Replicas of a created topic.")
+
+    # Groups and transactions
+    prefix: str = Field(
+        "frame-gainsight",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        alias=ours("prefix"),
+        description="Of consumer groups and transactional ids; two installations on one cluster differ in it.",
+    )
+
+    # Producer
+    overlap_margin_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        alias=ours("margin_seconds"),
+        description="A window ends this long before the tenant's clock, so that rows of the last moment are settled.",
+    )
+    page_rows: int = Field(5000, ge=1, le=5000, alias=ours("page_rows"), description="Rows asked for per page.")
+    producer_share: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        alias=ours("producer_share"),
+        description="The producer's part of a connector's share of API calls; the enricher takes the rest.",
+    )
+
+    # Enricher
+    window_max: int = Field(
+        5000, ge=1, le=100_000, alias=ours("window_max"), description="Records after which a window closes."
+    )
+    window_linger_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=30,
+        alias=ours("window_linger_seconds"),
+        description="How long an open window waits for its marker.",
+    )
+    retry_seconds: float = Field(
+        10.0, ge=0, le=300, alias=ours("retry_seconds"), description="How long a failing call is tried again."
+    )
+    patience_seconds: float = Field(
+        3.0,
+        ge=0.1,
+        le=60,
+        alias=ours("patience_seconds"),
+        description="How long a batch waits for one tenant's answers. Its activities are parked then, and come out "
+        "when the answers are there.",
+    )
+    unpark_seconds: float = Field(
+        5.0,
+        gt=0,
+        alias=ours("unpark_seconds"),
+        description="How often it is looked for parked activities to try again.",
+    )
+    handle_seconds: float = Field(
+        60.0,
+        ge=5,
+        le=100,
+        alias=ours("handle_seconds"),
+        description="A worker that takes longer for a batch ends itself, to be started again.",
+    )
+    stop_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        alias=ours("stop_seconds"),
+        description="An enricher that was told to stop and has not after this time ends itself; nothing is lost by it.",
+    )
+    dead_letters_in_a_row: int = Field(
+        100,
+        ge=1,
+        alias=ours("dead_letters_in_a_row"),
+        description="So many activities of a connector in a row that cannot be converted stop it; the rest are parked.",
+    )
+    entity_ttl_hours: float = Field(
+        24.0, gt=0, alias=ours("entity_ttl_hours"), description="How long a resolved entity counts as fresh."
+    )
+    absent_ttl_hours: float = Field(
+        6.0, gt=0, alias=ours("absent_ttl_hours"), description="How long an absent entity is believed absent."
+    )
+    refresh_seconds: float = Field(
+        3600.0,
+        ge=1,
+        alias=ours("refresh_seconds"),
+        description="How often the tenant is asked which entities were changed or deleted, while activities come.",
+    )
+    whole_object_rows: int = Field(
+        50_000,
+        ge=0,
+        le=1_000_000,
+        alias=ours("whole_object_rows"),
+        description="An object (persons, users, a custom one) of which a tenant has no more rows is read as a whole "
+        "when that costs no more calls than to ask by value; 0: never.",
+    )
+    entities_max: int = Field(
+        100_000,
+        ge=1000,
+        alias=ours("entities_max"),
+        description="Entities that a lane keeps in memory; about 1 kB each.",
+    )
+
+    # KMS and HTTP
+    kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")
+    http_timeout_seconds: float = Field(
+        60.0, gt=0, le=600, alias=ours("http_timeout_seconds"), description="How long a reply may take."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias=ours("log_level"), description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        alias=ours("metrics_port"),
+        description="Port on which a service shows its [metrics](metrics.md); not set: none, 0: a free one, logged.",
+    )
+    metrics_address: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        alias=ours("metrics_address"),
+        description="Address of that port; 0.0.0.0 lets other machines read connector names and counts.",
+    )
+    cache_dir: Path | None = Field(
+        None, alias=ours("cache_dir"), description="Where the embedded broker's files are kept."
+    )
+
+    def brokers(self) -> str:
+        """The brokers. Raises SettingsError where none are set."""
+        if not self.bootstrap_servers:
+            raise SettingsError(
+                "No Kafka is named. Set KAFKA_BOOTSTRAP_SERVERS=host:port, or start a local one in another "
+                "terminal: frame-gainsight kafka"
+            )
+        return self.bootstrap_servers
+
+
+def variables() -> dict[str, str]:
+    """Every variable that we read, with the field it sets."""
+    return {str(field.alias): name for name, field in Settings.model_fields.items()}
+
+
+def known_variables() -> set[str]:
+    """Every variable that we read. The AWS_* ones besides are boto3's."""
+    return set(variables())
+
+
+def settings_page() -> str:
+    """docs/settings.md: every variable, its default and its meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "Environment variables, or lines of a `.env` file in the working directory (the environment wins). A wrong or",
+        "unknown one is named when a command starts. boto3 reads its own `AWS_*` variables besides;",
+        "`AWS_ENDPOINT_URL_KMS` points it to a stand-in.",
+        "",
+        "| variable | default | |",
+        "| --- | --- | --- |",
+    ]
+    for field in Settings.model_fields.values():
+        default = (
+            ""
+            if field.default is None
+            else f"`{field.default:g}`"
+            if type(field.default) is float
+            else f"`{field.default}`"
+        )
+        lines.append(f"| `{field.alias}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def load_settings(dotenv: Path | None = Path(".env")) -> Settings:
+    """Settings from the environment, over those of a `.env` file.
+
+    Raises SettingsError naming every variable that is wrong or unknown.
+    """
+    from_file = {k: v for k, v in dotenv_values(dotenv).items() if v is not None} if dotenv else {}
+    for name, value in from_file.items():  # boto3 reads its own variables from the environment
+        if name.startswith(AWS_PREFIX):
+            os.environ.setdefault(name, value)
+    given = {**from_file, **os.environ}
+    known = variables()
+    faults = [_unknown(name, known) for name in sorted(given) if name not in known and name.startswith(OUR_PREFIXES)]
+    try:
+        settings = Settings(_env_file=dotenv)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(faults + [_wrong(dict(e), given) for e in error.errors(include_url=False)])
+        ) from error
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"Did you mean {close[0]}?" if close else "The settings are listed in docs/settings.md."
+    return f"{name} is not a setting. {hint}"
+
+
+def _wrong(error: dict[str, Any], given: Mapping[str, str]) -> str:
+    name = str(error["loc"][0])
+    shown = "" if "PASSWORD" in name else f"={given.get(name, '')!r}"
+    return f"{name}{shown} is wrong: {error['msg']}."
+
+
+@lru_cache(maxsize=1)
+def settings_from_environment() -> Settings:
+    """The process's settings, read once; for entry points that are given none."""
+    return load_settings()

@@ -1,0 +1,35 @@
+"""A simulated Gainsight tenant: a real HTTP server with data, deletions, late rows, limits, faults, and the truth.
+
+from sandbox import Morning, Sandbox, Tenant
+
+with Sandbox(Tenant(seed=1, scenario=Morning(emails=1000))) as sandbox:
+    ...  # sandbox.url, sandbox.tenant.access_key, sandbox.tenant.truth()
+"""
+
+from frame_gainsight.sandbox.http.limits import Limits
+from frame_gainsight.sandbox.http.server import Sandbox, serve
+from frame_gainsight.sandbox.http.switches import UnknownVariantError
+from frame_gainsight.sandbox.scenarios.live import Live
+from frame_gainsight.sandbox.scenarios.mail import Mail
+from frame_gainsight.sandbox.scenarios.morning import Morning
+from frame_gainsight.sandbox.scenarios.scenario import Quiet
+from frame_gainsight.sandbox.scenarios.tenant_profiles import IMPLEMENTATIONS, implement
+from frame_gainsight.sandbox.scenarios.variants import VARIANTS
+from frame_gainsight.sandbox.tenant.clock import Clock
+from frame_gainsight.sandbox.tenant.tenant import Tenant
+
+__all__ = [
+    "IMPLEMENTATIONS",
+    "VARIANTS",
+    "Clock",
+    "Limits",
+    "Live",
+    "Mail",
+    "Morning",
+    "Quiet",
+    "Sandbox",
+    "Tenant",
+    "UnknownVariantError",
+    "implement",
+    "serve",
+]

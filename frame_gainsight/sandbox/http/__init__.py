@@ -1,0 +1,1 @@
+"""The simulated API: server, endpoints, limits, and the switches of its variants."""

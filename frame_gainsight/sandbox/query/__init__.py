@@ -1,0 +1,1 @@
+"""The simulated tenant's query engine, and the forms that it answers in."""

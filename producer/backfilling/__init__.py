@@ -1,0 +1,1 @@
+"""Backfills: requests, estimates, and the owner's reading of the past."""

@@ -1,0 +1,275 @@
+"""Doing a backfill, by the owner of its lane, beside live polling: slices in parallel, each page in a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from frame_gainsight.gainsight import (
+    GainsightError,
+    Priority,
+    ThrottledError,
+    TransientError,
+    cause_of,
+    format_date,
+    whole_second,
+)
+from frame_gainsight.kafka import Outgoing
+from producer.backfilling.estimate import estimate
+from producer.polling.feed import Feed, Version
+from producer.state.backfill import Backfill, Slice, cut, with_slice
+from producer.state.checkpoint import OpenPeriod
+from producer.state.seen_versions import fingerprint
+from producer.timeline.keyset_reader import Activity, Page, StuckError, ahead, read_pages
+from producer.timeline.window import Window
+
+log = structlog.get_logger(__name__)
+
+MOST_PARALLEL = 16
+ROOM = 1.2  # times the calls that would do if all took equally long
+FIRST_WAIT = 2.0  # seconds after a failure, doubled with each further one
+MOST_WAIT = 300.0
+CONFIG_WAIT = 600.0
+SAY_EVERY = 30.0
+
+
+class KnownVersions:
+    """What the raw topic has of a connector, for a span that was read before: the newest version of each activity.
+
+    In a private SQLite database that spills to a temporary file, so that its memory does not grow with the topic.
+    """
+
+    def __init__(self, versions: Iterable[Version]) -> None:
+        self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._db.execute("CREATE TABLE known (gsid TEXT PRIMARY KEY, at INTEGER, print TEXT) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+        rows = ((v.gsid, v.at, v.fingerprint) for v in versions)
+        self._db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def has(self, activity: Activity, print_: str) -> bool:
+        """Whether the topic has this version, or a newer one. A tombstone is neither: the activity came back."""
+        found = self._db.execute("SELECT at, print FROM known WHERE gsid = ?", (activity.gsid,)).fetchone()
+        if found is None or found[1] is None:
+            return False
+        return bool(found[1] == print_ or found[0] > activity.modified_at)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Backfiller:
+    """Does one backfill.
+
+    Args:
+        covered: the span, or part of it, has been read before: what the raw topic has of it is not written again.
+        on_progress: told after every page.
+    """
+
+    def __init__(
+        self, feed: Feed, backfill: Backfill, covered: bool, on_progress: Callable[[Backfill], None] | None = None
+    ) -> None:
+        self.backfill = backfill
+        self._feed = feed
+        self._covered = covered
+        self._known: KnownVersions | None = None
+        self._on_progress = on_progress
+        self._busy: set[Window] = set()
+        self._moved = asyncio.Event()
+
+    async def run(self) -> Backfill:
+        """Works until it is done. What a tenant's trouble stops is tried again, for as long as it takes.
+
+        Raises BrokerError, FencedError; another owner goes on where the last transaction ended.
+        """
+        try:
+            await self._persist(self._prepare)
+            await self._read_slices()
+        finally:
+            if self._known is not None:
+                self._known.close()
+        if self.backfill.state != "DONE":  # there was nothing to read
+            await self._write_state(state="DONE", cause=None)
+        log.info("backfilled", connector=self.backfill.connector, id=self.backfill.id, rows=self.backfill.rows)
+        return self.backfill
+
+    async def cancel(self) -> None:
+        """Writes that it was given up; `run` must have ended before."""
+        await self._write_state(state="CANCELLED")
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does a piece of work, again and again until it succeeds; the pause grows while nothing is written."""
+        failures = 0
+        while True:
+            before = self.backfill.rows
+            try:
+                return await work()
+            except (GainsightError, StuckError) as error:
+                failures = 1 if self.backfill.rows > before else failures + 1
+                await self._wait(error, failures)
+
+    async def _wait(self, error: GainsightError | StuckError, failures: int) -> None:
+        """Says why it does not go on, and waits."""
+        seconds = min(MOST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+        if isinstance(error, ThrottledError) and error.retry_after:
+            seconds = error.retry_after
+        elif not isinstance(error, TransientError):
+            seconds = CONFIG_WAIT
+        await self._say(cause_of(error, self._feed.definition.id))
+        await self._feed.clock.sleep(seconds)
+
+    async def _say(self, cause: str) -> None:
+        """Records why it does not go on, once."""
+        if cause != self.backfill.cause:
+            log.warning("backfill_waits", connector=self.backfill.connector, id=self.backfill.id, cause=cause)
+            await self._write_state(cause=cause)
+
+    async def _prepare(self) -> None:
+        """Finds out what is to be read, and cuts it into slices; after a restart both are known."""
+        feed, asked = self._feed, self.backfill
+        await feed.columns.ensure()
+        if self._covered and self._known is None:
+            self._known = await asyncio.to_thread(lambda: KnownVersions(feed.written()))
+        if asked.state != "REQUESTED":
+            return
+        live_from = feed.ledger.live_from
+        until = max(asked.since, min(asked.until if asked.until is not None else live_from, live_from))
+        marks, calls, page_rows = asked.marks, 0, feed.records.settings.page_rows
+        if not marks and asked.since < until:
+            found = await estimate(feed.client, feed.definition, asked.since, until, page_rows)
+            marks, calls = found.marks, found.probes
+        await self._write_state(
+            state="RUNNING",
+            until=until,
+            marks=marks,
+            slices=cut(asked.since, until, marks, asked.newest_first, self._settled(), page_rows),
+            started_at=feed.clock.now(),
+            calls=asked.calls + calls,
+            cause=None,
+        )
+
+    async def _read_slices(self) -> None:
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while self.backfill.slices:
+                while len(running) < self._parallel() and (slice_ := self._next_slice()) is not None:
+                    self._busy.add(slice_.window)
+                    running.add(asyncio.create_task(self._read(slice_.window)))
+                # Every page tells how slow the tenant is: more slices may be wanted.
+                self._moved.clear()
+                moved = asyncio.create_task(self._moved.wait())
+                try:
+                    await asyncio.wait({*running, moved}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    moved.cancel()
+                for task in {t for t in running if t.done()}:
+                    running.discard(task)
+                    task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            self._busy.clear()
+
+    def _parallel(self) -> int:
+        """Slices read at once: as many calls as the budget allows are to be under way, however slow the tenant is."""
+        client = self._feed.client
+        return max(1, min(MOST_PARALLEL, math.ceil(client.calls_per_minute / 60 * client.latency * ROOM)))
+
+    def _next_slice(self) -> Slice | None:
+        return next((s for s in self.backfill.slices if s.window not in self._busy), None)
+
+    async def _read(self, window: Window) -> None:
+        await self._persist(lambda: self._read_on(window))
+        self._busy.discard(window)
+
+    async def _read_on(self, window: Window) -> None:
+        """Reads a slice from where it stands to its end, once all its rows must have become visible."""
+        while (ahead_by := window.end - self._settled()) > 0:
+            at = format_date(self._feed.clock.now() + ahead_by)
+            await self._say(f"The last of it is read at {at}: until then rows may become visible.")
+            await self._feed.clock.sleep(min(ahead_by / 1000, SAY_EVERY))
+        slice_ = next(s for s in self.backfill.slices if s.window == window)
+        source = self._feed.source(Priority.BACKFILL)
+        calls = 0
+        try:
+            async with aclosing(ahead(read_pages(source, window, slice_.position, slice_.taken))) as pages:
+                async for page in pages:
+                    slice_ = await self._write_page(page, slice_, source.calls - calls)
+                    calls = source.calls
+                    page.release()
+        finally:
+            source.close()
+
+    async def _write_page(self, page: Page, slice_: Slice, calls: int) -> Slice:
+        """Writes what the raw topic does not have of a page and, in the same transaction, where the slice goes on."""
+        feed, ledger = self._feed, self._feed.ledger
+        fetched_at, columns, last = feed.clock.now(), feed.columns.version, page.next is None
+        period = OpenPeriod(self._poll_id(slice_.window), slice_.window, slice_.position, slice_.page, slice_.written)
+        headers = feed.records.headers(period, last)
+        async with ledger.turn:
+            fresh = [(a, p) for a in page.activities if self._is_new(a, p := fingerprint(a), page.asked)]
+            outgoing = [feed.records.activity(a, p, columns, headers, fetched_at) for a, p in fresh]
+            following = replace(
+                slice_,
+                position=page.next or slice_.position,
+                taken=page.taken,
+                page=slice_.page + 1,
+                written=slice_.written + len(fresh),
+            )
+            if last and following.written:
+                marker = replace(period, page=following.page, written=following.written)
+                outgoing.append(feed.records.marker(marker, headers, fetched_at))
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in page.unreadable]
+
+            def progress(offsets: Sequence[int]) -> Sequence[Outgoing]:
+                for activity, _ in fresh:
+                    ledger.note_past(activity.gsid, page.asked)
+                advanced = with_slice(self.backfill, slice_.window, None if last else following)
+                self.backfill = replace(
+                    advanced,
+                    state="RUNNING" if advanced.slices else "DONE",
+                    rows=advanced.rows + len(page.activities) + len(page.unreadable),
+                    written=advanced.written + len(fresh),
+                    calls=advanced.calls + calls,
+                    updated_at=fetched_at,
+                    cause=None,
+                )
+                return [*trailing, feed.records.backfill(self.backfill)]
+
+            await feed.write(outgoing, progress)
+        self._moved.set()
+        if self._on_progress is not None:
+            self._on_progress(self.backfill)
+        return following
+
+    def _is_new(self, activity: Activity, print_: str, asked: int) -> bool:
+        if self._feed.ledger.is_stale(activity.gsid, asked):
+            return False
+        return self._known is None or not self._known.has(activity, print_)
+
+    def _settled(self) -> int:
+        """What was modified before this moment (milliseconds) has become visible, however late."""
+        feed = self._feed
+        now = feed.client.tenant_now()
+        return whole_second((now if now is not None else feed.clock.now()) - feed.margin - feed.overlap)
+
+    async def _write_state(self, **changes: Any) -> None:
+        def state(_: Sequence[int]) -> Sequence[Outgoing]:
+            self.backfill = replace(self.backfill, **changes, updated_at=self._feed.clock.now())
+            return [self._feed.records.backfill(self.backfill)]
+
+        async with self._feed.ledger.turn:
+            await self._feed.write([], state)
+        if self._on_progress is not None:
+            self._on_progress(self.backfill)
+
+    def _poll_id(self, window: Window) -> str:
+        return f"{self.backfill.connector}@backfill/{self.backfill.id}/{format_date(window.start)}"

@@ -1,0 +1,1 @@
+"""Polling one connector: page sizes, columns, the poll itself, deletions."""

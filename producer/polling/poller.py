@@ -1,0 +1,267 @@
+"""One connector's polls: window by window, page by page, each page in one transaction with its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import orjson
+import structlog
+import xxhash
+
+from frame_gainsight.gainsight import ConfigError, Priority, Row, format_date, whole_second
+from frame_gainsight.kafka import Outgoing
+from producer.polling.deletions import Deleted, DeletionLook
+from producer.polling.feed import Feed
+from producer.state.checkpoint import OpenPeriod
+from producer.state.seen_versions import Seen, Verdict, fingerprint
+from producer.timeline.keyset_reader import Page, Position, ahead, read_pages
+from producer.timeline.lateness import NEAR, enough_for
+from producer.timeline.window import Window, next_window
+
+log = structlog.get_logger(__name__)
+
+# Versions are remembered for longer than the overlap, back to the last look for deletions, so that the look can tell
+# what came back after its deletion; as far as that takes little memory. Beyond it the tenant is asked.
+REMEMBERED_MS = 2 * 3_600_000
+REMEMBERED_ROWS = 100_000
+
+# Of the period: a window's end for which no further page is asked for. It is read with the next window, as if this one
+# had ended a little sooner; the overlap is read in whole pages then.
+SPARE = 0.05
+
+
+@dataclass(slots=True)
+class PollResult:
+    """What a poll did. `late`: seconds of the overlap needed by each row that became visible late.
+
+    `missing`: column → what to do about its absence.
+    """
+
+    connector: str
+    window: Window | None = None
+    pages: int = 0
+    rows: int = 0
+    written: int = 0
+    unchanged: int = 0
+    dead: int = 0
+    tombstones: int = 0
+    late: list[float] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class Poller:
+    """Polls one connector, whose feed its lane's owner has restored.
+
+    After an error of the writer nothing of it may be used again: its state may be ahead of what was committed.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._ledger = feed.ledger
+        self._deletions = DeletionLook(feed.definition, feed.client)
+
+    async def poll(self) -> PollResult:
+        """Reads the unfinished window, or the next one, and looks for deletions when it is time.
+
+        Raises GainsightError (the next poll goes on where this one stopped), BrokerError, FencedError.
+        """
+        feed = self._feed
+        result = PollResult(feed.definition.id)
+        await feed.columns.ensure()
+        period = self._ledger.checkpoint.period or self._next_period()
+        if period is not None:
+            result.window = period.window
+            await self._read(period, result)
+        await self._look_for_deletions(result)
+        result.missing = dict(feed.columns.missing)
+        log.info(
+            "polled",
+            connector=feed.definition.id,
+            window=str(result.window),
+            rows=result.rows,
+            written=result.written,
+            unchanged=result.unchanged,
+            tombstones=result.tombstones,
+            dead=result.dead,
+        )
+        self._warn_of_lateness(result)
+        return result
+
+    def _next_period(self) -> OpenPeriod | None:
+        feed, checkpoint = self._feed, self._ledger.checkpoint
+        now = feed.client.tenant_now()
+        if now is None:
+            raise ConfigError(
+                f"{feed.definition.host} sends no Date header: its clock, by which windows end, is unknown. "
+                "Check that the host is the tenant's own address."
+            )
+        beginning = min(feed.beginning, checkpoint.cursor)
+        window = next_window(checkpoint.cursor, feed.overlap, beginning, now, feed.margin)
+        if window is None:
+            return None
+        # After the overlap was made longer, it grows from poll to poll: what lies before was forgotten, and reading
+        # it again would write it again.
+        start = window.start if checkpoint.unsure_from is None else min(window.start, checkpoint.unsure_from)
+        window = Window(max(start, whole_second(checkpoint.remembered_from or 0)), window.end)
+        return OpenPeriod(_poll_id(feed.definition.id, window), window, Position(window.start))
+
+    async def _read(self, period: OpenPeriod, result: PollResult) -> None:
+        source = self._feed.source(Priority.LIVE)
+        spare = int(SPARE * 1000 * self._feed.definition.period)
+        try:
+            async with aclosing(ahead(read_pages(source, period.window, period.position, spare=spare))) as pages:
+                async for page in pages:
+                    period = await self._write_page(page, period, result)
+                    page.release()
+        finally:
+            source.close()
+
+    async def _write_page(self, page: Page, period: OpenPeriod, result: PollResult) -> OpenPeriod:
+        """Writes what is new of a page and, in the same transaction, where to go on."""
+        feed, ledger = self._feed, self._ledger
+        fetched_at = feed.clock.now()
+        columns = feed.columns.version
+        last = page.next is None
+        headers = feed.records.headers(period, last)
+        async with ledger.turn:
+            fresh: list[tuple[str, int, str]] = []
+            outgoing: list[Outgoing] = []
+            for activity in page.activities:
+                print_ = fingerprint(activity)
+                if ledger.is_stale(activity.gsid, page.asked):
+                    continue
+                if ledger.overlap.verdict(activity, print_, columns) is Verdict.WRITE:
+                    fresh.append((activity.gsid, activity.modified_at, print_))
+                    outgoing.append(feed.records.activity(activity, print_, columns, headers, fetched_at))
+            dead = [r for r in page.unreadable if ledger.overlap.first_time(xxhash.xxh3_128_hexdigest(_content(r.row)))]
+            following = replace(
+                period,
+                page=period.page + 1,
+                written=period.written + len(fresh),
+                position=page.next or period.position,
+            )
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            if last and following.written:
+                outgoing.append(feed.records.marker(following, headers, fetched_at))
+            late = self._lateness(fresh)
+
+            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+                for (gsid, modified_at, print_), offset in zip(fresh, offsets, strict=False):
+                    ledger.note(gsid, Seen(modified_at, print_, offset, columns), page.asked)
+                self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
+                return [*trailing, feed.records.checkpoint(ledger.checkpoint)]
+
+            await feed.write(outgoing, checkpoint)
+        result.pages += 1
+        result.rows += len(page.activities) + len(page.unreadable)
+        result.written += len(fresh)
+        result.unchanged += len(page.activities) - len(fresh)
+        result.dead += len(dead)
+        result.late += late
+        return following
+
+    def _lateness(self, fresh: Sequence[tuple[str, int, str]]) -> list[float]:
+        """Seconds of the overlap that each late row needed: it was not there when its second was read before."""
+        checkpoint = self._ledger.checkpoint
+        late = []
+        for _, modified_at, _ in fresh:
+            if checkpoint.unsure_from is not None and modified_at >= checkpoint.unsure_from:
+                continue  # it may have been there, behind a capped page
+            needed = (checkpoint.cursor - modified_at) / 1000
+            self._feed.lateness.observe(needed)
+            if needed > 0:
+                late.append(needed)
+        return late
+
+    def _warn_of_lateness(self, result: PollResult) -> None:
+        needed, overlap = max(result.late, default=0.0), self._feed.overlap / 1000
+        if not overlap or needed < NEAR * overlap:
+            return
+        log.warning(
+            "rows_late",
+            connector=self._feed.definition.id,
+            seconds=round(needed),
+            overlap=round(overlap),
+            hint=f"rows become visible almost as late as the overlap reaches, and later ones would be missed; set "
+            f"overlap: {enough_for(needed)}, or overlap: auto",
+        )
+
+    def _advance(self, period: OpenPeriod, last: bool, after: int | None, unsure_from: int | None) -> None:
+        """Moves the checkpoint behind a page; `after` is the raw offset behind what was written."""
+        feed, ledger, before = self._feed, self._ledger, self._ledger.checkpoint
+        overlap = feed.overlap
+        cursor = period.window.end if last else before.cursor
+        # What is read again: the rest of this window, and the next window's overlap.
+        kept_from = period.window.end - overlap if last else min(period.position.at, period.window.end - overlap)
+        if unsure_from is not None:
+            kept_from = min(kept_from, unsure_from)
+        if len(ledger.overlap) <= REMEMBERED_ROWS:
+            kept_from = min(kept_from, max(before.deletions_cursor - overlap, cursor - REMEMBERED_MS))
+        kept_from = max(kept_from, before.remembered_from or 0)
+        ledger.overlap.forget(kept_from, before.deletions_cursor - overlap)
+        ledger.checkpoint = replace(
+            before,
+            cursor=cursor,
+            raw_offset=ledger.overlap.first_offset(after if after is not None else before.raw_offset),
+            period=None if last else period,
+            remembered_from=kept_from,
+            unsure_from=unsure_from if last else before.unsure_from,
+            proven_rows=feed.size.proven,
+            lateness=tuple(feed.lateness.counts),
+            calls=feed.client.spent,
+        )
+
+    async def _look_for_deletions(self, result: PollResult) -> None:
+        """Writes a tombstone for every activity that was deleted."""
+        feed, ledger = self._feed, self._ledger
+        asked = ledger.ask()
+        try:
+            deleted = await self._deletions.look(ledger.checkpoint, feed.overlap, ledger.overlap.is_deleted)
+            if deleted is not None:
+                result.tombstones += await self._write_tombstones(deleted, asked)
+        finally:
+            ledger.settle(asked)
+
+    async def _write_tombstones(self, deleted: Deleted, asked: int) -> int:
+        feed, ledger = self._feed, self._ledger
+        fetched_at = feed.clock.now()
+        period = OpenPeriod(
+            _poll_id(feed.definition.id, deleted.window) + "!deletions", deleted.window, Position(deleted.window.start)
+        )
+        headers = feed.records.headers(period, last=True)
+        known = ledger.overlap
+        fresh = {g: at for g, at in deleted.at.items() if not known.is_deleted(g) and not known.outlives(g, at)}
+        # What was written since an old deletion may be forgotten: the tenant knows whether the activity came back.
+        doubtful = [g for g, at in fresh.items() if at < (ledger.checkpoint.remembered_from or 0)]
+        alive = await self._deletions.alive(doubtful) if doubtful else set()
+        async with ledger.turn:
+            fresh = {g: at for g, at in fresh.items() if g not in alive and not ledger.is_stale(g, asked)}
+            outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
+            if fresh:
+                outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
+
+            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+                for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
+                    ledger.note(gsid, Seen(at, None, offset), asked)
+                default = offsets[-1] + 1 if offsets else ledger.checkpoint.raw_offset
+                ledger.checkpoint = replace(
+                    ledger.checkpoint,
+                    deletions_cursor=deleted.cursor,
+                    deletion_cursors=deleted.cursors,
+                    raw_offset=known.first_offset(default),
+                )
+                return [feed.records.checkpoint(ledger.checkpoint)]
+
+            await feed.write(outgoing, checkpoint)
+        return len(fresh)
+
+
+def _poll_id(connector: str, window: Window) -> str:
+    """Names a poll by what it reads, so that a poll that is taken up again keeps its name."""
+    return f"{connector}@{format_date(window.start)}/{format_date(window.end)}"
+
+
+def _content(row: Row) -> bytes:
+    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)

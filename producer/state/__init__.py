@@ -1,0 +1,1 @@
+"""What the producer keeps in Kafka: checkpoints, seen versions, raw records, backfills, failures."""

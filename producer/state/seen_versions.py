@@ -1,0 +1,121 @@
+"""De-duplication: what the raw topic already has of the rows that the overlap reads again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import orjson
+import xxhash
+
+from frame_gainsight.gainsight import Row, whole_second
+from producer.timeline.keyset_reader import MODIFIED, Activity
+
+MOST_UNREADABLE = 10_000  # remembered
+
+
+class Verdict(Enum):
+    """What to do with a row."""
+
+    WRITE = "write"
+    UNCHANGED = "unchanged"
+    STALE = "stale"  # older than what was written: it must not go behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A version in the raw topic: LastModifiedDate (or time of deletion), fingerprint (None: deleted), offset.
+
+    `columns` is the version of the column list that it was read with; "" when that is not known.
+    """
+
+    at: int
+    fingerprint: str | None
+    offset: int
+    columns: str = ""
+
+
+def fingerprint(activity: Activity) -> str:
+    """Of LastModifiedDate and the activity's own columns.
+
+    Looked-up columns (dotted) are left out: a company's new ARR is not a new version of its emails. Null, "" and
+    absent are the same, since the tenant gives any of them for a field without value.
+    """
+    own: Row = {
+        key: value
+        for key, value in activity.row.items()
+        if "." not in key and key != MODIFIED and value is not None and value != ""
+    }
+    own[MODIFIED] = activity.modified_at
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(own, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
+
+
+class Overlap:
+    """The newest version written of every activity modified in the overlap, and the deletions written of late."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Seen] = {}
+        self._unreadable: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def verdict(self, activity: Activity, print_: str, columns: str = "") -> Verdict:
+        """Whether this version, read with that version of the column list, is to be written.
+
+        A row that looks different only because other columns were asked for is not a new version.
+        """
+        seen = self._seen.get(activity.gsid)
+        if seen is None:
+            return Verdict.WRITE
+        if seen.fingerprint == print_:
+            return Verdict.UNCHANGED
+        if seen.fingerprint is not None and seen.columns != columns and seen.at == activity.modified_at:
+            return Verdict.UNCHANGED
+        return Verdict.STALE if activity.modified_at < seen.at else Verdict.WRITE
+
+    def note(self, gsid: str, seen: Seen) -> None:
+        """Remembers what was written."""
+        self._seen[gsid] = seen
+
+    def restore(self, gsid: str, seen: Seen, remembered_from: int) -> None:
+        """Takes what the raw topic says, in its order. A version from before that moment (milliseconds) is not kept,
+        but what was there before it, such as a deletion, is no longer the last word."""
+        if seen.fingerprint is None or seen.at >= remembered_from:
+            self._seen[gsid] = seen
+        else:
+            self._seen.pop(gsid, None)
+
+    def is_deleted(self, gsid: str) -> bool:
+        """Whether a tombstone was the last thing written for it."""
+        seen = self._seen.get(gsid)
+        return seen is not None and seen.fingerprint is None
+
+    def outlives(self, gsid: str, deleted_at: int) -> bool:
+        """Whether a version was written that is newer than this deletion: the activity came back.
+
+        In whole seconds, since a delete log may cut its dates to them.
+        """
+        seen = self._seen.get(gsid)
+        return seen is not None and seen.fingerprint is not None and whole_second(seen.at) > whole_second(deleted_at)
+
+    def first_time(self, unreadable: str) -> bool:
+        """Whether this unreadable row (by its content) is met for the first time since the start."""
+        if unreadable in self._unreadable:
+            return False
+        self._unreadable[unreadable] = None
+        if len(self._unreadable) > MOST_UNREADABLE:
+            del self._unreadable[next(iter(self._unreadable))]
+        return True
+
+    def forget(self, modified_before: int, deleted_before: int) -> None:
+        """Drops what no window will read again."""
+        self._seen = {
+            gsid: seen
+            for gsid, seen in self._seen.items()
+            if seen.at >= (deleted_before if seen.fingerprint is None else modified_before)
+        }
+
+    def first_offset(self, default: int) -> int:
+        """The offset from which everything remembered can be read back."""
+        return min((seen.offset for seen in self._seen.values()), default=default)

@@ -1,0 +1,1 @@
+"""Reading the timeline completely: windows, keyset pages, lateness."""

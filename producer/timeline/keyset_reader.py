@@ -1,0 +1,306 @@
+"""Reading a window of the timeline completely, although rows are edited while it is read.
+
+Keyset, not offset: ascending LastModifiedDate and Gsid, and the next page asks from the last row's second again and
+drops what it has. A row that is edited meanwhile leaves the window, which ends in the past, and is met again in the
+next one; nothing shifts. A second that fills a whole page is drained by Gsid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from frame_gainsight.gainsight import (
+    Condition,
+    RefusedQueryError,
+    Row,
+    TransientError,
+    format_date,
+    parse_date,
+    value_of,
+    whole_second,
+)
+from producer.timeline.window import Window
+
+MODIFIED = "LastModifiedDate"
+GSID = "Gsid"
+SECOND = 1000
+BY_DATE = {MODIFIED: "asc", GSID: "asc"}
+BY_GSID = {GSID: "asc"}
+FEW = 10  # times fewer rows than the page before has
+MOST_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The rows of one reply.
+
+    `full`: more may follow; `doubted`: the page is shorter than asked for, and nobody knows whether the tenant gives
+    more at once. `unsure`: the same of a page that is taken for the last one; what may follow is asked for later.
+    `asked`: a stamp of the moment before the question, by which the writer knows what it has written since. `release`
+    gives back what the reply holds, and is called when its page is done with.
+    """
+
+    rows: Sequence[Row]
+    full: bool
+    doubted: bool = False
+    unsure: bool = False
+    asked: int = 0
+    release: Callable[[], None] = _nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a window (milliseconds), for whose rows alone no further page is asked for if they are few."""
+
+    start: int
+    end: int
+
+    def is_all_that_follows(self, first: int, last: int) -> bool:
+        """Whether behind a page from `first` to `last` there can only be a few rows, by how close its rows are."""
+        return last >= self.start and (self.end - last) * FEW <= last - first
+
+
+class Source(Protocol):
+    """Where pages come from."""
+
+    async def fetch(
+        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
+    ) -> Reply:
+        """One page of the rows for which all conditions hold; as many as the source finds wise to ask for.
+
+        Args:
+            tail: a page behind which only a few rows of it follow is taken for the last one, `unsure`.
+
+        Raises RefusedQueryError when the tenant does not take such a query.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the next page begins: at a second (milliseconds), and inside a crowded one after a Gsid.
+
+    `drained_after` is None when the page is asked by date; "" at the start of a drained second.
+    """
+
+    at: int
+    drained_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A row with what makes it a version: its Gsid and LastModifiedDate (milliseconds)."""
+
+    gsid: str
+    modified_at: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row without Gsid, or whose LastModifiedDate is no date."""
+
+    row: Row
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows not given before in this reading.
+
+    `next` is None when the window has been read; from `unsure_from` on (milliseconds) it may then not have been, and is
+    to be read again with the next one. `taken` are the Gsids already given of the second in which `next` begins: a
+    reading that is taken up there gives none of them again. `asked` and `release` are the reply's.
+    """
+
+    activities: Sequence[Activity]
+    unreadable: Sequence[Unreadable] = field(default=())
+    next: Position | None = None
+    taken: frozenset[str] = frozenset()
+    asked: int = 0
+    release: Callable[[], None] = _nothing
+    unsure_from: int | None = None
+
+
+class StuckError(Exception):
+    """A full page holds no readable date: the reading cannot go on from it."""
+
+
+async def read_pages(
+    source: Source, window: Window, position: Position, taken: Collection[str] = (), spare: int = 0
+) -> AsyncGenerator[Page]:
+    """The window's pages, from a position on (at the beginning, the window's start) without the `taken` rows.
+
+    Every row that is in the window during the whole reading is given once. Raises what `fetch` raises, and StuckError.
+
+    Args:
+        spare: milliseconds at the end of the window for which no further page is asked for: the few rows that a page
+            which reaches so far has left are the next window's (`Page.unsure_from`).
+    """
+    reading = _Reading(source, set(taken))
+    while True:
+        if position.drained_after is None:
+            # Never a page of one second alone: the next window would not get further.
+            tail = Tail(max(window.end - spare, whole_second(position.at) + SECOND), window.end) if spare else None
+            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=tail)
+            activities, unreadable = _read(reply.rows)
+            fresh = reading.fresh(activities, reply)
+            if _is_last(activities, reply):
+                yield reading.page(fresh, unreadable, None, reply)
+                return
+            following = _after(activities, position)
+            # In the same second still: late rows may have pushed those of the page before out of this one.
+            if following.at != position.at:
+                reading.taken = set()
+            reading.taken |= {a.gsid for a in activities if whole_second(a.modified_at) == following.at}
+            position = following
+            yield reading.page(fresh, unreadable, position, reply)
+        else:
+            async for page in _drain(reading, position, window):
+                position = page.next or position
+                yield page
+                if page.next is None:
+                    return
+
+
+async def _drain(reading: _Reading, position: Position, window: Window) -> AsyncIterator[Page]:
+    """The pages of one crowded second, the last of which leads behind it."""
+    until = position.at + SECOND
+    behind = None if until >= window.end else Position(until)
+    after = position.drained_after or ""
+    while True:
+        conditions = _between(position.at, until)
+        if after:
+            conditions.append(Condition(GSID, "GT", [after]))
+        try:
+            reply = await reading.source.fetch(conditions, BY_GSID)
+        except RefusedQueryError:
+            if not after:
+                raise
+            async for page in _drain_by_offset(reading, position.at, behind):
+                yield page
+            return
+        activities, unreadable = _read(reply.rows)
+        fresh = reading.fresh(activities, reply)
+        if _is_last(activities, reply):
+            reading.taken = set()
+            yield reading.page(fresh, unreadable, behind, reply)
+            return
+        if not after:  # should the next question be refused, this page comes again
+            reading.taken |= {a.gsid for a in activities}
+        after = activities[-1].gsid
+        yield reading.page(fresh, unreadable, Position(position.at, after), reply)
+
+
+async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) -> AsyncIterator[Page]:
+    """The same for a tenant that takes no `Gsid GT` beside the dates: by offset, from the start of the second.
+
+    Each page asks for the last row of the one before again: when another row is there, one has left the second and
+    the rest has moved up, so the second is begun anew.
+    """
+    conditions, offset, last, restarts = _between(at, at + SECOND), 0, "", 0
+    while True:
+        reply = await reading.source.fetch(conditions, BY_GSID, offset)
+        activities, unreadable = _read(reply.rows)
+        if last and (not activities or activities[0].gsid != last):
+            reply.release()
+            offset, last, restarts = 0, "", restarts + 1
+            if restarts > MOST_RESTARTS:
+                raise TransientError(f"The rows of {format_date(at)} change faster than they can be read.")
+            continue
+        fresh = reading.fresh(activities, reply)
+        reading.taken |= {a.gsid for a in activities}
+        if _is_last(activities, reply) or (last and len(reply.rows) == 1):
+            reading.taken = set()
+            yield reading.page(fresh, unreadable, behind, reply)
+            return
+        last = activities[-1].gsid
+        offset += len(reply.rows) - 1
+        yield reading.page(fresh, unreadable, Position(at, last), reply)
+
+
+class _Reading:
+    """What one reading knows: the rows given of the present second, and from where on a page was not sure."""
+
+    def __init__(self, source: Source, taken: set[str]) -> None:
+        self.source = source
+        self.taken = taken
+        self._unsure_from: int | None = None
+
+    def fresh(self, activities: Sequence[Activity], reply: Reply) -> list[Activity]:
+        if reply.unsure and activities and self._unsure_from is None:
+            self._unsure_from = whole_second(activities[-1].modified_at)
+        return [a for a in activities if a.gsid not in self.taken]
+
+    def page(
+        self, fresh: Sequence[Activity], unreadable: Sequence[Unreadable], following: Position | None, reply: Reply
+    ) -> Page:
+        unsure_from = self._unsure_from if following is None else None
+        return Page(fresh, unreadable, following, frozenset(self.taken), reply.asked, reply.release, unsure_from)
+
+
+async def ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
+    """The same pages, the next one fetched while the present one is worked on."""
+    following = asyncio.create_task(_next(pages))
+    try:
+        while (page := await following) is not None:
+            following = asyncio.create_task(_next(pages))
+            yield page
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await pages.aclose()
+
+
+async def _next(pages: AsyncGenerator[Page]) -> Page | None:
+    return await anext(pages, None)
+
+
+def _is_last(activities: Sequence[Activity], reply: Reply) -> bool:
+    """Whether nothing follows the page. Raises StuckError for a full one from which nothing leads on."""
+    if reply.full and not reply.doubted and not activities:
+        raise StuckError(_stuck(len(reply.rows)))
+    return not reply.full or not activities
+
+
+def _after(activities: Sequence[Activity], position: Position) -> Position:
+    """Where to ask on after a full page."""
+    last = whole_second(activities[-1].modified_at)
+    # The whole page lies in the second it was asked from: asking by date again would give the same page.
+    return Position(last, "") if last <= position.at else Position(last)
+
+
+def _between(start: int, end: int) -> list[Condition]:
+    return [Condition(MODIFIED, "GTE", [format_date(start)]), Condition(MODIFIED, "LT", [format_date(end)])]
+
+
+def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
+    activities, unreadable = [], []
+    for row in rows:
+        gsid = value_of(row, GSID)
+        if not isinstance(gsid, str) or not gsid:
+            unreadable.append(Unreadable(row, "The row has no Gsid: it cannot be keyed."))
+            continue
+        try:
+            modified_at = parse_date(value_of(row, MODIFIED))
+        except ValueError as error:
+            unreadable.append(Unreadable(row, f"LastModifiedDate of {gsid} cannot be read: {error}."))
+            continue
+        if modified_at is None:
+            unreadable.append(Unreadable(row, f"{gsid} has no LastModifiedDate."))
+            continue
+        activities.append(Activity(gsid, modified_at, row))
+    return activities, unreadable
+
+
+def _stuck(length: int) -> str:
+    return (
+        f"None of the {length} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading cannot "
+        "go on. Ask the tenant's Gainsight admin what these rows are."
+    )

@@ -1,0 +1,399 @@
+"""A connector's definition: what the design's example means, and what is said of every kind of fault."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frame_gainsight.connectors import CustomObject, Definition, DefinitionError, parse_canonical, parse_yaml
+from frame_gainsight.connectors.definition.model import MOST_FIELDS
+
+EXAMPLE = """
+id: acme                                  # [a-z0-9][a-z0-9-]{0,63}
+host: https://acme.gainsightcloud.com     # http only towards a loopback address
+period: 10m                               # down to 1s (tests)
+overlap: 10m
+deletions_every: 1h                       # how often deletions are looked for
+start: 2026-11-01T00:00:00Z               # where processing starts; default: now; in the past = backfill
+activity_types: [Email]                   # TypeName values; left out = all
+api_share: 0.5                            # of the tenant's allowance
+objects:                                  # custom objects beside person, company, relationship
+  contract__gc: {join: {Company_ID__gc: company}, pick: latest}
+user_profile:                             # Frame's field: Gainsight path
+  first_name: person.FirstName
+  title: company_person.Title
+org_profile:
+  arr: company.Arr
+  csm_email: company.Csm__gr.Email
+  contract_value: contract__gc.Value__gc
+tags:
+  industry: company.Industry
+  sentiment: activity.Ant__Sentiment__c   # picklist ids become labels
+"""
+BASE: dict[str, Any] = {"id": "acme", "host": "https://acme.gainsightcloud.com"}
+
+
+def parse(**more: Any) -> Definition:
+    return parse_yaml(yaml.safe_dump(BASE | more))
+
+
+def fault(text: str) -> str:
+    with pytest.raises(DefinitionError) as caught:
+        parse_yaml(text, "acme.yaml")
+    return str(caught.value)
+
+
+def fault_of(**more: Any) -> str:
+    return fault(yaml.safe_dump(BASE | more))
+
+
+def test_the_design_s_example_reads_exactly() -> None:
+    assert parse_yaml(EXAMPLE) == Definition(
+        id="acme",
+        host="https://acme.gainsightcloud.com",
+        period=600,
+        overlap=600,
+        deletions_every=3600,
+        start=datetime(2026, 11, 1, tzinfo=UTC),
+        activity_types=("Email",),
+        api_share=0.5,
+        objects={"contract__gc": CustomObject(join={"Company_ID__gc": "company"}, pick="latest")},
+        user_profile={"first_name": "person.FirstName", "title": "company_person.Title"},
+        org_profile={
+            "arr": "company.Arr",
+            "csm_email": "company.Csm__gr.Email",
+            "contract_value": "contract__gc.Value__gc",
+        },
+        tags={"industry": "company.Industry", "sentiment": "activity.Ant__Sentiment__c"},
+    )
+
+
+def test_what_is_left_out_has_the_design_s_defaults() -> None:
+    definition = parse()
+    assert (definition.period, definition.overlap, definition.deletions_every) == (600, 600, 3600)
+    assert (definition.api_share, definition.start, definition.activity_types) == (0.5, None, ())
+
+
+def test_what_is_fetched_follows_from_the_mapping() -> None:
+    definition = parse_yaml(EXAMPLE)
+    assert definition.columns_of("company") == ["Arr", "Csm__gr.Email", "Industry"]
+    assert definition.columns_of("contract__gc") == ["Value__gc"]
+    assert definition.columns_of("activity") == ["Ant__Sentiment__c"]
+    assert definition.columns_of("relationship") == []
+    assert definition.objects["contract__gc"].join_field == "Company_ID__gc"
+    assert definition.objects["contract__gc"].joined_to == "company"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("1s", 1), ("90s", 90), ("10m", 600), ("10 m", 600), ("1h", 3600), ("1d", 86_400), (30, 30)],
+)
+def test_durations(written: Any, seconds: int) -> None:
+    assert parse(period=written).period == seconds
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://acme.us2.gainsightcloud.com",
+        "https://success.acme.com:8443",
+        "http://127.0.0.1:8080",
+        "http://127.1.2.3",
+        "http://localhost:1",
+        "http://[::1]:8080",
+    ],
+)
+def test_hosts(host: str) -> None:
+    assert parse(host=host).host == host
+    assert parse(host=f"{host}/").host == host
+
+
+# ---- faults -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id: a\nhost: [", "line 2, column 8"),
+        ("id: a\n\thost: b", "line 2, column 1"),
+        ("id: a\nhost: https://a.b\ntags: {a: activity.X", "line 3"),
+        ("id: acme\nhost: https://a.b\nid: other", "line 3, column 1: 'id' stands there twice"),
+        ("id: a\nhost: https://a.b\ntags: {a: activity.X, a: activity.Y}", "line 3, column 23: 'a' stands there twice"),
+        ("id: a\nstart: 2026-13-45", "date that does not exist: month"),
+        ("id: a\n? [b]\n: c", "unhashable"),
+        ("id: !!python/object:os.system x", "line 1"),
+        ("a\0b", "not YAML"),
+        ("", "must be a list of 'name: value' lines, beginning with id and host"),
+        ("- id", "must be a list of 'name: value' lines"),
+        ("acme", "must be a list of 'name: value' lines"),
+    ],
+)
+def test_what_is_no_yaml_is_named_with_its_line(text: str, words: str) -> None:
+    assert fault(text).startswith("acme.yaml ")
+    assert words in fault(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"peroid": "5m"}, "peroid: unknown; did you mean 'period'?"),
+        ({"colour": 1}, "colour: unknown; known: id, host, period"),
+        ({"objects": {"c__gc": {"joint": {"A": "company"}}}}, "objects.c__gc.joint: unknown; did you mean 'join'?"),
+        ({"objects": {"c__gc": {"join": {"A": "company"}, "zz": 1}}}, "objects.c__gc.zz: unknown; known: join, pick"),
+        ({"period": "1.5h"}, "period: '1.5h' is not a duration; write a number and a unit: 30s, 10m, 1h or 1d"),
+        ({"period": "10"}, "period: '10' is not a duration"),
+        ({"period": "0s"}, "period: "),
+        ({"period": "2d"}, "period: "),
+        ({"period": True}, "period: yes and no, on and off are not numbers"),
+        ({"overlap": "-5m"}, "overlap: '-5m' is not a duration; write a duration such as 10m, or auto"),
+        ({"overlap": "automatic"}, "overlap: 'automatic' is not a duration; write a duration such as 10m, or auto"),
+        ({"overlap": True}, "overlap: yes and no"),
+        ({"overlap": [1]}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": 1.5}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": None}, "overlap: write a duration such as 10m, or auto"),
+        ({"overlap": -1}, "overlap: it must be between 0s and 7d"),
+        ({"overlap": "8d"}, "overlap: it must be between 0s and 7d"),
+        ({"calls_per_minute": 0}, "calls_per_minute: "),
+        ({"calls_per_minute": 10_001}, "calls_per_minute: "),
+        ({"calls_per_minute": True}, "calls_per_minute: yes and no"),
+        ({"calls_per_minute": 1.5}, "calls_per_minute: "),
+        ({"calls_per_day": 0}, "calls_per_day: "),
+        ({"calls_per_day": 10_000_001}, "calls_per_day: "),
+        ({"api_share": 0}, "api_share: "),
+        ({"api_share": 1.5}, "api_share: "),
+        ({"api_share": True}, "api_share: yes and no"),
+        ({"id": "Acme"}, "id: "),
+        ({"id": "a" * 65}, "id: "),
+        ({"id": ""}, "id: "),
+        ({"id": "a/b"}, "id: "),
+        ({"id": 5}, "id: "),
+        (
+            {"id": "-"},
+            "id: write lower-case letters, digits and hyphens, 64 at most, beginning with a letter or a digit",
+        ),
+        ({"id": "--purge"}, "id: "),
+        ({"id": "acme\n"}, "id: "),
+        ({"start": "2026-11-01T00:00:00"}, "start: "),
+        ({"start": "soon"}, "start: "),
+        ({"activity_types": "Email"}, "activity_types: "),
+        ({"activity_types": [""]}, "activity_types.0: is empty; leave activity_types out to take all types"),
+        ({"activity_types": ["Email", " "]}, "activity_types.1: is empty"),
+        ({"host": "http://acme.gainsightcloud.com"}, "host: the API key would travel readable over http; write https"),
+        ({"host": "http://127.0.0.1.evil.example"}, "host: the API key would travel readable"),
+        ({"host": "http://0.0.0.0"}, "host: the API key would travel readable"),
+        ({"host": "acme.gainsightcloud.com"}, "write it as https://tenant.gainsightcloud.com"),
+        ({"host": "ftp://acme.example"}, "write it as https://tenant.gainsightcloud.com"),
+        ({"host": "https://"}, "write it as https://tenant.gainsightcloud.com"),
+        ({"host": "https://ac me.example"}, "write it as https://tenant.gainsightcloud.com"),
+        ({"host": "https://acme.example\\@evil.example"}, "host: "),
+        ({"host": "https://[::1"}, "write it as https://tenant.gainsightcloud.com"),
+        ({"host": "https://a.example:port"}, "has a port that is not a number"),
+        ({"host": "https://a.example/v1"}, "without a path"),
+        ({"host": "https://a.example?x=1"}, "without a path"),
+        ({"host": "https://user:pw@a.example"}, "write only the tenant's address"),
+        ({"host": "https://:pw@a.example"}, "write only the tenant's address"),
+        ({"user_profile": {"n": "company.Name"}}, "user_profile.n: 'company.Name' begins with 'company'"),
+        ({"org_profile": {"n": "Company.Name"}}, "one of: company, relationship. Write it as 'company'."),
+        ({"org_profile": {"n": "company.Csm__GR.Email"}}, "look-ups end in '__gr'"),
+        ({"org_profile": {"n": "other__gc.X"}}, "A custom object must be named under 'objects' first"),
+        ({"org_profile": {"n": "company.Csm.Email"}}, "look-ups end in '__gr'"),
+        ({"tags": {"n": "person.Email"}}, "tags.n: "),
+        ({"tags": {"bad name!": "activity.X"}}, "tags.bad name!: "),
+        ({"objects": {"company": {"join": {"A": "company"}}}}, "'company' is always there"),
+        ({"objects": {"Person": {"join": {"A": "company"}}}}, "'Person' is always there"),
+        ({"objects": {"x/../y": {"join": {"A": "company"}}}}, "objects.x/../y: "),
+        ({"objects": {"c__gc": {"join": {"A b": "company"}}}}, "objects.c__gc.join.A b: "),
+        ({"objects": {"c__gc": {"join": {"A": "person"}}}}, "objects.c__gc.join.A: "),
+        ({"objects": {"c__gc": {"join": {}}}}, "objects.c__gc.join: "),
+        ({"objects": {"c__gc": {"join": {"A": "company", "B": "company"}}}}, "objects.c__gc.join: "),
+        ({"objects": {"c__gc": {"join": {"A": "company"}, "pick": "last"}}}, "objects.c__gc.pick: "),
+    ],
+    ids=str,
+)
+def test_a_fault_names_its_place_and_the_way_out(given: dict[str, Any], words: str) -> None:
+    text = fault_of(**given)
+    assert text.startswith("acme.yaml is not valid:\n")
+    assert words in text
+    assert "pydantic" not in text and "http://errors" not in text
+
+
+@pytest.mark.parametrize("id_", ["-", "--purge"])
+def test_an_id_from_before_it_had_to_begin_with_a_letter_or_a_digit_still_reads(id_: str) -> None:
+    stored = parse().model_copy(update={"id": id_}).canonical()
+    assert parse_canonical(stored).id == id_
+    with pytest.raises(DefinitionError, match="id: write lower-case"):
+        parse_canonical(stored.replace(f'"{id_}"', '"-/"'))
+
+
+def test_every_fault_is_told_at_once() -> None:
+    text = fault("period: soon\noverlp: 5m")
+    assert "id: is missing" in text and "host: is missing" in text
+    assert "period: 'soon'" in text and "did you mean 'overlap'?" in text
+
+
+def test_paths_are_among_them_whatever_else_is_wrong() -> None:
+    text = fault_of(
+        period="soon",
+        objects={"c__gc": {"join": {"A": "company"}, "pick": "last"}},
+        user_profile={"a": "company.Name", "b": 5},
+        org_profile={"c": "company", "bad name!": "company.Name", "fine": "c__gc.Value", "d": "other__gc.X"},
+        tags={"e": "person.Email"},
+    )
+    wrong = ("period", "objects.c__gc.pick", "user_profile.a", "user_profile.b", "org_profile.c", "org_profile.d")
+    for place in (*wrong, "org_profile.bad name!", "tags.e"):
+        assert text.count(f"\n  {place}: ") == 1, place
+    assert "org_profile.fine" not in text
+    assert "\n  user_profile.a: 'company.Name' begins with" in fault_of(user_profile={"a": "company.Name"})
+
+
+def test_a_custom_object_is_only_advised_where_one_can_stand() -> None:
+    assert "under 'objects'" not in fault_of(user_profile={"n": "contract__gc.Value__gc"})
+    assert "under 'objects'" in fault_of(tags={"n": "contract__gc.Value__gc"})
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["https://u:SECRETPW@a.example", "https://u:SECRETPW@a.example:port", "https:/u:SECRETPW@a", "u:SECRETPW@a b"],
+)
+def test_a_password_in_an_address_is_never_quoted(host: str) -> None:
+    assert "SECRETPW" not in fault_of(host=host)
+    assert "without a user or a password" in fault_of(host=host)
+
+
+def test_a_mapping_has_an_end_and_so_has_what_is_told_of_it() -> None:
+    fields = {f"f{number}": "company.Name" for number in range(MOST_FIELDS)}
+    assert len(parse(org_profile=fields).org_profile) == MOST_FIELDS
+    assert "has 501 fields and objects in all; 500 are the most" in fault_of(
+        org_profile=fields, tags={"a": "company.X"}
+    )
+    text = fault_of(**{f"unknown{number}": 1 for number in range(60)})
+    assert text.count("\n") == 51 and text.endswith("and 10 more")
+
+
+def test_what_is_nested_without_end_is_told() -> None:
+    assert "lists stand in lists without end" in fault("[" * 100_000)
+
+
+# ---- start, canonical form, mapping version -----------------------------------------------------------------------
+
+
+def test_start_is_filled_in_where_it_was_left_out_in_whole_seconds() -> None:
+    definition = parse(tags={"a": "activity.X"})
+    started = definition.started(1_772_445_600_999)
+    assert started.start == datetime(2026, 3, 2, 10, tzinfo=UTC)
+    assert started.mapping_version == definition.mapping_version
+    assert definition.start is None
+    assert started.started(0) == started
+
+
+NAME = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z")
+FIELD = st.from_regex(r"\A[A-Z][A-Za-z0-9]{0,8}(__gc)?\Z")
+
+
+def mapping(*roots: str) -> st.SearchStrategy[dict[str, str]]:
+    return st.dictionaries(NAME, st.builds(lambda r, f: f"{r}.{f}", st.sampled_from(roots), FIELD), max_size=3)
+
+
+DEFINITIONS = st.builds(
+    Definition,
+    id=st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,63}\Z"),
+    host=st.just("https://acme.gainsightcloud.com"),
+    period=st.integers(1, 86_400),
+    overlap=st.integers(0, 604_800) | st.just("auto"),
+    deletions_every=st.integers(1, 604_800),
+    start=st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
+    activity_types=st.lists(st.text(max_size=8).filter(str.strip), max_size=2).map(tuple),
+    api_share=st.floats(0.001, 1),
+    calls_per_minute=st.integers(1, 10_000),
+    calls_per_day=st.integers(1, 10_000_000),
+    objects=st.just({"c__gc": {"join": {"Company__gc": "company"}}}) | st.just({}),
+    user_profile=mapping("person", "company_person", "gsuser"),
+    org_profile=mapping("company", "relationship"),
+    tags=mapping("activity", "company"),
+)
+
+
+@given(DEFINITIONS)
+def test_the_canonical_form_is_read_back_and_is_the_same_again(definition: Definition) -> None:
+    again = parse_canonical(definition.canonical())
+    assert again == definition
+    assert again.canonical() == definition.canonical()
+    assert again.mapping_version == definition.mapping_version
+
+
+@pytest.mark.parametrize(
+    ("written", "stored", "fixed"),
+    [("auto", "auto", None), (" AUTO ", "auto", None), ("10m", 600, 600), (0, 0, 0), ("7d", 604_800, 604_800)],
+)
+def test_an_overlap_is_a_duration_or_follows_the_measurement(written: Any, stored: Any, fixed: int | None) -> None:
+    definition = parse(overlap=written)
+    assert (definition.overlap, definition.fixed_overlap) == (stored, fixed)
+    assert parse_canonical(definition.canonical()) == definition
+
+
+def test_a_definition_stored_before_the_tenant_s_allowance_was_a_field_still_reads() -> None:
+    stored = (
+        '{"id":"acme","host":"https://acme.gainsightcloud.com","period":600,"overlap":600,"deletions_every":3600,'
+        '"start":"2026-11-01T00:00:00Z","activity_types":["Email"],"api_share":0.5,"objects":{},"user_profile":{},'
+        '"org_profile":{},"tags":{"industry":"company.Industry"}}'
+    )
+    definition = parse_canonical(stored)
+    assert (definition.calls_per_minute, definition.calls_per_day, definition.fixed_overlap) == (100, 50_000, 600)
+    assert definition.mapping_version == parse(tags={"industry": "company.Industry"}).mapping_version
+    assert definition.mapping_version == "1a562f0a88c1d949"
+
+
+def test_a_stored_definition_that_does_not_read_is_told() -> None:
+    for text in ("", "{}", "[]", '{"id": "a"}', '{"id": "a", "host": "x", "zz": 1}'):
+        with pytest.raises(DefinitionError, match="the stored definition is not valid"):
+            parse_canonical(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tags": {}},
+        {"tags": {"industry": "company.Industry", "other": "activity.Ant__Sentiment__c"}},
+        {"tags": {"sentiment": "activity.Ant__Sentiment__c", "industry": "company.Industry"}},  # the order of tags
+        {"user_profile": {"first_name": "person.FirstName", "title": "company_person.Role"}},
+        {"org_profile": {"arr": "company.Arr"}},
+        {"objects": {"contract__gc": {"join": {"Company_ID__gc": "company"}, "pick": "all"}}},
+        {"objects": {"contract__gc": {"join": {"Company_ID__gc": "relationship"}}}},
+    ],
+    ids=str,
+)
+def test_the_mapping_s_version_changes_with_the_mapping(change: dict[str, Any]) -> None:
+    example = yaml.safe_load(EXAMPLE)
+    assert parse_yaml(yaml.safe_dump(example | change, sort_keys=False)).mapping_version != version()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "other"},
+        {"host": "https://other.example"},
+        {"period": "1h"},
+        {"overlap": "1h"},
+        {"overlap": "auto"},
+        {"calls_per_minute": 30},
+        {"calls_per_day": 9},
+        {"deletions_every": "1d"},
+        {"start": "2020-01-01T00:00:00Z"},
+        {"activity_types": []},
+        {"api_share": 0.1},
+        {"objects": {"contract__gc": {"join": {"Company_ID__gc": "company"}}}},  # pick: latest is the default
+    ],
+    ids=str,
+)
+def test_and_with_nothing_else(change: dict[str, Any]) -> None:
+    example = yaml.safe_load(EXAMPLE)
+    assert parse_yaml(yaml.safe_dump(example | change, sort_keys=False)).mapping_version == version()
+
+
+def version() -> str:
+    return parse_yaml(EXAMPLE).mapping_version

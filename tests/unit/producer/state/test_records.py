@@ -1,0 +1,94 @@
+"""What a poll writes can be read by others: by the codec, and by the enricher's reader."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from enricher.activity.raw_record import Deletion, Marker, RawActivity, read
+from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.runtime import Settings
+from producer.state import checkpoint as checkpoints
+from producer.state.checkpoint import Checkpoint, OpenPeriod
+from producer.state.records import Records
+from producer.timeline.keyset_reader import Activity, Position, Unreadable
+from producer.timeline.window import Window
+from schemas import Codec
+
+PERIOD = OpenPeriod("acme@a/b", Window(1000, 5000), Position(1000), page=2, written=7)
+
+
+@pytest.fixture
+def records(settings: Settings, codec: Codec) -> Records:
+    return Records(settings, codec, "acme", 3)
+
+
+def arrived(record: Outgoing) -> Incoming:
+    return Incoming(record.topic, record.partition, 0, record.key, record.value, record.headers, record.timestamp or 0)
+
+
+def test_headers(records: Records) -> None:
+    assert records.headers(PERIOD, last=False) == (
+        ("connector", b"acme"),
+        ("period_start", b"1000"),
+        ("period_end", b"5000"),
+        ("poll_id", b"acme@a/b"),
+        ("page", b"2"),
+        ("last_page", b"false"),
+    )
+    assert records.headers(PERIOD, last=True)[-1] == ("last_page", b"true")
+
+
+def test_an_activity_keeps_its_row_verbatim(records: Records, codec: Codec, settings: Settings) -> None:
+    row = {"Gsid": "G1", "Notes": "“ü” 🔥 \u0000", "Ant__X__c": ["a"], "Empty": "", "None": None, "N": 1.50}
+    record = records.activity(Activity("G1", 2000, row), "f1", "c1", records.headers(PERIOD, False), 9)
+    assert (record.topic, record.partition, record.key, record.timestamp) == (settings.raw_topic, 3, b"acme/G1", 9)
+    found = read(codec, arrived(record))
+    assert isinstance(found, RawActivity)
+    assert (found.connector, found.gsid, found.modified_at, found.fingerprint) == ("acme", "G1", 2000, "f1")
+    assert found.row == row
+
+
+def test_a_tombstone_tells_when(records: Records, codec: Codec, settings: Settings) -> None:
+    record = records.tombstone("G1", 4000, records.headers(PERIOD, True), 9)
+    assert (record.topic, record.partition, record.key, record.value) == (settings.raw_topic, 3, b"acme/G1", None)
+    found = read(codec, arrived(record))
+    assert isinstance(found, Deletion)
+    assert found.source.header("deleted_at") == "4000"
+    assert found.source.header("poll_id") == "acme@a/b"
+
+
+def test_a_marker_closes_its_period(records: Records, codec: Codec) -> None:
+    record = records.marker(PERIOD, records.headers(PERIOD, True), 9)
+    assert isinstance(read(codec, arrived(record)), Marker)
+    assert codec.decode_as("period_marker", record.value or b"") == {
+        "connector": "acme",
+        "poll_id": "acme@a/b",
+        "period_start": 1000,
+        "period_end": 5000,
+        "activities": 7,
+    }
+
+
+def test_a_checkpoint_is_keyed_by_its_connector(records: Records, codec: Codec, settings: Settings) -> None:
+    checkpoint = Checkpoint("acme", 5000, 17, 0, PERIOD)
+    record = records.checkpoint(checkpoint)
+    assert (record.topic, record.partition, record.key) == (settings.checkpoints_topic, 3, b"acme")
+    assert checkpoints.decode(codec, record.value or b"") == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [({"Gsid": "G1", "LastModifiedDate": "soon"}, b"acme/G1"), ({"Subject": "x"}, b"acme/?"), ({"Gsid": 5}, b"acme/?")],
+    ids=["bad date", "no Gsid", "odd Gsid"],
+)
+def test_a_dead_letter_holds_the_row_and_its_cause(
+    records: Records, codec: Codec, settings: Settings, row: dict[str, object], key: bytes
+) -> None:
+    record = records.dead_letter(Unreadable(row, "why"), records.headers(PERIOD, False), 9)
+    assert (record.topic, record.partition, record.key) == (settings.dead_letters_topic, 3, key)
+    assert dict(record.headers) == {"connector": b"acme", "failure": b"data"}
+    value = codec.decode_as("dead_letter", record.value or b"")
+    assert orjson.loads(value["value"]) == row
+    assert (value["failure"], value["cause"], value["failed_at"], value["offset"]) == ("data", "why", 9, -1)
+    assert {"key": "page", "value": b"2"} in value["headers"]
