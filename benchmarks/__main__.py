@@ -72,7 +72,7 @@ def memory(
 @app.command()
 def budget(
     latencies: Annotated[list[float] | None, typer.Option(help="Seconds a reply takes; repeat it for several.")] = None,
-    minutes: Annotated[int, typer.Option(min=1, help="Whole minutes that are counted.")] = 2,
+    minutes: Annotated[int, typer.Option(min=1, help="ScanProgress minutes that are counted.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """How much of its calls a minute a backfill uses."""

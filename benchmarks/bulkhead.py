@@ -15,7 +15,7 @@ from benchmarks.arrivals import Arrivals
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, read_to_end
 from frame_gainsight.runtime import Settings
 
 WELL = "127.0.1.1"
@@ -39,8 +39,8 @@ class _Writer:
 
     stage: Stage
     settings: Settings
-    models: dict[str, list[Incoming]]
-    markers: dict[str, Incoming]
+    models: dict[str, list[ConsumedRecord]]
+    markers: dict[str, ConsumedRecord]
     count: int = 0
 
     def round(self, lane: KafkaLaneWriter) -> list[str]:
@@ -53,17 +53,17 @@ class _Writer:
                 keys.append(f"{connector}/B{self.count:08}")
                 out.append(self._copy(model, keys[-1]))
             marker = self.markers[connector]
-            out.append(Outgoing(marker.topic, 0, marker.key or b"", marker.value, marker.headers))
+            out.append(ProducerRecord(marker.topic, 0, marker.key or b"", marker.value, marker.headers))
         lane.write(out)
         return keys
 
-    def _copy(self, model: Incoming, key: str) -> Outgoing:
+    def _copy(self, model: ConsumedRecord, key: str) -> ProducerRecord:
         codec = self.stage.codec
         value = codec.decode_as("raw_activity", model.value or b"")
         name = key.partition("/")[2]
         row = orjson.loads(_ADDRESS.sub(rf"\1.{self.count}@", value["row"]))
         value |= {"activity_id": name, "row": orjson.dumps(row | {"Gsid": name}).decode()}
-        return Outgoing(model.topic, 0, key.encode(), codec.encode("raw_activity", value), model.headers)
+        return ProducerRecord(model.topic, 0, key.encode(), codec.encode("raw_activity", value), model.headers)
 
 
 def run(seconds: float) -> Report:
@@ -107,9 +107,9 @@ def run(seconds: float) -> Report:
     return report
 
 
-def _models(settings: Settings) -> tuple[dict[str, list[Incoming]], dict[str, Incoming]]:
-    models: dict[str, list[Incoming]] = {}
-    markers: dict[str, Incoming] = {}
+def _models(settings: Settings) -> tuple[dict[str, list[ConsumedRecord]], dict[str, ConsumedRecord]]:
+    models: dict[str, list[ConsumedRecord]] = {}
+    markers: dict[str, ConsumedRecord] = {}
     for record in read_to_end(settings, settings.raw_topic, {0: None}):
         key = (record.key or b"").decode()
         connector = key.partition("/")[0]

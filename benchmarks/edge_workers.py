@@ -14,7 +14,7 @@ import uvloop
 from confluent_kafka import Consumer, Producer
 
 from enricher.consumer import faust_worker as edge
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.kafka.clients import confluent_config
 from frame_gainsight.runtime import Settings, load_settings
 
@@ -38,14 +38,16 @@ class _Work:
 
     def restore(self, position: int) -> None: ...
 
-    async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
+    async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         topic, lane = self._settings.conversations_topic, self._lane
-        return [Outgoing(topic, lane, r.key or b"", job(r.value)) for r in records if r.value]
+        return [ProducerRecord(topic, lane, r.key or b"", job(r.value)) for r in records if r.value]
 
-    async def spare(self) -> Callable[[], list[Outgoing]] | None:
+    async def spare(self) -> Callable[[], list[ProducerRecord]] | None:
         return None
 
-    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None: ...
+    def committed(
+        self, records: Sequence[ConsumedRecord], outputs: Sequence[ProducerRecord], seconds: float
+    ) -> None: ...
 
     async def close(self) -> None: ...
 

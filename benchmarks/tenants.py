@@ -85,7 +85,7 @@ def _made(plan: dict[str, Any]) -> tuple[dict[str, Tenant], int]:
     return {"127.0.0.1": tenant}, start
 
 
-class Desk:
+class TenantLookup:
     """Counts calls by host and endpoint."""
 
     def __init__(self, tenants: dict[str, Tenant]) -> None:
@@ -134,7 +134,7 @@ async def _serve(plan: dict[str, Any]) -> None:
     tenants, start = _made(plan)
     for tenant in tenants.values():
         _ = tenant.timeline  # up to its clock, before anybody waits for it
-    desk = Desk(tenants)
+    desk = TenantLookup(tenants)
     several = tenants.keys() != {"127.0.0.1"}
     app = application(tenants.get if several else next(iter(tenants.values())))
 

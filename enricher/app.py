@@ -6,10 +6,10 @@ import gc
 from typing import Any
 
 from enricher.consumer import faust_worker as edge
-from enricher.lane_processor import Pipeline
-from enricher.metrics import Meter
-from enricher.processing.tenants import Clients, Directory
-from enricher.replay.requests import Orders
+from enricher.lane_processor import LaneProcessor
+from enricher.metrics import EnricherMetrics
+from enricher.processing.tenants import ClientPool, ConnectorDirectory
+from enricher.replay.requests import RequestFollower
 from frame_gainsight.connectors import KmsVault
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
@@ -23,16 +23,16 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
     require(settings)
     codec = codec_for(settings.schema_registry_url)
     clock = SystemClock()
-    directory = Directory(settings, codec)
-    clients = Clients(settings, KmsVault(settings.kms_key_id), clock)
-    orders = Orders(settings, codec)
+    directory = ConnectorDirectory(settings, codec)
+    clients = ClientPool(settings, KmsVault(settings.kms_key_id), clock)
+    orders = RequestFollower(settings, codec)
     metrics = Metrics()
-    meter = Meter(metrics, settings, clock)
+    meter = EnricherMetrics(metrics, settings, clock)
     if settings.metrics_port is not None:
         metrics.serve(settings.metrics_port, settings.metrics_address)
 
-    def work(lane: int) -> Pipeline:
-        return Pipeline(settings, codec, directory, clients, clock, lane, orders, meter)
+    def work(lane: int) -> LaneProcessor:
+        return LaneProcessor(settings, codec, directory, clients, clock, lane, orders, meter)
 
     async def finish() -> None:
         await clients.close()

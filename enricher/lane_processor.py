@@ -15,19 +15,19 @@ import structlog
 
 from enricher.activity.raw_record import DataError, Deletion, Marker, RawActivity, read
 from enricher.conversation import build as conversation
-from enricher.metrics import Meter
+from enricher.metrics import EnricherMetrics
 from enricher.processing.enrich import Enricher
-from enricher.processing.retry import PAUSED, Finish, Waiting, class_of, nothing
-from enricher.processing.tenants import Clients, Directory
-from enricher.replay.requests import Orders
-from enricher.replay.runner import Replayer
+from enricher.processing.retry import PAUSED, Finish, RetryScheduler, class_of, nothing
+from enricher.processing.tenants import ClientPool, ConnectorDirectory
+from enricher.replay.requests import RequestFollower
+from enricher.replay.runner import ReplayRunner
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import VaultError
 from frame_gainsight.gainsight import Failure, GainsightError, cause_of
-from frame_gainsight.kafka import Incoming, Outgoing, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_to_end
 from frame_gainsight.runtime import Clock, Settings
-from frame_gainsight.runtime.aio import together
+from frame_gainsight.runtime.aio import gather_or_cancel
 from frame_gainsight.runtime.metrics import Metrics
 from schemas import Codec, DecodeError
 
@@ -38,7 +38,7 @@ HOUR = 3_600_000
 Job = Callable[[], Awaitable[Finish | None]]
 
 
-class Pipeline:
+class LaneProcessor:
     """What a lane has in memory (entity cache, parked activities), and how a batch becomes records.
 
     One batch after the other; a batch's outputs are published, or the lane is thrown away.
@@ -48,15 +48,15 @@ class Pipeline:
         self,
         settings: Settings,
         codec: Codec,
-        directory: Directory,
-        clients: Clients,
+        directory: ConnectorDirectory,
+        clients: ClientPool,
         clock: Clock,
         lane: int,
-        orders: Orders | None = None,
-        meter: Meter | None = None,
+        orders: RequestFollower | None = None,
+        meter: EnricherMetrics | None = None,
     ) -> None:
         self._settings = settings
-        self._meter = meter or Meter(Metrics(), settings, clock)
+        self._meter = meter or EnricherMetrics(Metrics(), settings, clock)
         self._clients = clients
         self._codec = codec
         self._directory = directory
@@ -66,12 +66,14 @@ class Pipeline:
             int(settings.entity_ttl_hours * HOUR), int(settings.absent_ttl_hours * HOUR), settings.entities_max
         )
         self._enricher = Enricher(settings, codec, clients, clock, lane, self._cache)
-        self._waiting = Waiting(settings, codec, directory, clock, lane, self._enricher)
+        self._waiting = RetryScheduler(settings, codec, directory, clock, lane, self._enricher)
         self._lot = self._waiting.lot
         self._jobs: list[Job] = [self._waiting.retry_parked]
-        self._replayer: Replayer | None = None
+        self._replayer: ReplayRunner | None = None
         if orders is not None:
-            self._replayer = Replayer(settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders)
+            self._replayer = ReplayRunner(
+                settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders
+            )
             self._jobs.append(self._replayer.job)
 
     @property
@@ -99,12 +101,12 @@ class Pipeline:
 
     # Batches
 
-    async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
+    async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
         begun = self._clock.monotonic()
         if self._replayer is not None:
             self._replayer.observe(records)
-        outputs: dict[int, list[Outgoing]] = {}
+        outputs: dict[int, list[ProducerRecord]] = {}
         by_connector: dict[str, list[RawActivity]] = {}
         deletions: list[Deletion] = []
         for record in records:
@@ -119,8 +121,8 @@ class Pipeline:
                 by_connector.setdefault(arrival.connector, []).append(arrival)
             else:
                 assert isinstance(arrival, Marker)
-        new: list[Outgoing] = []
-        for found, done in await together(*(self._window(c, a) for c, a in by_connector.items())):
+        new: list[ProducerRecord] = []
+        for found, done in await gather_or_cancel(*(self._window(c, a) for c, a in by_connector.items())):
             new += found
             outputs |= done
         for deletion in deletions:  # now that it is known which of the batch's own activities had to be parked
@@ -136,7 +138,7 @@ class Pipeline:
 
     async def _window(
         self, connector: str, activities: list[RawActivity]
-    ) -> tuple[list[Outgoing], dict[int, list[Outgoing]]]:
+    ) -> tuple[list[ProducerRecord], dict[int, list[ProducerRecord]]]:
         """One connector's activities: (new entities, records by the offset that they are for)."""
         alone = self._waiting.left_alone(connector)
         registered = self._waiting.in_use(connector) if alone is None else None
@@ -182,7 +184,7 @@ class Pipeline:
         await self._waiting.close()
         self._meter.closed(self._lane)
 
-    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None:
+    def committed(self, records: Sequence[ConsumedRecord], outputs: Sequence[ProducerRecord], seconds: float) -> None:
         """A batch's transaction, or that of work beside the batches, was committed."""
         self._meter.committed(self._lane, self._directory.ids(), records, outputs, seconds)
         self._tell()

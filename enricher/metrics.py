@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 from frame_gainsight.gainsight import GainsightClient
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Clock, Settings
 from frame_gainsight.runtime.metrics import LABELS, Metrics
 
@@ -15,7 +15,7 @@ SERVICE = "enricher"
 UNKNOWN = "?"  # in the place of a connector that is not registered: no id is like that
 
 
-class Meter:
+class EnricherMetrics:
     """Sets the metrics of one enricher: of all its lanes together."""
 
     def __init__(self, metrics: Metrics, settings: Settings, clock: Clock) -> None:
@@ -45,7 +45,12 @@ class Meter:
         self._metrics.observe("batch_duration_seconds", seconds)
 
     def committed(
-        self, lane: int, registered: Iterable[str], records: Sequence[Incoming], out: Sequence[Outgoing], seconds: float
+        self,
+        lane: int,
+        registered: Iterable[str],
+        records: Sequence[ConsumedRecord],
+        out: Sequence[ProducerRecord],
+        seconds: float,
     ) -> None:
         """A transaction was committed, in so many seconds.
 

@@ -13,7 +13,7 @@ from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolver
-from enricher.resolution.tenant_lookup import Desk
+from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition, Selection
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import (
@@ -29,7 +29,7 @@ from frame_gainsight.gainsight import (
     parse_date,
     value_of,
 )
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Clock
 
 HOUR = 3_600_000
@@ -75,7 +75,7 @@ async def preview(
     """
     together = merged(definitions)
     cache = EntityCache(HOUR, HOUR)
-    desk = Desk(together, client, cache, clock)
+    desk = TenantLookup(together, client, cache, clock)
     if known is not None:
         desk.know(known)
     await desk.describe()
@@ -116,7 +116,9 @@ def merged(definitions: Sequence[Definition]) -> Definition:
     return Definition.model_validate(first.model_dump() | parts | {"activity_types": every})
 
 
-async def _newest(client: GainsightClient, definition: Definition, desk: Desk, most: int) -> tuple[list[Row], str]:
+async def _newest(
+    client: GainsightClient, definition: Definition, desk: TenantLookup, most: int
+) -> tuple[list[Row], str]:
     """The newest activities, read as polls read them, and the version of the columns that they were read with."""
     types = list(definition.activity_types)
     where = [Condition("TypeName", "IN", types)] if types else []
@@ -147,6 +149,6 @@ def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivit
         return None
     if not isinstance(gsid, str) or modified_at is None:
         return None
-    source = Incoming("", 0, number, f"{connector}/{gsid}".encode(), None, (("columns", columns.encode()),))
+    source = ConsumedRecord("", 0, number, f"{connector}/{gsid}".encode(), None, (("columns", columns.encode()),))
     fingerprint = xxhash.xxh3_128_hexdigest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
     return RawActivity(source, connector, gsid, modified_at, fingerprint, row)

@@ -11,7 +11,7 @@ import structlog
 
 from frame_gainsight.connectors import Connector, ConnectorError, Vault, open_client
 from frame_gainsight.gainsight import GainsightClient, LargeReplies, parse_date
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, LaneWriter, Outgoing, end_offset, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, LaneWriter, ProducerRecord, end_offset, read_to_end
 from frame_gainsight.runtime import Clock, Settings
 from producer.polling.feed import Feed, Version
 from producer.polling.page_size import Columns
@@ -20,10 +20,10 @@ from producer.state import checkpoint as checkpoints
 from producer.state import poll_failure as troubles
 from producer.state.backfill import Backfill, is_backfill_key, overlaps
 from producer.state.checkpoint import Checkpoint
-from producer.state.poll_failure import Trouble
+from producer.state.poll_failure import PollFailure
 from producer.state.records import COLUMNS, MARKER, Records
-from producer.state.seen_versions import Overlap, Seen
-from producer.state.write_order import Ledger
+from producer.state.seen_versions import Seen, SeenVersions
+from producer.state.write_order import WriteOrder
 from producer.timeline.lateness import MOST_AUTO
 from schemas import Codec, DecodeError
 
@@ -44,12 +44,12 @@ class _Held:
     """What the lane knows of one connector. `damaged`: why it cannot be polled."""
 
     checkpoint: Checkpoint | None = None
-    ledger: Ledger | None = None
+    ledger: WriteOrder | None = None
     backfills: dict[str, Backfill] = field(default_factory=dict)
     damaged: str | None = None
     registered: Connector | None = None
     feed: Feed | None = None
-    trouble: Trouble | None = None
+    trouble: PollFailure | None = None
 
 
 class Lane:
@@ -74,7 +74,7 @@ class Lane:
         self._large = large
         self._writing = asyncio.Lock()
         self._held: dict[str, _Held] = {}
-        self._overlaps: dict[str, Overlap] = {}
+        self._overlaps: dict[str, SeenVersions] = {}
         self._raw_end = 0
 
     @staticmethod
@@ -146,7 +146,7 @@ class Lane:
             except BaseException:
                 await client.close()
                 raise
-            held.ledger = Ledger(checkpoint, self._overlaps.pop(connector.id, Overlap()))
+            held.ledger = WriteOrder(checkpoint, self._overlaps.pop(connector.id, SeenVersions()))
         records = Records(self._settings, self._codec, connector.id, self.number)
         held.registered = connector
         held.feed = Feed(
@@ -172,7 +172,7 @@ class Lane:
     async def failed(self, connector: str, failure: str, cause: str) -> None:
         """Tells, for whoever looks after it, why the connector is not polled. Raises BrokerError, FencedError."""
         held, now = self._held.setdefault(connector, _Held()), self._clock.now()
-        told = Trouble(connector, failure, cause, now, now)
+        told = PollFailure(connector, failure, cause, now, now)
         if held.trouble is not None:
             later = held.trouble.then(failure, cause, now)
             if later is None:
@@ -218,7 +218,7 @@ class Lane:
                 backfill = replace(backfill, until=covered)
         held.backfills[backfill.id] = backfill
 
-    def on_checkpoint_record(self, record: Incoming) -> str | None:
+    def on_checkpoint_record(self, record: ConsumedRecord) -> str | None:
         """Takes a request or a cancellation out of the checkpoints topic, where our own records come by too.
 
         Returns the connector that something is asked of.
@@ -291,7 +291,7 @@ class Lane:
         return covered
 
     async def _write(
-        self, records: Sequence[Outgoing], then: Callable[[Sequence[int]], Sequence[Outgoing]]
+        self, records: Sequence[ProducerRecord], then: Callable[[Sequence[int]], Sequence[ProducerRecord]]
     ) -> list[int]:
         async with self._writing:
             writing = asyncio.ensure_future(asyncio.to_thread(self._writer.write, records, then))
@@ -313,7 +313,7 @@ class Lane:
         if first < self._raw_end:
             self._read_overlaps(first)
 
-    def _restore_record(self, record: Incoming) -> None:
+    def _restore_record(self, record: ConsumedRecord) -> None:
         key = (record.key or b"").decode("utf-8", "replace")
         if (troubled := troubles.connector_of(key)) is not None:
             self._restore_trouble(troubled, record)
@@ -341,7 +341,7 @@ class Lane:
             )
             log.error("checkpoint_unreadable", connector=connector, cause=held.damaged)
 
-    def _restore_trouble(self, connector: str, record: Incoming) -> None:
+    def _restore_trouble(self, connector: str, record: ConsumedRecord) -> None:
         held = self._held.setdefault(connector, _Held())
         try:
             held.trouble = troubles.decode(self._codec, record.value) if record.value is not None else None
@@ -358,7 +358,7 @@ class Lane:
             if version is None:
                 continue
             seen = Seen(version.at, version.fingerprint, record.offset, record.header(COLUMNS) or "")
-            overlap = self._overlaps.setdefault(connector, Overlap())
+            overlap = self._overlaps.setdefault(connector, SeenVersions())
             overlap.restore(version.gsid, seen, held.checkpoint.remembered_from or 0)
 
     def _written(self, connector: str) -> Iterator[Version]:
@@ -368,7 +368,7 @@ class Lane:
             if (record.key or b"").startswith(prefix) and (version := self._version(record)) is not None:
                 yield version
 
-    def _version(self, record: Incoming) -> Version | None:
+    def _version(self, record: ConsumedRecord) -> Version | None:
         """What a raw record says of its activity; None for one that says nothing."""
         gsid = (record.key or b"").decode("utf-8", "replace").partition("/")[2]
         if gsid == MARKER:

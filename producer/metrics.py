@@ -15,7 +15,7 @@ from producer.timeline.keyset_reader import StuckError
 SERVICE = "producer"
 
 
-class Meter:
+class ProducerMetrics:
     """Sets the metrics of one producer."""
 
     def __init__(self, metrics: Metrics, lanes: int) -> None:

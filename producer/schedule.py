@@ -13,7 +13,7 @@ import xxhash
 from frame_gainsight.connectors import Connector, ConnectorError, Definition, VaultUnavailableError
 from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError, cause_of
 from frame_gainsight.runtime import Clock
-from producer.backfilling.runner import Backfiller
+from producer.backfilling.runner import BackfillRunner
 from producer.lane import Lane
 from producer.metrics import failure_of
 from producer.polling.feed import Feed
@@ -26,10 +26,10 @@ SLOW_SECONDS = 10.0  # after which a poll does not count among them any more: a 
 FIRST_RETRY = 15.0  # seconds after a first failure that may pass by itself, doubled with each further one
 MOST_RETRY = 3600.0
 
-TROUBLE = (GainsightError, ConnectorError, StuckError)
+POLL_ERRORS = (GainsightError, ConnectorError, StuckError)
 
 
-class Places:
+class PollSlots:
     """How many polls begin at once in a process."""
 
     def __init__(self, clock: Clock, count: int = AT_ONCE, slow: float = SLOW_SECONDS) -> None:
@@ -85,7 +85,7 @@ class LaneSchedule:
         self,
         lane: Lane,
         clock: Clock,
-        places: Places,
+        places: PollSlots,
         observer: Observer,
         wanted: Callable[[], Iterable[Connector]],
         once: bool = False,
@@ -125,7 +125,7 @@ class LaneSchedule:
                 for id_, connector in self._registered.items():
                     if (known := self._work.get(id_)) is None or (known.task is not None and known.task.done()):
                         work = self._work[id_] = _Work()
-                        work.task = asyncio.create_task(self._tend(id_, work), name=f"connector-{id_}")
+                        work.task = asyncio.create_task(self._run_connector(id_, work), name=f"connector-{id_}")
                     elif before.get(id_) != connector:
                         self._work[id_].changed.set()
                 if self._once:
@@ -138,14 +138,14 @@ class LaneSchedule:
     async def _end(self, connectors: Iterable[str]) -> None:
         await _stop([task for c in connectors if (task := self._work.pop(c).task) is not None])
 
-    async def _tend(self, id_: str, work: _Work) -> None:
+    async def _run_connector(self, id_: str, work: _Work) -> None:
         """Polls on the connector's period, with its backfills beside; begins anew when its definition changes."""
         failures, at_once = 0, False
         while (connector := self._registered.get(id_)) is not None:
             work.changed.clear()
             try:
                 feed = await self._lane.feed(connector)
-            except TROUBLE as error:
+            except POLL_ERRORS as error:
                 failures += 1
                 await self._failed(id_, error)
                 if self._once:
@@ -169,7 +169,7 @@ class LaneSchedule:
             try:
                 async with self._places.one():
                     result = await poller.poll()
-            except TROUBLE as error:
+            except POLL_ERRORS as error:
                 failures += 1
                 await self._failed(feed.definition.id, error)
                 delay = _retry_wait(error, failures, feed.definition)
@@ -221,7 +221,7 @@ class LaneSchedule:
                 self._lane.note_backfill(now)
             self._observer.on_backfill(now, feed)
 
-        worker = Backfiller(feed, backfill, self._lane.is_covered(backfill), progress)
+        worker = BackfillRunner(feed, backfill, self._lane.is_covered(backfill), progress)
         running = asyncio.create_task(worker.run())
         try:
             while not running.done():

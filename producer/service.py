@@ -12,15 +12,15 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from frame_gainsight.connectors import Connector, Vault, apply
 from frame_gainsight.gainsight import LargeReplies, cause_of
-from frame_gainsight.kafka import incoming, reader
+from frame_gainsight.kafka import consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import BusError, Clock, FencedError, Settings
 from frame_gainsight.runtime.metrics import Metrics
 from producer.lane import Lane
-from producer.metrics import Meter, failure_of
+from producer.metrics import ProducerMetrics, failure_of
 from producer.polling.feed import Feed
 from producer.polling.poller import PollResult
-from producer.schedule import LaneSchedule, Observer, Places
+from producer.schedule import LaneSchedule, Observer, PollSlots
 from schemas import Codec, SchemaError
 
 log = structlog.get_logger(__name__)
@@ -78,10 +78,10 @@ class ProducerService:
         self._once = once
         self._on_poll = on_poll
         self._on_failure = on_failure
-        self._meter = Meter(metrics or Metrics(), settings.partitions)
+        self._meter = ProducerMetrics(metrics or Metrics(), settings.partitions)
         self._lanes: dict[int, _Owned] = {}
         self._stopping = asyncio.Event()
-        self._places = Places(clock)
+        self._places = PollSlots(clock)
         self._large = LargeReplies()
         self.failures: dict[str, str] = {}
 
@@ -153,7 +153,7 @@ class ProducerService:
         if owned is None:
             return
         if message.topic() == self._settings.connectors_topic:
-            record = incoming(message)
+            record = consumed_record(message)
             connector = apply(self._codec, owned.connectors, record)
             if connector is not None:
                 if record.value is None:
@@ -163,7 +163,7 @@ class ProducerService:
             if owned.schedule is not None:
                 owned.schedule.registry_changed()
         elif owned.lane is not None and owned.schedule is not None:
-            asked = owned.lane.on_checkpoint_record(incoming(message))
+            asked = owned.lane.on_checkpoint_record(consumed_record(message))
             if asked is not None:
                 owned.schedule.backfill_asked(asked)
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from frame_gainsight.gainsight import Row, value_of
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from schemas import Codec, DecodeError
 
 MARKER_SUFFIX = b"/!period"
@@ -25,7 +25,7 @@ class RawActivity:
     `columns` is the version of the column list that the row was read with, "" where it is not told.
     """
 
-    source: Incoming
+    source: ConsumedRecord
     connector: str
     gsid: str
     modified_at: int
@@ -46,7 +46,7 @@ class RawActivity:
 class Deletion:
     """A tombstone."""
 
-    source: Incoming
+    source: ConsumedRecord
     connector: str
     gsid: str
 
@@ -61,19 +61,19 @@ class Deletion:
 class Marker:
     """The end of a polled period."""
 
-    source: Incoming
+    source: ConsumedRecord
     connector: str
 
 
 Arrival = RawActivity | Deletion | Marker
 
 
-def is_marker(record: Incoming) -> bool:
+def is_marker(record: ConsumedRecord) -> bool:
     """Whether the record closes a period; decided by its key, without decoding it."""
     return (record.key or b"").endswith(MARKER_SUFFIX)
 
 
-def read(codec: Codec, record: Incoming) -> Arrival:
+def read(codec: Codec, record: ConsumedRecord) -> Arrival:
     """A raw record, told apart. Raises DataError; RegistryError when the schema registry does not answer."""
     connector, slash, gsid = (record.key or b"").decode("utf-8", "replace").partition("/")
     if not (connector and slash and gsid):

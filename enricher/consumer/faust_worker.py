@@ -27,12 +27,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from enricher.consumer.lane import Lane, LaneWork, Stretch
-from enricher.consumer.windowing import BatchEnd
-from frame_gainsight.kafka import Incoming
+from enricher.consumer.lane import FetchedRange, Lane, LaneWork
+from enricher.consumer.windowing import WindowPolicy
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.kafka.clients import ssl_context
 from frame_gainsight.runtime import Settings
-from frame_gainsight.runtime.aio import together
+from frame_gainsight.runtime.aio import gather_or_cancel
 
 log = structlog.get_logger(__name__)
 
@@ -97,8 +97,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message that carries a whole batch: tp → its stretch."""
-        batch: dict[TP, Stretch] = {}
-        end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
+        batch: dict[TP, FetchedRange] = {}
+        end = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
         generation = None
         while (wait := end.wait(monotonic())) != 0.0:
             before, begins = self.app.consumer_generation_id, self._positions()
@@ -113,12 +113,12 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
                 begins = {}  # of an earlier assignment, maybe
             if generation != current:
                 generation, batch = current, {}
-                end = BatchEnd(self.settings.window_max, self.settings.window_linger_seconds)
+                end = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
             now = monotonic()
             ends = self._positions() if records else {}
             for tp, given in records.items():
-                fetched = [incoming(record) for record in given]
-                batch.setdefault(tp, Stretch()).add(begins.get(tp), fetched, ends.get(tp))
+                fetched = [consumed_record(record) for record in given]
+                batch.setdefault(tp, FetchedRange()).add(begins.get(tp), fetched, ends.get(tp))
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for record in fetched:
                     end.add(record, now)
@@ -147,9 +147,9 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         )
 
 
-def incoming(record: ConsumerRecord) -> Incoming:
+def consumed_record(record: ConsumerRecord) -> ConsumedRecord:
     """A client's record as a plain value."""
-    return Incoming(
+    return ConsumedRecord(
         record.topic,
         record.partition,
         record.offset,
@@ -231,9 +231,11 @@ def create(
             lanes[generation, tp] = asyncio.create_task(opening, name=f"lane-{tp.partition}")
         return lanes[generation, tp]
 
-    async def settle(generation: int, batch: dict[TP, Stretch]) -> None:
+    async def settle(generation: int, batch: dict[TP, FetchedRange]) -> None:
         mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
-        await together(*(mine[tp].settle(stretch) for tp, stretch in batch.items()))  # any failure ends the process
+        await gather_or_cancel(
+            *(mine[tp].settle(stretch) for tp, stretch in batch.items())
+        )  # any failure ends the process
 
     async def forget(*_: Any, **__: Any) -> None:
         closing = [lanes.pop(key) for key in list(lanes)]

@@ -15,8 +15,8 @@ from typing import Protocol
 import structlog
 from aiokafka import TopicPartition
 
-from enricher.consumer.transaction import Publisher, deadline
-from frame_gainsight.kafka import Incoming, Outgoing, end_offset, first_between
+from enricher.consumer.transaction import TransactionalPublisher, deadline
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, end_offset, first_between
 from frame_gainsight.runtime import BrokerError, Settings
 
 log = structlog.get_logger(__name__)
@@ -34,17 +34,17 @@ class LaneWork(Protocol):
             position: offset of the first record that batches will bring.
         """
 
-    async def handle(self, records: Sequence[Incoming]) -> list[Outgoing]:
+    async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The records to publish for a batch of the lane."""
 
-    async def spare(self) -> Callable[[], list[Outgoing]] | None:
+    async def spare(self) -> Callable[[], list[ProducerRecord]] | None:
         """A bounded piece of work beside the batches; None: nothing to do now.
 
         What it returns gives the records to publish, and is called when no batch is in hand: it leaves out what batches
         have made obsolete meanwhile.
         """
 
-    def committed(self, records: Sequence[Incoming], outputs: Sequence[Outgoing], seconds: float) -> None:
+    def committed(self, records: Sequence[ConsumedRecord], outputs: Sequence[ProducerRecord], seconds: float) -> None:
         """Told of each transaction: the batch that it settled (none: spare work), its outputs, how long it took."""
 
     async def close(self) -> None:
@@ -56,7 +56,7 @@ class LaneWork(Protocol):
 
 
 @dataclass(slots=True)
-class Stretch:
+class FetchedRange:
     """A partition's records of a batch, in order.
 
     Attributes:
@@ -67,10 +67,10 @@ class Stretch:
 
     begin: int | None = None
     came_to: int = 0
-    records: list[Incoming] = field(default_factory=list)
+    records: list[ConsumedRecord] = field(default_factory=list)
     leaps: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, begin: int | None, fetched: Sequence[Incoming], end: int | None) -> None:
+    def add(self, begin: int | None, fetched: Sequence[ConsumedRecord], end: int | None) -> None:
         """Takes the records that a reading from `begin` to `end` gave; None: that is not known."""
         if self.records:
             fetched = [r for r in fetched if r.offset >= self.came_to]  # should it have gone back
@@ -98,7 +98,7 @@ class Lane:
     """One input partition within one assignment: its publisher, its work, and where it stands."""
 
     def __init__(
-        self, settings: Settings, publisher: Publisher, work: LaneWork, tp: TopicPartition, position: int
+        self, settings: Settings, publisher: TransactionalPublisher, work: LaneWork, tp: TopicPartition, position: int
     ) -> None:
         self._settings = settings
         self._publisher = publisher
@@ -125,7 +125,7 @@ class Lane:
         Args:
             committed: asks for the group's position in the partition; None: it has none.
         """
-        publisher = Publisher(settings, group, tp)
+        publisher = TransactionalPublisher(settings, group, tp)
         await publisher.open()
         with deadline(60, "reading the committed offset"):
             stopped_at = await committed()
@@ -136,7 +136,7 @@ class Lane:
         log.info("lane_opened", lane=tp.partition, position=position, parked=work.parked)
         return Lane(settings, publisher, work, tp, position)
 
-    async def settle(self, stretch: Stretch) -> None:
+    async def settle(self, stretch: FetchedRange) -> None:
         """Handles the records not settled yet and publishes the outputs with the position behind them.
 
         Raises GapError, and what a failed spare work raised.
@@ -159,7 +159,7 @@ class Lane:
             self._position = after
             self._work.committed(fresh, outputs, monotonic() - begun)
 
-    async def _check(self, stretch: Stretch) -> None:
+    async def _check(self, stretch: FetchedRange) -> None:
         """Raises GapError where records were passed over: before the stretch, or in it.
 
         Offsets are missing wherever a transaction ended, was aborted, or records were compacted. Where the reading did

@@ -12,7 +12,7 @@ import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, aiokafka_config
 from frame_gainsight.runtime import Settings
 
@@ -42,7 +42,7 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
         timer.cancel()
 
 
-class Publisher:
+class TransactionalPublisher:
     """The transactional producer of one lane, for one assignment of it. Opening it fences every earlier owner.
 
     It is aiokafka's and not librdkafka's because the latter's `send_offsets_to_transaction` was seen to hang for
@@ -71,7 +71,7 @@ class Publisher:
         with deadline(60, "closing a lane's producer"):
             await self._producer.stop()
 
-    async def publish(self, records: Sequence[Outgoing], after: int | None) -> None:
+    async def publish(self, records: Sequence[ProducerRecord], after: int | None) -> None:
         """Publishes the records and, when given, the input position behind them; all or nothing.
 
         Whatever it raises, the process must end or the lane be given up: the next owner starts from what is committed.
@@ -84,7 +84,7 @@ class Publisher:
             await asyncio.gather(*acknowledged)
             await self._producer.commit_transaction()
 
-    async def _send(self, records: Sequence[Outgoing]) -> list[asyncio.Future[object]]:
+    async def _send(self, records: Sequence[ProducerRecord]) -> list[asyncio.Future[object]]:
         """Sends batches as they fill, in the records' order within each partition."""
         filling: dict[tuple[str, int], BatchBuilder] = {}
         acknowledged = []
@@ -101,7 +101,7 @@ class Publisher:
         return acknowledged
 
 
-def _append(batch: BatchBuilder, record: Outgoing) -> bool:
+def _append(batch: BatchBuilder, record: ProducerRecord) -> bool:
     """False when the batch is full."""
     headers = list(record.headers)
     return batch.append(timestamp=record.timestamp, key=record.key, value=record.value, headers=headers) is not None

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from enricher.activity.raw_record import is_marker
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 
 # A batch that keeps growing closes after this many lingers, whatever arrives.
 LONGEST_LINGERS = 5
 
 
 @dataclass(slots=True)
-class BatchEnd:
+class WindowPolicy:
     """Tells when to stop adding to a batch.
 
     Args:
@@ -31,7 +31,7 @@ class BatchEnd:
     _first: float = 0.0
     _last: float = 0.0
 
-    def add(self, record: Incoming, now: float) -> None:
+    def add(self, record: ConsumedRecord, now: float) -> None:
         """Takes a record into account; `now` in seconds of a steady clock."""
         if not self._count:
             self._first = now

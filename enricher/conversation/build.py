@@ -14,7 +14,7 @@ from enricher.resolution.resolver import Reference, Resolved, Wanted
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import Row, format_date, parse_date, value_of
-from frame_gainsight.kafka import Headers, Outgoing
+from frame_gainsight.kafka import Headers, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -63,20 +63,20 @@ def build(
     }
 
 
-def record(codec: Codec, settings: Settings, activity: RawActivity, value: dict[str, Any]) -> Outgoing:
+def record(codec: Codec, settings: Settings, activity: RawActivity, value: dict[str, Any]) -> ProducerRecord:
     """The conversation's record, with the headers of CloudEvents' Kafka binding, binary mode."""
     version = f"{activity.gsid}/{activity.modified_at}/{activity.fingerprint}"
     headers = _cloud_event(version, activity.connector, activity.gsid, TYPE, activity.modified_at)
     data = codec.encode("conversation", value)
-    return Outgoing(settings.conversations_topic, activity.source.partition, _key(activity), data, headers)
+    return ProducerRecord(settings.conversations_topic, activity.source.partition, _key(activity), data, headers)
 
 
-def tombstone(settings: Settings, deletion: Deletion) -> Outgoing:
+def tombstone(settings: Settings, deletion: Deletion) -> ProducerRecord:
     """The record that a deleted activity's conversation is gone."""
     at = deletion.source.header("deleted_at")
     moment = int(at) if at and at.isdigit() else deletion.source.timestamp
     headers = _cloud_event(f"{deletion.gsid}/deleted/{moment}", deletion.connector, deletion.gsid, DELETED_TYPE, moment)
-    return Outgoing(settings.conversations_topic, deletion.source.partition, _key(deletion), None, headers)
+    return ProducerRecord(settings.conversations_topic, deletion.source.partition, _key(deletion), None, headers)
 
 
 def _cloud_event(event: str, connector: str, gsid: str, kind: str, moment: int) -> Headers:

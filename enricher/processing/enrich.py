@@ -11,14 +11,14 @@ import structlog
 from enricher.activity.mentions import Mention
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
-from enricher.processing.tenants import Clients
+from enricher.processing.tenants import ClientPool
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolved, Resolver
 from enricher.resolution.tenant_lookup import spent_before
 from frame_gainsight.connectors import Connector, Definition
 from frame_gainsight.gainsight import Failure
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec, EncodeError, RegistryError
@@ -40,8 +40,8 @@ class Enriched:
         cause: of the last that could not be.
     """
 
-    new: list[Outgoing]
-    outputs: dict[int, Outgoing] = field(default_factory=dict)
+    new: list[ProducerRecord]
+    outputs: dict[int, ProducerRecord] = field(default_factory=dict)
     refused: list[RawActivity] = field(default_factory=list)
     cause: str = ""
 
@@ -50,7 +50,7 @@ class Enricher:
     """One lane's way from activities to conversations: the cache, and a resolver for each connector."""
 
     def __init__(
-        self, settings: Settings, codec: Codec, clients: Clients, clock: Clock, lane: int, cache: EntityCache
+        self, settings: Settings, codec: Codec, clients: ClientPool, clock: Clock, lane: int, cache: EntityCache
     ) -> None:
         self._settings = settings
         self._codec = codec
@@ -98,7 +98,7 @@ class Enricher:
 
     def _convert(
         self, activity: RawActivity, named: Sequence[Mention], definition: Definition, found: Resolved
-    ) -> Outgoing:
+    ) -> ProducerRecord:
         value = conversation.build(activity, definition, found, named)
         out = conversation.record(self._codec, self._settings, activity, value)
         if len(out.value or b"") > LARGEST_VALUE:
@@ -124,7 +124,7 @@ class Enricher:
             known = self._resolvers[connector.id] = (connector, resolver)
         return known[1]
 
-    def dead_letter(self, record: Incoming, cause: str) -> Outgoing:
+    def dead_letter(self, record: ConsumedRecord, cause: str) -> ProducerRecord:
         log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset, cause=cause)
         value = {
             "topic": record.topic,
@@ -138,7 +138,7 @@ class Enricher:
             "failed_at": self._clock.now(),
         }
         headers = (("failure", Failure.DATA.value.encode()),)
-        return Outgoing(
+        return ProducerRecord(
             self._settings.dead_letters_topic,
             self._lane,
             record.key or b"",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from enricher.activity.raw_record import RawActivity
 from frame_gainsight.gainsight import Failure
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -27,7 +27,7 @@ class Parked:
     """
 
     connector: str
-    source: Incoming
+    source: ConsumedRecord
     failure: str
     cause: str
     parked_at: int
@@ -35,7 +35,7 @@ class Parked:
     loaded: bool = True
 
 
-def encode(codec: Codec, settings: Settings, parked: Parked) -> Outgoing:
+def encode(codec: Codec, settings: Settings, parked: Parked) -> ProducerRecord:
     source = parked.source
     value = {
         "connector": parked.connector,
@@ -51,24 +51,26 @@ def encode(codec: Codec, settings: Settings, parked: Parked) -> Outgoing:
         "attempts": parked.attempts,
     }
     headers = (("connector", parked.connector.encode()), ("failure", parked.failure.encode()))
-    return Outgoing(settings.parked_topic, source.partition, source.key or b"", codec.encode("parked", value), headers)
+    return ProducerRecord(
+        settings.parked_topic, source.partition, source.key or b"", codec.encode("parked", value), headers
+    )
 
 
-def done(settings: Settings, source: Incoming) -> Outgoing:
+def done(settings: Settings, source: ConsumedRecord) -> ProducerRecord:
     """The tombstone of a parked activity that is not waiting any more."""
-    return Outgoing(settings.parked_topic, source.partition, source.key or b"", None)
+    return ProducerRecord(settings.parked_topic, source.partition, source.key or b"", None)
 
 
 def decode(codec: Codec, data: bytes) -> Parked:
     """Raises schemas.DecodeError."""
     value = codec.decode_as("parked", data)
     headers = tuple((h["key"], h["value"] or b"") for h in value["headers"])
-    source = Incoming(value["topic"], value["partition"], value["offset"], value["key"], value["value"], headers)
+    source = ConsumedRecord(value["topic"], value["partition"], value["offset"], value["key"], value["value"], headers)
     return Parked(value["connector"], source, value["failure"], value["cause"], value["parked_at"], value["attempts"])
 
 
 @dataclass(slots=True)
-class Trouble:
+class OpenCircuit:
     """Why a connector is left alone, since its last success. Times are seconds of a steady clock.
 
     `seen`: the connector as it was then. `stopped`: until it has changed.
@@ -89,7 +91,7 @@ class _Waiting:
     by_key: dict[bytes, Parked] = field(default_factory=dict)
 
 
-class ParkingLot:
+class ParkedActivities:
     """What is parked in a lane, and which connectors are left alone for how long (a circuit breaker).
 
     Args:
@@ -99,7 +101,7 @@ class ParkingLot:
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._waiting: dict[str, _Waiting] = {}
         self._connector_of: dict[bytes, str] = {}
-        self._trouble: dict[str, Trouble] = {}
+        self._trouble: dict[str, OpenCircuit] = {}
         self._recovered_at: dict[str, float] = {}
         self._most_bytes = most_bytes
         self._bytes = 0
@@ -114,13 +116,13 @@ class ParkingLot:
 
     # Who may be tried
 
-    def trouble(self, connector: str) -> Trouble | None:
+    def trouble(self, connector: str) -> OpenCircuit | None:
         """Why the connector is to be left alone; None: it may be asked."""
         return self._trouble.get(connector)
 
     def failed(self, connector: str, failure: Failure, cause: str, seen: object, now: float) -> None:
         """Leaves the connector alone for a while, longer each time."""
-        known = self._trouble.setdefault(connector, Trouble(failure, cause, seen))
+        known = self._trouble.setdefault(connector, OpenCircuit(failure, cause, seen))
         known.failure, known.cause, known.seen = failure, cause, seen
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(known.failures, 20))
         known.failures += 1
@@ -128,7 +130,7 @@ class ParkingLot:
 
     def stop(self, connector: str, cause: str, seen: object) -> None:
         """Leaves the connector alone until it has changed."""
-        self._trouble[connector] = Trouble(Failure.CONFIG, cause, seen, stopped=True)
+        self._trouble[connector] = OpenCircuit(Failure.CONFIG, cause, seen, stopped=True)
 
     def recovered(self, connector: str, now: float) -> None:
         """It may be asked again."""
@@ -145,7 +147,7 @@ class ParkingLot:
         at = self._recovered_at.get(connector)
         return at is not None and now - at < SHAKY_FOR
 
-    def in_trouble(self) -> dict[str, Trouble]:
+    def in_trouble(self) -> dict[str, OpenCircuit]:
         """The connectors that are left alone, and why."""
         return dict(self._trouble)
 

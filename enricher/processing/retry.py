@@ -11,11 +11,11 @@ import structlog
 from enricher.activity.raw_record import DataError, RawActivity, read
 from enricher.processing import parked as parking
 from enricher.processing.enrich import Enriched, Enricher
-from enricher.processing.parked import Parked, ParkingLot
-from enricher.processing.tenants import Directory
+from enricher.processing.parked import Parked, ParkedActivities
+from enricher.processing.tenants import ConnectorDirectory
 from frame_gainsight.connectors import Connector, VaultError
 from frame_gainsight.gainsight import Failure, GainsightError, cause_of
-from frame_gainsight.kafka import Incoming, Outgoing, read_at, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_at, read_to_end
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec, DecodeError, RegistryError
 
@@ -27,10 +27,10 @@ SHAKY_SECONDS = 1.0  # that a batch waits for a connector after a failure of lat
 SLOW = "The tenant has not answered yet."
 PAUSED = "The connector is paused: its tenant is asked nothing."
 
-Finish = Callable[[], list[Outgoing]]
+Finish = Callable[[], list[ProducerRecord]]
 
 
-class Waiting:
+class RetryScheduler:
     """The activities of a lane that wait, and trying them again side by side.
 
     Attributes:
@@ -38,7 +38,13 @@ class Waiting:
     """
 
     def __init__(
-        self, settings: Settings, codec: Codec, directory: Directory, clock: Clock, lane: int, enricher: Enricher
+        self,
+        settings: Settings,
+        codec: Codec,
+        directory: ConnectorDirectory,
+        clock: Clock,
+        lane: int,
+        enricher: Enricher,
     ) -> None:
         self._settings = settings
         self._codec = codec
@@ -46,7 +52,7 @@ class Waiting:
         self._clock = clock
         self._lane = lane
         self._enricher = enricher
-        self.lot = ParkingLot()
+        self.lot = ParkedActivities()
         self._retrying: dict[str, asyncio.Task[Finish]] = {}
         self._late: set[str] = set()  # of these, the connectors whose answers a batch did not wait for
 
@@ -116,7 +122,7 @@ class Waiting:
 
     def go_on_beside(
         self, connector: Connector, activities: Sequence[RawActivity], asking: asyncio.Task[Enriched]
-    ) -> dict[int, list[Outgoing]]:
+    ) -> dict[int, list[ProducerRecord]]:
         """Parks the activities; they come out when what was asked for them is answered."""
         log.info("slow", connector=connector.id, activities=len(activities))
         self._late.add(connector.id)
@@ -133,7 +139,7 @@ class Waiting:
         self._retrying[connector.id] = asyncio.create_task(finish(), name=f"late-{connector.id}")
         return self.park(activities, Failure.TRANSIENT, SLOW)
 
-    def stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[Outgoing]]:
+    def stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[ProducerRecord]]:
         """Stops a connector whose every activity fails; those that were not tried are parked."""
         if not done.refused:
             return {}
@@ -147,11 +153,11 @@ class Waiting:
         self.lot.failed(connector, failure, cause, seen, self._clock.monotonic())
         return failure
 
-    def park(self, activities: Sequence[RawActivity], failure: Failure, cause: str) -> dict[int, list[Outgoing]]:
+    def park(self, activities: Sequence[RawActivity], failure: Failure, cause: str) -> dict[int, list[ProducerRecord]]:
         parked = self.lot.park(activities, failure, cause, self._clock.now())
         return {p.source.offset: [parking.encode(self._codec, self._settings, p)] for p in parked}
 
-    def unpark(self, source: Incoming) -> list[Outgoing]:
+    def unpark(self, source: ConsumedRecord) -> list[ProducerRecord]:
         """The tombstone for a parked version that this record makes obsolete, if there is one."""
         return [parking.done(self._settings, source)] if self.lot.take(source.key or b"") is not None else []
 
@@ -182,9 +188,9 @@ class Waiting:
     async def _ended(
         self,
         connector: Connector,
-        sources: Sequence[Incoming],
+        sources: Sequence[ConsumedRecord],
         asking: asyncio.Task[Enriched],
-        unreadable: Mapping[int, Outgoing] = MappingProxyType({}),
+        unreadable: Mapping[int, ProducerRecord] = MappingProxyType({}),
     ) -> Finish:
         """Waits for what is asked for parked activities."""
         try:
@@ -200,8 +206,12 @@ class Waiting:
         return lambda: self._settled(connector.id, sources, done.new, outputs)
 
     def _settled(
-        self, connector: str, sources: Sequence[Incoming], new: Sequence[Outgoing], outputs: Mapping[int, Outgoing]
-    ) -> list[Outgoing]:
+        self,
+        connector: str,
+        sources: Sequence[ConsumedRecord],
+        new: Sequence[ProducerRecord],
+        outputs: Mapping[int, ProducerRecord],
+    ) -> list[ProducerRecord]:
         """What to publish for parked activities: nothing of what a batch has replaced meanwhile.
 
         Of an activity that has several versions among them, every one, in their order.
@@ -239,7 +249,7 @@ class Waiting:
             if item.loaded or item.source.offset in found
         ]
 
-    def _readable(self, items: Sequence[Parked]) -> tuple[list[RawActivity], dict[int, Outgoing]]:
+    def _readable(self, items: Sequence[Parked]) -> tuple[list[RawActivity], dict[int, ProducerRecord]]:
         activities, unreadable = [], {}
         for item in items:
             try:
@@ -260,7 +270,7 @@ class UnexpectedError(GainsightError):
     """A fault of ours that one tenant's answers bring about."""
 
 
-def nothing() -> list[Outgoing]:
+def nothing() -> list[ProducerRecord]:
     """Nothing to publish."""
     return []
 

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
 from frame_gainsight.connectors import Connector, Vault, apply, open_client
 from frame_gainsight.gainsight import GainsightClient
-from frame_gainsight.kafka import incoming, reader
+from frame_gainsight.kafka import consumed_record, reader
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 RETIRED_SECONDS = 900.0  # longer than any work with a client that was replaced meanwhile
 
 
-class Directory:
+class ConnectorDirectory:
     """Every registered connector, as of now; a thread of its own follows the topic."""
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
@@ -79,7 +79,7 @@ class Directory:
                 for message in consumer.consume(500, 0.5):
                     error = message.error()
                     if error is None:
-                        apply(self._codec, self._connectors, incoming(message))
+                        apply(self._codec, self._connectors, consumed_record(message))
                     elif error.code() == KafkaError._PARTITION_EOF:
                         unread.discard(message.partition() or 0)
                     else:
@@ -90,7 +90,7 @@ class Directory:
             consumer.close()
 
 
-class Clients:
+class ClientPool:
     """A client per connector, made when it is first needed, anew when the definition or the key has changed."""
 
     def __init__(self, settings: Settings, vault: Vault, clock: Clock) -> None:

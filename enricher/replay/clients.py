@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from enricher.processing.tenants import Clients
+from enricher.processing.tenants import ClientPool
 from frame_gainsight.connectors import Connector
 from frame_gainsight.gainsight import GainsightClient
 from frame_gainsight.gainsight.aside import aside, silent
 from frame_gainsight.runtime import Clock
 
 
-class AsideClients(Clients):
+class BackgroundClients(ClientPool):
     """Another's clients, seen from aside. Closing is the other's business."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: ClientPool) -> None:
         self._clients = clients
         self._aside: dict[str, tuple[GainsightClient, GainsightClient]] = {}
         self._before: dict[str, int] = {}
@@ -38,7 +38,7 @@ class AsideClients(Clients):
         self._aside.clear()
 
 
-class SilentClients(Clients):
+class OfflineClients(ClientPool):
     """Clients that raise NoCallsError at every call. Nobody's key is decrypted."""
 
     def __init__(self, clock: Clock) -> None:

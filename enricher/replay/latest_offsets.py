@@ -11,7 +11,7 @@ import xxhash
 CACHE_KIB = 16_384
 
 
-class Place(Enum):
+class VersionStatus(Enum):
     """What a record is among those of its key."""
 
     NEWEST = "newest"
@@ -19,7 +19,7 @@ class Place(Enum):
     OLD = "old"
 
 
-class Newest:
+class LatestOffsets:
     """Key → where its newest record is, and where the newest of those before an offset `end` (None: of all) is.
 
     The keys are kept as hashes of 128 bits: a million of them take about 50 MB of the temporary directory, and no more
@@ -49,14 +49,14 @@ class Newest:
         )
         self._db.execute("COMMIT")
 
-    def place(self, key: bytes, offset: int) -> Place:
+    def place(self, key: bytes, offset: int) -> VersionStatus:
         """What a record before the end is among the records of its key."""
         found = self._db.execute(
             "SELECT before, offset FROM newest WHERE key = ?", (xxhash.xxh3_128_digest(key),)
         ).fetchone()
         if found is None or found[0] != offset:
-            return Place.OLD
-        return Place.NEWEST if found[1] == offset else Place.OUTDATED
+            return VersionStatus.OLD
+        return VersionStatus.NEWEST if found[1] == offset else VersionStatus.OUTDATED
 
     def close(self) -> None:
         self._db.close()

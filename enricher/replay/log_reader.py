@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TypeVar, cast
 
 from enricher.activity.raw_record import DataError, Deletion, RawActivity, is_marker, read
-from enricher.replay.latest_offsets import Newest, Place
+from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Scope
-from frame_gainsight.kafka import Incoming, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, read_to_end
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds that Kafka may be silent
 _T = TypeVar("_T")
 
 
-class RawLog:
+class PartitionReader:
     """The committed records of a lane in `[start, end)`, `end` None: to where the partition ends when it is reached.
 
     Blocks; may be used by one thread at a time, whichever. Its methods raise BrokerError and TopicError.
@@ -34,9 +34,9 @@ class RawLog:
         self.end = end
         # Every partition begins at 0 or later; compaction and retention move its beginning past what was once there.
         records = read_to_end(settings, settings.raw_topic, {lane: start or None}, PATIENCE)
-        self._records = cast(Generator[Incoming, None, None], records)
+        self._records = cast(Generator[ConsumedRecord, None, None], records)
 
-    def take(self, most: int) -> list[Incoming]:
+    def take(self, most: int) -> list[ConsumedRecord]:
         """The next records; none: that was the last."""
         if self.end is not None and self.position >= self.end:
             return []
@@ -59,7 +59,7 @@ class RawLog:
         self._records.close()
 
 
-def index(log: RawLog, newest: Newest, most: int) -> int:
+def index(log: PartitionReader, newest: LatestOffsets, most: int) -> int:
     """Notes where the versions among the next records are; returns how many records these were."""
     records = log.take(most)
     newest.put((record.key or b"", record.offset) for record in records if not is_marker(record))
@@ -73,13 +73,13 @@ class Selected:
     `outdated` would have been, but something newer is behind the end of what is replayed.
     """
 
-    records: list[Incoming] = field(default_factory=list)
-    outdated: list[Incoming] = field(default_factory=list)
+    records: list[ConsumedRecord] = field(default_factory=list)
+    outdated: list[ConsumedRecord] = field(default_factory=list)
     rows: int = 0
 
 
 def select(
-    log: RawLog, newest: Newest, scope: Scope, most: int, most_rows: int, without: Collection[str] = ()
+    log: PartitionReader, newest: LatestOffsets, scope: Scope, most: int, most_rows: int, without: Collection[str] = ()
 ) -> Selected:
     """Reads on until there are `most` to replay, `most_rows` are read, or the log ends; `without` some connectors."""
     found = Selected()
@@ -95,9 +95,9 @@ def select(
             if names and name_of(record) not in names:
                 continue
             place = newest.place(record.key or b"", record.offset)
-            if place is Place.NEWEST:
+            if place is VersionStatus.NEWEST:
                 found.records.append(record)
-            elif place is Place.OUTDATED:
+            elif place is VersionStatus.OUTDATED:
                 found.outdated.append(record)
     return found
 
@@ -108,10 +108,10 @@ class Arrived:
 
     activities: dict[str, list[RawActivity]] = field(default_factory=dict)
     deletions: list[Deletion] = field(default_factory=list)
-    unreadable: list[tuple[Incoming, str]] = field(default_factory=list)
+    unreadable: list[tuple[ConsumedRecord, str]] = field(default_factory=list)
 
 
-def tell_apart(codec: Codec, records: Sequence[Incoming], scope: Scope) -> Arrived:
+def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) -> Arrived:
     """What of selected records is in the scope's span. Raises RegistryError while the schema registry is away."""
     arrived = Arrived()
     for source in records:
@@ -127,12 +127,12 @@ def tell_apart(codec: Codec, records: Sequence[Incoming], scope: Scope) -> Arriv
     return arrived
 
 
-def connector_of(record: Incoming) -> str:
+def connector_of(record: ConsumedRecord) -> str:
     """The connector in a raw record's key."""
     return (record.key or b"").decode("utf-8", "replace").partition("/")[0]
 
 
-def name_of(record: Incoming) -> str:
+def name_of(record: ConsumedRecord) -> str:
     """The activity's Gsid in a raw record's key."""
     return (record.key or b"").decode("utf-8", "replace").partition("/")[2]
 

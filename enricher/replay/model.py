@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from enricher.activity.raw_record import Deletion, RawActivity
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -125,7 +125,7 @@ def id_in(key: bytes | None) -> str | None:
     return id_ if part else None
 
 
-def record(codec: Codec, settings: Settings, replay: Replay) -> Outgoing:
+def record(codec: Codec, settings: Settings, replay: Replay) -> ProducerRecord:
     """Its record."""
     value: dict[str, Any] = {
         "connector": replay.scope.connector,
@@ -142,10 +142,10 @@ def record(codec: Codec, settings: Settings, replay: Replay) -> Outgoing:
         "started_at": replay.started_at,
         "updated_at": replay.updated_at,
     }
-    return Outgoing(settings.checkpoints_topic, replay.lane, replay.key, codec.encode("replay", value))
+    return ProducerRecord(settings.checkpoints_topic, replay.lane, replay.key, codec.encode("replay", value))
 
 
-def decode(codec: Codec, source: Incoming) -> Replay:
+def decode(codec: Codec, source: ConsumedRecord) -> Replay:
     """The replay in a record. Raises schemas.DecodeError."""
     value = codec.decode_as("replay", source.value or b"")
     return Replay(

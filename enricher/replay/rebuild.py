@@ -15,17 +15,17 @@ import structlog
 from enricher.activity.raw_record import RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing.enrich import Enricher
-from enricher.processing.tenants import Clients
-from enricher.replay.clients import AsideClients
-from enricher.replay.latest_offsets import Newest
-from enricher.replay.log_reader import RawLog, in_thread, index, select, tell_apart
+from enricher.processing.tenants import ClientPool
+from enricher.replay.clients import BackgroundClients
+from enricher.replay.latest_offsets import LatestOffsets
+from enricher.replay.log_reader import PartitionReader, decode_batch, in_thread, index, select
 from enricher.replay.model import Counts, Scope
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector, VaultError
 from frame_gainsight.gainsight import GainsightError, cause_of
 from frame_gainsight.gainsight.aside import NoCallsError
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, end_offset, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, end_offset, read_to_end
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec, DecodeError
 
@@ -69,7 +69,7 @@ class Rebuild:
 
     Args:
         connectors: all that are registered, by id.
-        clients: `SilentClients` where no call is to be made.
+        clients: `OfflineClients` where no call is to be made.
         on_progress: called after every step.
     """
 
@@ -78,7 +78,7 @@ class Rebuild:
         settings: Settings,
         codec: Codec,
         connectors: Mapping[str, Connector],
-        clients: Clients,
+        clients: ClientPool,
         clock: Clock,
         topic: str,
         scope: Scope,
@@ -88,7 +88,7 @@ class Rebuild:
         self._into = settings.model_copy(update={"conversations_topic": topic})
         self._codec = codec
         self._connectors = connectors
-        self._clients = AsideClients(clients)
+        self._clients = BackgroundClients(clients)
         self._clock = clock
         self._topic = topic
         self._scope = scope
@@ -111,12 +111,12 @@ class Rebuild:
         return self._state
 
     async def _lane(self, lane: int) -> None:
-        newest = Newest()
-        raw = RawLog(self._settings, lane, 0, None)
+        newest = LatestOffsets()
+        raw = PartitionReader(self._settings, lane, 0, None)
         try:
             while not raw.done:
                 self._tell(await in_thread(lambda: index(raw, newest, SCAN)))
-            raw = RawLog(self._settings, lane, 0, raw.end)
+            raw = PartitionReader(self._settings, lane, 0, raw.end)
             cache = await in_thread(lambda: self._entities(lane))
             enricher = Enricher(self._into, self._codec, self._clients, self._clock, lane, cache)
             writer = await in_thread(lambda: KafkaLaneWriter(self._settings, f"replay-{self._topic}", lane))
@@ -146,8 +146,8 @@ class Rebuild:
                     log.warning("entity_unreadable", lane=lane, offset=record.offset, cause=str(error))
         return cache
 
-    async def _slice(self, enricher: Enricher, records: Sequence[Incoming]) -> list[Outgoing]:
-        arrived = tell_apart(self._codec, records, self._scope)
+    async def _slice(self, enricher: Enricher, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
+        arrived = decode_batch(self._codec, records, self._scope)
         outputs = {d.source.offset: conversation.tombstone(self._into, d) for d in arrived.deletions}
         self._count(deleted=len(outputs))
         for source, cause in arrived.unreadable:
@@ -168,7 +168,7 @@ class Rebuild:
         enricher: Enricher,
         connector: Connector,
         activities: Sequence[RawActivity],
-        outputs: dict[int, Outgoing],
+        outputs: dict[int, ProducerRecord],
     ) -> None:
         """Puts the activities' conversations among the outputs; where calls are forbidden, of those that need none."""
         cause = self._given_up.get(connector.id)
@@ -206,7 +206,7 @@ class Rebuild:
         for activity in activities:
             self._fault(activity.source, cause)
 
-    def _fault(self, source: Incoming, cause: str) -> None:
+    def _fault(self, source: ConsumedRecord, cause: str) -> None:
         if len(self._state.faults) < MOST_FAULTS:
             self._state.faults.append(Fault((source.key or b"").decode("utf-8", "replace"), cause))
 

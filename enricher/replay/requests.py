@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from enricher.replay import model as replays
 from enricher.replay.model import Replay
-from frame_gainsight.kafka import Incoming, incoming, put, read_to_end, reader
+from frame_gainsight.kafka import ConsumedRecord, consumed_record, put, read_to_end, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import Settings
 from schemas import Codec, DecodeError
@@ -21,14 +21,14 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 1000  # records
 
 
-class Known:
+class RequestLog:
     """The newest record of every replay; records may come several times, and by several ways."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         self._of: dict[tuple[int, bytes], tuple[int, Replay]] = {}
 
-    def take(self, record: Incoming) -> None:
+    def take(self, record: ConsumedRecord) -> None:
         if replays.id_in(record.key) is None or record.value is None:
             return
         key = (record.partition, record.key or b"")
@@ -50,12 +50,12 @@ class Known:
         return sorted(found, key=lambda r: (r.requested_at, r.id, r.key))
 
 
-class Orders:
+class RequestFollower:
     """What a worker's lanes are asked for. One connection for all of them; may be used by any thread."""
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._settings = settings
-        self._known = Known(codec)
+        self._known = RequestLog(codec)
         self._consumer: Consumer | None = None
         self._lock = threading.Lock()
 
@@ -76,7 +76,7 @@ class Orders:
                 for message in messages:
                     error = message.error()
                     if error is None:
-                        self._known.take(incoming(message))
+                        self._known.take(consumed_record(message))
                     elif error.code() != KafkaError._PARTITION_EOF:
                         log.warning("checkpoints_topic", cause=error.str())
 
@@ -92,7 +92,7 @@ class Orders:
                 self._consumer = None
 
 
-class Requests:
+class ReplayRequests:
     """Asking the owners of some lanes for a replay. Blocks; an administrator's tool, not a hot path.
 
     Its methods raise BrokerError and TopicError.
@@ -105,7 +105,7 @@ class Requests:
 
     def known(self) -> list[Replay]:
         """What is on record now, open or not."""
-        known = Known(self._codec)
+        known = RequestLog(self._codec)
         for record in read_to_end(self._settings, self._settings.checkpoints_topic, dict.fromkeys(self._lanes)):
             known.take(record)
         return [replay for lane in self._lanes for replay in known.of(lane)]
@@ -131,7 +131,7 @@ class Requests:
                 elif (error := message.error()) is not None:
                     if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                         raise unreachable(self._settings, KafkaException(error))
-                elif replays.id_in((record := incoming(message)).key) == id_ and record.value is not None:
+                elif replays.id_in((record := consumed_record(message)).key) == id_ and record.value is not None:
                     yield replays.decode(self._codec, record)
         finally:
             consumer.close()

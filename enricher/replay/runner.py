@@ -14,20 +14,20 @@ from enricher.activity.raw_record import RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing import parked as parking
 from enricher.processing.enrich import Enriched, Enricher
-from enricher.processing.parked import FIRST_PAUSE, LONGEST_PAUSE, ParkingLot
-from enricher.processing.tenants import Clients, Directory
+from enricher.processing.parked import FIRST_PAUSE, LONGEST_PAUSE, ParkedActivities
+from enricher.processing.tenants import ClientPool, ConnectorDirectory
 from enricher.replay import model as replays
-from enricher.replay.clients import AsideClients
-from enricher.replay.latest_offsets import Newest
-from enricher.replay.log_reader import RawLog, Selected, connector_of, in_thread, index, select, tell_apart
+from enricher.replay.clients import BackgroundClients
+from enricher.replay.latest_offsets import LatestOffsets
+from enricher.replay.log_reader import PartitionReader, Selected, connector_of, decode_batch, in_thread, index, select
 from enricher.replay.model import Behind, Counts, Replay
-from enricher.replay.requests import Orders
+from enricher.replay.requests import RequestFollower
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector, VaultError
 from frame_gainsight.gainsight import GainsightError, cause_of
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Clock, Settings
-from frame_gainsight.runtime.aio import together
+from frame_gainsight.runtime.aio import gather_or_cancel
 from schemas import Codec
 
 log = structlog.get_logger(__name__)
@@ -36,10 +36,10 @@ SLICE = 200  # activities that are converted between two looks at what batches d
 ASKING_SLICE = 1000  # as long as calls are needed: fewer of them
 SCAN = 20_000  # records read at once, where little has to be done with them
 
-Finish = Callable[[], list[Outgoing]]
+Finish = Callable[[], list[ProducerRecord]]
 
 
-class Replayer:
+class ReplayRunner:
     """The replays of a lane, one after the other. Everything but `job` is quick.
 
     Args:
@@ -51,13 +51,13 @@ class Replayer:
         self,
         settings: Settings,
         codec: Codec,
-        directory: Directory,
-        clients: Clients,
+        directory: ConnectorDirectory,
+        clients: ClientPool,
         clock: Clock,
         lane: int,
         cache: EntityCache,
-        lot: ParkingLot,
-        orders: Orders,
+        lot: ParkedActivities,
+        orders: RequestFollower,
     ) -> None:
         self._settings = settings
         self._codec = codec
@@ -66,7 +66,7 @@ class Replayer:
         self._lane = lane
         self._orders = orders
         self._lot = lot
-        self._clients = AsideClients(clients)
+        self._clients = BackgroundClients(clients)
         # Its own: live batches wait neither for its questions, nor count its failures as theirs.
         self._enricher = Enricher(settings, codec, self._clients, clock, lane, cache)
         self._position = 0
@@ -74,7 +74,7 @@ class Replayer:
         self._run: _Run | None = None
 
     @property
-    def clients(self) -> AsideClients:
+    def clients(self) -> BackgroundClients:
         """Those that it asks with."""
         return self._clients
 
@@ -87,7 +87,7 @@ class Replayer:
         self._position = position
         self._orders.restore(self._lane)
 
-    def observe(self, records: Sequence[Incoming]) -> None:
+    def observe(self, records: Sequence[ConsumedRecord]) -> None:
         """Live traffic has these in hand: a replay leaves their keys alone from now on."""
         if records:
             self._position = max(self._position, records[-1].offset + 1)
@@ -146,20 +146,20 @@ class Replayer:
         made = await self._convert(run, selected)
         return lambda: self._settle(run, strand, selected, made)
 
-    async def _convert(self, run: _Run, selected: Selected) -> _Made:
-        made = _Made()
-        arrived = tell_apart(self._codec, selected.records, run.replay.scope)
+    async def _convert(self, run: _Run, selected: Selected) -> _SliceResult:
+        made = _SliceResult()
+        arrived = decode_batch(self._codec, selected.records, run.replay.scope)
         for source, cause in arrived.unreadable:
             made.outputs[source.offset] = self._enricher.dead_letter(source, cause)
         for deletion in arrived.deletions:
             made.outputs[deletion.source.offset] = conversation.tombstone(self._settings, deletion)
-        await together(*(self._connector(made, c, a) for c, a in arrived.activities.items()))
+        await gather_or_cancel(*(self._connector(made, c, a) for c, a in arrived.activities.items()))
         # A connector that failed goes on at that record: what is done of it behind that would come twice.
         made.outputs = {s.offset: made.outputs[s.offset] for s in selected.records if made.settles(s)}
         made.newer = sum(made.is_before_failure(s) for s in selected.outdated)
         return made
 
-    async def _connector(self, made: _Made, connector: str, activities: Sequence[RawActivity]) -> None:
+    async def _connector(self, made: _SliceResult, connector: str, activities: Sequence[RawActivity]) -> None:
         registered = self._directory.get(connector)
         if registered is None:
             made.unregistered += len(activities)
@@ -174,7 +174,7 @@ class Replayer:
             made.calls += self._clients.calls(connector) - before
         made.take(done, registered)
 
-    def _settle(self, run: _Run, strand: _Strand, selected: Selected, made: _Made) -> list[Outgoing]:
+    def _settle(self, run: _Run, strand: _Pass, selected: Selected, made: _SliceResult) -> list[ProducerRecord]:
         """What to publish of a slice: nothing of what a batch has replaced meanwhile; and how far it has come."""
         records = list(made.new)
         written = deleted = failed = 0
@@ -207,7 +207,7 @@ class Replayer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Strand:
+class _Pass:
     """A reading of the log: of one connector that is behind, or (None) of all others.
 
     `changed`: the connector, when it had been stopped and is another one now.
@@ -231,21 +231,21 @@ class _Failure:
 
 
 @dataclass(slots=True)
-class _Made:
+class _SliceResult:
     """What came of a slice; outputs by raw offset, failures by connector."""
 
-    new: list[Outgoing] = field(default_factory=list)
-    outputs: dict[int, Outgoing] = field(default_factory=dict)
+    new: list[ProducerRecord] = field(default_factory=list)
+    outputs: dict[int, ProducerRecord] = field(default_factory=dict)
     failed: dict[str, _Failure] = field(default_factory=dict)
     newer: int = 0
     unregistered: int = 0
     calls: int = 0
 
-    def settles(self, source: Incoming) -> bool:
+    def settles(self, source: ConsumedRecord) -> bool:
         """Whether the record is done with here."""
         return source.offset in self.outputs and self.is_before_failure(source)
 
-    def is_before_failure(self, source: Incoming) -> bool:
+    def is_before_failure(self, source: ConsumedRecord) -> bool:
         """Whether the record's connector did not fail before it."""
         failure = self.failed.get(connector_of(source))
         return failure is None or source.offset < failure.offset
@@ -280,10 +280,10 @@ class _Run:
         self.end: int = replay.end
         self.touched: dict[bytes, int] = {}
         self._settings = settings
-        self._newest = Newest(self.end)
+        self._newest = LatestOffsets(self.end)
         # What came after the replay's end before this owner took the lane is newer, too.
-        self._log = RawLog(settings, replay.lane, 0, max(known_to, self.end))
-        self._reading: _Strand | None = None
+        self._log = PartitionReader(settings, replay.lane, 0, max(known_to, self.end))
+        self._reading: _Pass | None = None
         self._waits: dict[str, _Wait] = {}
         self._untold = 0
         self._size = SLICE
@@ -294,19 +294,19 @@ class _Run:
         index(self._log, self._newest, SCAN)
         self.indexed = self._log.done
 
-    def strand(self, now: float, directory: Directory) -> _Strand | None:
+    def strand(self, now: float, directory: ConnectorDirectory) -> _Pass | None:
         """What to read on; None: whatever is left has to wait."""
         if not self.replay.main_done:
-            return _Strand(None, self.replay.position)
+            return _Pass(None, self.replay.position)
         for behind in self.replay.behind:
             wait = self._waits.setdefault(behind.connector, _Wait())
             if wait.stopped is not None and directory.get(behind.connector) != wait.stopped:
-                return _Strand(behind.connector, behind.position, behind.connector)
+                return _Pass(behind.connector, behind.position, behind.connector)
             if wait.stopped is None and now >= wait.until:
-                return _Strand(behind.connector, behind.position)
+                return _Pass(behind.connector, behind.position)
         return None
 
-    def select_on(self, strand: _Strand) -> Selected:
+    def select_on(self, strand: _Pass) -> Selected:
         """Reads on for what is to be replayed next."""
         touched, self.touched = self.touched, {}
         self._newest.put(touched.items())
@@ -316,7 +316,7 @@ class _Run:
             or self._log.position != strand.position
         ):
             self._log.close()
-            self._log = RawLog(self._settings, self.replay.lane, strand.position, self.end)
+            self._log = PartitionReader(self._settings, self.replay.lane, strand.position, self.end)
         self._reading = strand
         if strand.connector is not None:
             scope = replace(self.replay.scope, connector=strand.connector)
@@ -324,7 +324,7 @@ class _Run:
         behind = {b.connector for b in self.replay.behind}
         return select(self._log, self._newest, self.replay.scope, self._size, SCAN, behind)
 
-    def advance(self, strand: _Strand, made: _Made, counts: Counts, clock: Clock) -> None:
+    def advance(self, strand: _Pass, made: _SliceResult, counts: Counts, clock: Clock) -> None:
         """The slice is done: goes on behind it, and takes aside who failed."""
         at = self._log.position
         replay = replace(self.replay, counts=self.replay.counts.plus(counts))
@@ -360,5 +360,5 @@ class _Run:
         self._newest.close()
 
 
-def _nothing() -> list[Outgoing]:
+def _nothing() -> list[ProducerRecord]:
     return []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import orjson
 
 from frame_gainsight.gainsight import Row, value_of
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -203,10 +203,10 @@ Change = Entity | EntityKey
 """A new answer, or one that does not count any more."""
 
 
-def encode(codec: Codec, settings: Settings, lane: int, change: Change) -> Outgoing:
+def encode(codec: Codec, settings: Settings, lane: int, change: Change) -> ProducerRecord:
     """The record of an answer, or its tombstone."""
     if isinstance(change, EntityKey):
-        return Outgoing(settings.entities_topic, lane, str(change).encode(), None)
+        return ProducerRecord(settings.entities_topic, lane, str(change).encode(), None)
     entity, key = change, change.key
     value = {
         "connector": key.connector,
@@ -217,10 +217,10 @@ def encode(codec: Codec, settings: Settings, lane: int, change: Change) -> Outgo
         "rows": orjson.dumps(list(entity.rows)).decode(),
         "fetched_at": entity.fetched_at,
     }
-    return Outgoing(settings.entities_topic, lane, str(key).encode(), codec.encode("entity", value))
+    return ProducerRecord(settings.entities_topic, lane, str(key).encode(), codec.encode("entity", value))
 
 
-def restore(codec: Codec, cache: EntityCache, record: Incoming) -> None:
+def restore(codec: Codec, cache: EntityCache, record: ConsumedRecord) -> None:
     """Takes a record of the entities topic into the cache. Raises as `decode` does."""
     if record.value is not None:
         cache.put(decode(codec, record.value))

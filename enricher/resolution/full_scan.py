@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import structlog
 
 from enricher.resolution.entity_cache import GSID, Entity
-from enricher.resolution.tenant_lookup import Desk
-from frame_gainsight.gainsight import Query, Row, fetch_on
+from enricher.resolution.tenant_lookup import TenantLookup
+from frame_gainsight.gainsight import Query, Row, scan_from
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ UNCOUNTED = 2  # pages that are read before it is asked how many more there are:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class ScanProgress:
     """How far an object has been read: since when (milliseconds), how many rows, and up to which key.
 
     `ended`: as it seemed, nothing follows that key; `surely`: beyond doubt. `too_large`: it is not read on.
@@ -44,13 +44,13 @@ class Whole:
         return {name: getattr(self, name) for name in names}
 
     @staticmethod
-    def of(columns: tuple[str, ...], row: Row) -> Whole:
+    def of(columns: tuple[str, ...], row: Row) -> ScanProgress:
         more = {name: row[name] for name in ("rows", "ended", "too_large") if name in row}
-        return Whole(columns, row["begun"], last=row["last"], surely=row["surely"], **({"ended": True} | more))
+        return ScanProgress(columns, row["begun"], last=row["last"], surely=row["surely"], **({"ended": True} | more))
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ScanSpec:
     """How an object is read: in the order of a column whose rows are kept together.
 
     Attributes:
@@ -66,22 +66,22 @@ class Reading:
     keep: Callable[[Sequence[Row]], None]
 
 
-class Wholes:
+class FullScans:
     """What is read as a whole of one connector's tenant.
 
     Args:
         most: rows of an object that is; 0: none is.
     """
 
-    def __init__(self, desk: Desk, most: int) -> None:
+    def __init__(self, desk: TenantLookup, most: int) -> None:
         self._desk = desk
         self._most = min(most, desk.cache.most)
         self._told: set[str] = set()
         self._paid: Counter[str] = Counter()
         self._room: dict[str, int] = {}  # answers forgotten when the reading began
-        self._read: dict[str, tuple[Entity, Whole]] = {}  # notes, read out
+        self._read: dict[str, tuple[Entity, ScanProgress]] = {}  # notes, read out
 
-    def state(self, reading: Reading | None) -> Whole | None:
+    def state(self, reading: ScanSpec | None) -> ScanProgress | None:
         """How far it has been read, while that counts."""
         if reading is None:
             return None
@@ -91,7 +91,7 @@ class Wholes:
             return None
         told = self._read.get(reading.name)
         if told is None or told[0] is not entity:
-            told = self._read[reading.name] = entity, Whole.of(entity.columns, entity.rows[0])
+            told = self._read[reading.name] = entity, ScanProgress.of(entity.columns, entity.rows[0])
         state = told[1]
         old = desk.since is not None and desk.since - state.begun > desk.cache.ttl
         if old or not set(reading.columns) <= set(state.columns):
@@ -111,12 +111,12 @@ class Wholes:
                 hint="it is asked for by value, which costs more calls: raise FRAME_GAINSIGHT_ENTITIES_MAX",
             )
 
-    def covers(self, reading: Reading | None) -> bool:
+    def covers(self, reading: ScanSpec | None) -> bool:
         """Whether whoever is not known of the object is known to be absent."""
         state = self.state(reading)
         return state is not None and state.surely and not state.too_large
 
-    def reaches(self, reading: Reading | None, key: str) -> bool:
+    def reaches(self, reading: ScanSpec | None, key: str) -> bool:
         """Whether everything with that key was read, so that what was changed since makes it complete."""
         state = self.state(reading)
         return state is not None and not state.too_large and (state.surely or key <= state.last)
@@ -125,9 +125,9 @@ class Wholes:
         """The object has changed too much to follow: it is read anew when something is met that is not known."""
         self._desk.keep(WHOLE, "object", name, (), [])
 
-    def give_up(self, reading: Reading) -> None:
+    def give_up(self, reading: ScanSpec) -> None:
         """The object cannot be read as a whole."""
-        self._keep(reading, Whole(reading.columns, self._desk.clock.now(), too_large=True))
+        self._keep(reading, ScanProgress(reading.columns, self._desk.clock.now(), too_large=True))
 
     def calls(self, name: str, values: Sequence[str]) -> int:
         """How many calls it takes to ask for these values of an object."""
@@ -137,10 +137,10 @@ class Wholes:
         """These values of an object are asked for."""
         self._paid[name] += self.calls(name, values)
 
-    async def read_on(self, reading: Reading, price: Callable[[], int], *, expected: int = 0) -> None:
+    async def read_on(self, reading: ScanSpec, price: Callable[[], int], *, expected: int = 0) -> None:
         """Reads the first page, or what may follow, or the rest where that is worth it.
 
-        Raises as `fetch_on` does; what was read before an error is kept.
+        Raises as `scan_from` does; what was read before an error is kept.
 
         Args:
             price: the calls that it takes to ask by value for what is not known at that moment.
@@ -151,7 +151,7 @@ class Wholes:
             return
         more_follows = state is not None and not state.ended
         if state is None:
-            state = Whole(reading.columns, desk.clock.now())
+            state = ScanProgress(reading.columns, desk.clock.now())
             self._room[reading.name] = desk.cache.forgotten(desk.definition.id, reading.kept_as)
         pages, counted = 0, False
         while True:
@@ -165,7 +165,7 @@ class Wholes:
                         self._keep(reading, state)
                         break
             query = Query(reading.name, reading.select)
-            part = await fetch_on(desk.client, query, reading.key, desk.facts.proven, after=state.last, most=1)
+            part = await scan_from(desk.client, query, reading.key, desk.facts.proven, after=state.last, most=1)
             reading.keep(part.rows)
             rows = state.rows + len(part.rows)
             too_large = not part.ended and rows >= self._most
@@ -177,10 +177,10 @@ class Wholes:
             more_follows = part.full or pages > 1  # a page of round length may be the last one
         log.info("read_as_a_whole", connector=desk.definition.id, object=reading.name, **state.row())
 
-    async def _is_too_large(self, reading: Reading) -> bool:
+    async def _is_too_large(self, reading: ScanSpec) -> bool:
         """One narrow question."""
         further = Query(reading.name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._most)
         return bool(await self._desk.client.query(further))
 
-    def _keep(self, reading: Reading, state: Whole) -> None:
+    def _keep(self, reading: ScanSpec, state: ScanProgress) -> None:
         self._desk.keep(WHOLE, "object", reading.name, state.columns, [state.row()])

@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 
 from enricher.resolution.entity_cache import GSID
-from enricher.resolution.object_lookup import MODIFIED, Related
-from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, Roster
-from enricher.resolution.tenant_lookup import Desk
+from enricher.resolution.object_lookup import MODIFIED, ObjectLookup
+from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, PeopleCache
+from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import (
     Condition,
@@ -30,7 +30,7 @@ from frame_gainsight.gainsight import (
 )
 from frame_gainsight.gainsight.delete_log import LOG_DAYS, LOGS, deleted_records
 from frame_gainsight.gainsight.query import MAX_ROWS
-from frame_gainsight.runtime.aio import together
+from frame_gainsight.runtime.aio import gather_or_cancel
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ UNTOLD_FOR = DAY // 4  # so long an object that would not tell what was modified
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class RefreshCursors:
     """Until when each object's changes and each log's deletions are known (milliseconds of the tenant's clock)."""
 
     until: dict[str, int]
@@ -55,14 +55,14 @@ class Looked:
         return {"until": self.until}
 
 
-class Refresh:
+class IncrementalRefresh:
     """Follows the changes of one connector's entities.
 
     Args:
         beat: milliseconds between two looks at the same thing.
     """
 
-    def __init__(self, desk: Desk, roster: Roster, related: Related, beat: int) -> None:
+    def __init__(self, desk: TenantLookup, roster: PeopleCache, related: ObjectLookup, beat: int) -> None:
         self._desk = desk
         self._roster = roster
         self._related = related
@@ -94,19 +94,19 @@ class Refresh:
         if (due := self._log_due(looked, now)) is not None:
             jobs.append(self._deleted(due, looked, now))
         if jobs:
-            self._keep(looked, [name for name in await together(*jobs) if name], now)
+            self._keep(looked, [name for name in await gather_or_cancel(*jobs) if name], now)
 
-    def _keep(self, looked: Looked, done: Sequence[str], now: int) -> None:
+    def _keep(self, looked: RefreshCursors, done: Sequence[str], now: int) -> None:
         at = min(now, self._now())  # the tenant's clock is known by now, if it was not
         until = dict.fromkeys(self._followed(), at) | looked.until | dict.fromkeys(done, at)
-        self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [Looked(until).row()])
+        self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [RefreshCursors(until).row()])
 
     def _followed(self) -> list[str]:
         return [*(name for name in self._desk.described if name != needs.ACTIVITY), MEMBER, *LOGS]
 
-    def _looked(self) -> Looked:
+    def _looked(self) -> RefreshCursors:
         entity = self._desk.cache.get(self._desk.key(REFRESH, "tenant", self._desk.definition.host))
-        return Looked(dict(entity.rows[0]["until"]) if entity is not None and entity.rows else {})
+        return RefreshCursors(dict(entity.rows[0]["until"]) if entity is not None and entity.rows else {})
 
     def _now(self) -> int:
         at = self._desk.client.tenant_now()
@@ -121,7 +121,7 @@ class Refresh:
 
     # What was modified
 
-    async def _members(self, looked: Looked) -> str:
+    async def _members(self, looked: RefreshCursors) -> str:
         dotted = self._roster.dotted()
         if dotted is None:
             own, select = PERSON, self._desk.columns(PERSON, GSID)
@@ -141,7 +141,7 @@ class Refresh:
         self._take(rows, MEMBER, self._roster.change_members)
         return MEMBER
 
-    async def _object(self, name: str, looked: Looked) -> str:
+    async def _object(self, name: str, looked: RefreshCursors) -> str:
         desk = self._desk
         if name in (GSUSER, PERSON):
             rows = await self._changed(name, desk.columns(name, GSID), looked, name)
@@ -169,7 +169,7 @@ class Refresh:
             self._desk.drop(key)
 
     async def _changed(
-        self, name: str, select: Sequence[str], looked: Looked, since: str, *besides: str
+        self, name: str, select: Sequence[str], looked: RefreshCursors, since: str, *besides: str
     ) -> list[Row] | None:
         """Rows modified since the last look; None: too many, or nothing tells."""
         start = format_date(whole_second(max(0, looked.since(since, self._now()) - AGAIN)))
@@ -217,14 +217,14 @@ class Refresh:
 
     # What was deleted
 
-    def _log_due(self, looked: Looked, now: int) -> str | None:
+    def _log_due(self, looked: RefreshCursors, now: int) -> str | None:
         """The log to look into: the first one on the beat, the other once a day, neither where it is missing."""
         for name, every in zip(reversed(LOGS), (DAY, self._beat), strict=True):
             if now - looked.since(name, now) >= every and now - self._absent_log.get(name, 0) >= DAY:
                 return name
         return None
 
-    async def _deleted(self, name: str, looked: Looked, now: int) -> str:
+    async def _deleted(self, name: str, looked: RefreshCursors, now: int) -> str:
         """The log's name; "" where the tenant does not have it."""
         desk = self._desk
         objects = [n for n in desk.described if n != needs.ACTIVITY]

@@ -10,7 +10,7 @@ from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import ObjectDescription, Row, value_of
 
 
-class Riding:
+class JoinedColumns:
     """Takes an activity's company and relationship out of its own row, where all that is needed of them is in it."""
 
     def __init__(self, definition: Definition, described: Mapping[str, ObjectDescription]) -> None:

@@ -9,18 +9,18 @@ import structlog
 
 from enricher.activity.mentions import visible
 from enricher.resolution.entity_cache import GSID, EntityKey
-from enricher.resolution.people_cache import GSUSER, MEMBER, NAME, PERSON, Roster, filled, memberships_of, text_of
-from enricher.resolution.people_lookup import Finder
+from enricher.resolution.people_cache import GSUSER, MEMBER, NAME, PERSON, PeopleCache, filled, memberships_of, text_of
+from enricher.resolution.people_lookup import PeopleLookup
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import RefusedQueryError, Row, UnknownFieldError, parse_flag, value_of
 
 log = structlog.get_logger(__name__)
 
 
-class Names:
+class NameLookup:
     """The names of one connector's users and people."""
 
-    def __init__(self, roster: Roster, finder: Finder) -> None:
+    def __init__(self, roster: PeopleCache, finder: PeopleLookup) -> None:
         self._roster = roster
         self._finder = finder
         self._desk = roster.desk

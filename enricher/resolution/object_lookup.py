@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import structlog
 
 from enricher.resolution.entity_cache import GSID
-from enricher.resolution.full_scan import Reading, Wholes
+from enricher.resolution.full_scan import FullScans, ScanSpec
 from enricher.resolution.people_cache import text_of
-from enricher.resolution.tenant_lookup import Desk
+from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.gainsight import RefusedQueryError, Row, UnknownFieldError, value_of
 
 log = structlog.get_logger(__name__)
@@ -18,10 +18,10 @@ log = structlog.get_logger(__name__)
 MODIFIED = "ModifiedDate"
 
 
-class Related:
+class ObjectLookup:
     """What the activities of one connector refer to besides people."""
 
-    def __init__(self, desk: Desk, wholes: Wholes) -> None:
+    def __init__(self, desk: TenantLookup, wholes: FullScans) -> None:
         self._desk = desk
         self._wholes = wholes
 
@@ -66,12 +66,12 @@ class Related:
             log.info("not_read_as_a_whole", connector=self._desk.definition.id, object=name, cause=str(error))
             self._wholes.give_up(reading)
 
-    def _reading(self, name: str, field: str, columns: tuple[str, ...]) -> Reading | None:
+    def _reading(self, name: str, field: str, columns: tuple[str, ...]) -> ScanSpec | None:
         """None for an object that does not tell what was changed: it could not be followed."""
         described = self._desk.described.get(name)
         if described is None or any(described.field(column) is None for column in (GSID, MODIFIED)):
             return None
-        return Reading(name, field, columns, columns, name, lambda rows: self._keep(name, field, columns, rows))
+        return ScanSpec(name, field, columns, columns, name, lambda rows: self._keep(name, field, columns, rows))
 
     def _keep(
         self, name: str, field: str, columns: tuple[str, ...], rows: Sequence[Row], values: Sequence[str] = ()

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, Entity, EntityKey
-from enricher.resolution.full_scan import Reading, Whole, Wholes
-from enricher.resolution.tenant_lookup import Desk
+from enricher.resolution.full_scan import FullScans, ScanProgress, ScanSpec
+from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
 from frame_gainsight.gainsight import Row, value_of
@@ -19,7 +19,7 @@ PERSON, GSUSER, MEMBER = needs.PERSON, needs.GSUSER, needs.COMPANY_PERSON
 NAME = "Name"
 
 
-class Roster:
+class PeopleCache:
     """The persons and users of one connector.
 
     Attributes:
@@ -27,7 +27,7 @@ class Roster:
         wholes: what of them was read as a whole.
     """
 
-    def __init__(self, desk: Desk, wholes: Wholes) -> None:
+    def __init__(self, desk: TenantLookup, wholes: FullScans) -> None:
         self.desk = desk
         self.wholes = wholes
 
@@ -72,7 +72,9 @@ class Roster:
                 known[value] = rows
         return known
 
-    def _listed(self, name: str, field: str, value: str, columns: tuple[str, ...], whole: Whole | None) -> list[Row]:
+    def _listed(
+        self, name: str, field: str, value: str, columns: tuple[str, ...], whole: ScanProgress | None
+    ) -> list[Row]:
         """Who of an object that was read to its end has the email or Gsid."""
         desk = self.desk
         keys = desk.cache.with_email(desk.definition.id, name, value) if field == EMAIL else ()
@@ -100,7 +102,7 @@ class Roster:
         state = self.whole(MEMBER if name == PERSON and self.link is not None else name)
         return state is not None and state.ended and not state.too_large
 
-    def _fresh(self, key: EntityKey, columns: tuple[str, ...], whole: Whole | None) -> Entity | None:
+    def _fresh(self, key: EntityKey, columns: tuple[str, ...], whole: ScanProgress | None) -> Entity | None:
         """An answer about an object that was read as a whole: where age does not count, that reading still does."""
         since = self.desk.since
         entity = self.desk.cache.fresh(key, columns, since)
@@ -116,7 +118,7 @@ class Roster:
     def is_sure(self, name: str) -> bool:
         return self.wholes.covers(self.reading(name))
 
-    def whole(self, name: str) -> Whole | None:
+    def whole(self, name: str) -> ScanProgress | None:
         """How far an object has been read, while that counts."""
         return self.wholes.state(self.reading(name))
 
@@ -125,22 +127,22 @@ class Roster:
         keys = (self.desk.key(name, GSID, gsid) for name in (PERSON, GSUSER))
         return (self.covers(PERSON) or self.covers(GSUSER)) and not any(key in self.desk.cache for key in keys)
 
-    def reading(self, name: str) -> Reading | None:
+    def reading(self, name: str) -> ScanSpec | None:
         """How persons (by way of their memberships, or without) and users are read; None: that is not possible."""
         desk = self.desk
         if name not in desk.described:
             return None
         if name == GSUSER:
             select = desk.columns(GSUSER, EMAIL, GSID)
-            return Reading(name, GSID, self.user_columns(), select, GSUSER, lambda rows: self.keep_users(rows, select))
+            return ScanSpec(name, GSID, self.user_columns(), select, GSUSER, lambda rows: self.keep_users(rows, select))
         columns = self.person_columns()
         if name == PERSON:
             select = desk.columns(PERSON, EMAIL, GSID)
-            return Reading(name, GSID, columns, select, PERSON, lambda rows: self.keep_persons(rows, select))
+            return ScanSpec(name, GSID, columns, select, PERSON, lambda rows: self.keep_persons(rows, select))
         dotted = self.dotted()
         if dotted is None or self.link is None:
             return None
-        return Reading(name, self.link, columns, dotted[1], PERSON, self.keep_members)  # one's memberships together
+        return ScanSpec(name, self.link, columns, dotted[1], PERSON, self.keep_members)  # one's memberships together
 
     def dotted(self) -> tuple[str, tuple[str, ...]] | None:
         """The look-up from company_person to its person, and the columns of both; None: there is no such way."""

@@ -13,17 +13,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import structlog
 
 from enricher.resolution.entity_cache import EMAIL, GSID
-from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, Roster, filled, text_of
-from frame_gainsight.gainsight import Chunking, RefusedQueryError, ReplyTooLargeError, Row, UnknownFieldError, fetch_in
+from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, PeopleCache, filled, text_of
+from frame_gainsight.gainsight import (
+    Chunking,
+    RefusedQueryError,
+    ReplyTooLargeError,
+    Row,
+    UnknownFieldError,
+    fetch_where_in,
+)
 from frame_gainsight.gainsight.query import MAX_ROWS
 
 log = structlog.get_logger(__name__)
 
 
-class Finder:
+class PeopleLookup:
     """Makes the people of one connector known."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: PeopleCache) -> None:
         self._roster = roster
         self._desk = roster.desk
         self._wholes = roster.wholes
@@ -137,13 +144,13 @@ class Finder:
         try:
             if not facts.dotted_in:
                 first = values[: facts.chunking[MEMBER].size]
-                rows = await fetch_in(desk.client, MEMBER, select, by, first, chunking, proven=facts.proven)
+                rows = await fetch_where_in(desk.client, MEMBER, select, by, first, chunking, proven=facts.proven)
                 values = values[len(first) :]
                 facts.dotted = facts.dotted_in = True
                 chunking = facts.chunking[MEMBER]
             else:
                 rows = []
-            rows += await fetch_in(desk.client, MEMBER, select, by, values, chunking, proven=facts.proven)
+            rows += await fetch_where_in(desk.client, MEMBER, select, by, values, chunking, proven=facts.proven)
         except (RefusedQueryError, UnknownFieldError) as error:
             if facts.dotted_in:
                 raise

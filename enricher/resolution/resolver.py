@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from enricher.activity.mentions import Mention, Side
 from enricher.activity.raw_record import RawActivity
 from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, Change, EntityCache
-from enricher.resolution.full_scan import Wholes
-from enricher.resolution.incremental_refresh import Refresh
-from enricher.resolution.joined_columns import Riding
-from enricher.resolution.name_lookup import Names
-from enricher.resolution.object_lookup import Related
+from enricher.resolution.full_scan import FullScans
+from enricher.resolution.incremental_refresh import IncrementalRefresh
+from enricher.resolution.joined_columns import JoinedColumns
+from enricher.resolution.name_lookup import NameLookup
+from enricher.resolution.object_lookup import ObjectLookup
 from enricher.resolution.participants import only_named
-from enricher.resolution.people_cache import Roster, text_of
-from enricher.resolution.people_lookup import Finder
-from enricher.resolution.tenant_lookup import Desk
+from enricher.resolution.people_cache import PeopleCache, text_of
+from enricher.resolution.people_lookup import PeopleLookup
+from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import GainsightClient, ObjectDescription, Row, value_of
 from frame_gainsight.runtime import Clock
-from frame_gainsight.runtime.aio import together
+from frame_gainsight.runtime.aio import gather_or_cancel
 
 WHOLE_ROWS = 50_000
 BEAT = 3_600_000
@@ -56,7 +56,7 @@ class Resolved:
     """Everything found, by what it was looked up with; what is absent is not in it."""
 
     described: Mapping[str, ObjectDescription]
-    riding: Riding | None = None
+    riding: JoinedColumns | None = None
     persons: dict[str, list[Row]] = field(default_factory=dict)  # by email; several may share one
     persons_by_gsid: dict[str, Row] = field(default_factory=dict)
     users: dict[str, Row] = field(default_factory=dict)  # gsuser by email
@@ -98,13 +98,13 @@ class Resolver:
         beat: int = BEAT,
     ) -> None:
         self._definition = definition
-        self._desk = Desk(definition, client, cache, clock)
-        wholes = Wholes(self._desk, whole_rows)
-        self._roster = Roster(self._desk, wholes)
-        self._finder = Finder(self._roster)
-        self._names = Names(self._roster, self._finder)
-        self._related = Related(self._desk, wholes)
-        self._refresh = Refresh(self._desk, self._roster, self._related, beat)
+        self._desk = TenantLookup(definition, client, cache, clock)
+        wholes = FullScans(self._desk, whole_rows)
+        self._roster = PeopleCache(self._desk, wholes)
+        self._finder = PeopleLookup(self._roster)
+        self._names = NameLookup(self._roster, self._finder)
+        self._related = ObjectLookup(self._desk, wholes)
+        self._refresh = IncrementalRefresh(self._desk, self._roster, self._related, beat)
         self._resolving = asyncio.Lock()  # two at once would ask the same twice
 
     async def resolve(self, wanted: Wanted, *, renew: bool = True) -> Resolved:
@@ -127,13 +127,13 @@ class Resolver:
             [name for name, (field, ids) in joined.items() if self._related.unmet(name, field, ids)]
         )
         described = self._desk.described
-        found = Resolved(described, Riding(self._definition, described))
+        found = Resolved(described, JoinedColumns(self._definition, described))
         emails = list(dict.fromkeys(m.email for m in wanted.mentions if m.email))
         gsids = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.gsid and not m.email))
         await self._find_people(
             found, wanted, emails, gsids
         )  # first: its large pages tell that others are no capped ones
-        await together(
+        await gather_or_cancel(
             self._objects(found, needs.COMPANY, _unridden(found, needs.COMPANY, wanted)),
             self._objects(found, needs.RELATIONSHIP, _unridden(found, needs.RELATIONSHIP, wanted)),
             *(self._custom(found, name, field, ids) for name, (field, ids) in joined.items()),

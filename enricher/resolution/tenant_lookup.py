@@ -14,11 +14,11 @@ from frame_gainsight.gainsight import (
     Field,
     GainsightClient,
     ObjectDescription,
-    Proven,
+    PageCap,
     Row,
     UnknownFieldError,
     UnknownObjectError,
-    fetch_in,
+    fetch_where_in,
 )
 from frame_gainsight.runtime import Clock
 
@@ -31,7 +31,7 @@ _TAKEN = ("dotted", "dotted_in", "either", "named")
 
 
 @dataclass
-class Facts:
+class TenantCapabilities:
     """What a tenant takes, learnt by asking; kept with its entities, so that it is learnt once.
 
     None: not tried yet. `dotted`: whether company_person gives the columns of its person. `dotted_in`: whether it can
@@ -39,7 +39,7 @@ class Facts:
     whether users can be asked for by name.
     """
 
-    proven: Proven = field(default_factory=Proven)
+    proven: PageCap = field(default_factory=PageCap)
     chunking: defaultdict[str, Chunking] = field(default_factory=lambda: defaultdict(Chunking))
     dotted: bool | None = None
     dotted_in: bool | None = None
@@ -52,8 +52,8 @@ class Facts:
         return {"page": self.proven.rows, "in": sizes, **taken}
 
     @staticmethod
-    def of(row: Row) -> Facts:
-        facts = Facts(Proven(int(row.get("page") or 0)))
+    def of(row: Row) -> TenantCapabilities:
+        facts = TenantCapabilities(PageCap(int(row.get("page") or 0)))
         for name in _TAKEN:
             setattr(facts, name, row.get(name))
         for name, size in (row.get("in") or {}).items():
@@ -61,7 +61,7 @@ class Facts:
         return facts
 
 
-class Desk:
+class TenantLookup:
     """Asks, and keeps the answers.
 
     Attributes:
@@ -79,7 +79,7 @@ class Desk:
         self._columns: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._refused: set[tuple[str, str]] = set()  # (object, column) described, but not to be queried
         known = cache.get(self.key(FACTS, "tenant", definition.host))
-        self.facts = Facts.of(known.rows[0]) if known is not None and known.rows else Facts()
+        self.facts = TenantCapabilities.of(known.rows[0]) if known is not None and known.rows else TenantCapabilities()
         self._told = self._told_now()
 
     @property
@@ -201,12 +201,12 @@ class Desk:
     ) -> tuple[list[Row], tuple[str, ...]]:
         """Every row whose field is one of the values, and the columns that they have in the end.
 
-        Without a described column that a query does not find, unless it is mapped. Raises as `fetch_in` does.
+        Without a described column that a query does not find, unless it is mapped. Raises as `fetch_where_in` does.
         """
         while True:
             chunking = self.facts.chunking[object_name]
             try:
-                rows = await fetch_in(
+                rows = await fetch_where_in(
                     self.client, object_name, columns, field, values, chunking, proven=self.facts.proven
                 )
             except UnknownFieldError as error:

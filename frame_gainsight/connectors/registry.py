@@ -13,7 +13,7 @@ import structlog
 from frame_gainsight.connectors.definition.model import Definition, parse_canonical
 from frame_gainsight.connectors.errors import DefinitionError, UnknownConnectorError, UnreadableConnectorError
 from frame_gainsight.connectors.secrets.vault import Sealed
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, lane_of, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, lane_of, read_to_end
 from frame_gainsight.runtime import BrokerError, FencedError, Settings
 from schemas import Codec, RegistryError, SchemaError
 
@@ -68,7 +68,7 @@ class Registry:
         lane = lane_of(connector, self._settings.partitions)
         made: Connector | None = None
 
-        def records() -> list[Outgoing]:
+        def records() -> list[ProducerRecord]:
             nonlocal made
             now = self._read([lane])[0].get(connector)
             if now is not None and now == made:  # our commit was taken, only its answer was lost
@@ -77,7 +77,7 @@ class Registry:
             if made == now:
                 return []
             value = encode_connector(self._codec, made)
-            return [Outgoing(self._settings.connectors_topic, lane, connector.encode(), value)]
+            return [ProducerRecord(self._settings.connectors_topic, lane, connector.encode(), value)]
 
         self._write(lane, records)
         assert made is not None
@@ -95,7 +95,7 @@ class Registry:
                 place = (record.partition, record.key or b"")
                 alive.discard(place) if record.value is None else alive.add(place)
         for lane in sorted({lane for lane, _ in alive}):
-            tombstones = [Outgoing(topic, lane, key, None) for place, key in sorted(alive) if place == lane]
+            tombstones = [ProducerRecord(topic, lane, key, None) for place, key in sorted(alive) if place == lane]
             self._write(lane, lambda tombstones=tombstones: tombstones)  # type: ignore[misc]
         return bool(alive)
 
@@ -146,7 +146,7 @@ class Registry:
             connectors |= {id_: c for id_, c in own.items() if lane == lane_of(id_, self._settings.partitions)}
         return dict(sorted(connectors.items())), {id_: fault for (_, id_), fault in sorted(unreadable.items())}
 
-    def _write(self, lane: int, records: Callable[[], list[Outgoing]]) -> None:
+    def _write(self, lane: int, records: Callable[[], list[ProducerRecord]]) -> None:
         for number in range(TRIES):
             with KafkaLaneWriter(self._settings, ROLE, lane) as writer:
                 try:
@@ -159,12 +159,12 @@ class Registry:
         raise BrokerError("Other commands kept changing connectors at the same time: nothing was written. Try again.")
 
 
-def id_of(record: Incoming) -> str:
+def id_of(record: ConsumedRecord) -> str:
     """The connector that a record of the topic is about."""
     return (record.key or b"").decode("utf-8", "replace")
 
 
-def apply(codec: Codec, connectors: dict[str, Connector], record: Incoming) -> str | None:
+def apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord) -> str | None:
     """Applies one record of the topic; returns the id it was about. A definition that does not read changes nothing.
 
     Raises RegistryError: while the schema registry is away, nothing can be said about any definition.
@@ -176,7 +176,7 @@ def apply(codec: Codec, connectors: dict[str, Connector], record: Incoming) -> s
     return id_of(record)
 
 
-def _apply(codec: Codec, connectors: dict[str, Connector], record: Incoming) -> str | None:
+def _apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord) -> str | None:
     """Applies a record; returns why it does not read."""
     if record.value is None:
         connectors.pop(id_of(record), None)

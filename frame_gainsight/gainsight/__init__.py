@@ -1,7 +1,7 @@
 """The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
 
 from frame_gainsight.gainsight.auth import AccessKey, Credentials, OAuthClient
-from frame_gainsight.gainsight.batch_query import Chunking, Proven, Stretch, fetch_in, fetch_on
+from frame_gainsight.gainsight.batch_query import Chunking, PageCap, ScanPage, fetch_where_in, scan_from
 from frame_gainsight.gainsight.budget import Budget, CallBudget, Priority
 from frame_gainsight.gainsight.client import GainsightClient, Reply
 from frame_gainsight.gainsight.dates import format_date, parse_date, whole_second
@@ -44,26 +44,26 @@ __all__ = [
     "Listed",
     "OAuthClient",
     "ObjectDescription",
+    "PageCap",
     "Priority",
-    "Proven",
     "Query",
     "RefusedQueryError",
     "Reply",
     "ReplyTooLargeError",
     "Row",
-    "Stretch",
+    "ScanPage",
     "ThrottledError",
     "TransientError",
     "UnknownFieldError",
     "UnknownObjectError",
     "cause_of",
-    "fetch_in",
-    "fetch_on",
+    "fetch_where_in",
     "format_date",
     "is_full",
     "parse_date",
     "parse_flag",
     "parse_object",
+    "scan_from",
     "value_of",
     "whole_second",
 ]

@@ -22,7 +22,7 @@ class Chunking:
 
 
 @dataclass
-class Proven:
+class PageCap:
     """The most rows that a tenant has been seen to give at once: a shorter page is the last one.
 
     A tenant may cap its pages below what is asked for, without saying so; the cap is taken to be one for all objects.
@@ -37,7 +37,7 @@ class Proven:
         return rows < max(before, LEAST_CAP) and not is_full(range(rows), limit)
 
 
-async def fetch_in(
+async def fetch_where_in(
     client: GainsightClient,
     object_name: str,
     select: Sequence[str],
@@ -46,7 +46,7 @@ async def fetch_in(
     chunking: Chunking,
     *,
     surely: bool = False,
-    proven: Proven | None = None,
+    proven: PageCap | None = None,
 ) -> list[Row]:
     """Every row of the object whose `field` is one of `values`.
 
@@ -75,7 +75,7 @@ async def fetch_in(
 
 
 async def _all(
-    client: GainsightClient, query: Query, most: int | None, surely: bool, proven: Proven | None
+    client: GainsightClient, query: Query, most: int | None, surely: bool, proven: PageCap | None
 ) -> list[Row]:
     """All pages: an ordered offset is safe here, since these rows do not leave the condition while being read.
 
@@ -95,7 +95,7 @@ async def _all(
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ScanPage:
     """A stretch of an object's rows in the order of a key.
 
     `last`: the key's value to read on from. `ended`: whether it reached the end; `surely`: whether beyond doubt.
@@ -109,9 +109,9 @@ class Stretch:
     full: bool = False
 
 
-async def fetch_on(
-    client: GainsightClient, query: Query, key: str, proven: Proven, *, after: str = "", most: int
-) -> Stretch:
+async def scan_from(
+    client: GainsightClient, query: Query, key: str, proven: PageCap, *, after: str = "", most: int
+) -> ScanPage:
     """Rows of a query without conditions, by a key, from behind `after` on: about `most`, or all there are.
 
     Several rows may have one key: where a page may have cut them apart, they are read again from there on.
@@ -125,13 +125,13 @@ async def fetch_on(
         before = proven.rows
         page = await client.query(replace(query, where=where, order_by=order))
         if proven.is_last(len(page), query.limit) or not page:
-            return Stretch(rows + page, _last(page, key) or after, True, True)
+            return ScanPage(rows + page, _last(page, key) or after, True, True)
         after, whole = _cut(page, key)
         if not is_full(page, query.limit) and len(page) != before:
-            return Stretch(rows + page, after, True, False)
+            return ScanPage(rows + page, after, True, False)
         rows += page[:whole]
         if len(rows) >= most:
-            return Stretch(rows, after, False, False, len(page) >= query.limit)
+            return ScanPage(rows, after, False, False, len(page) >= query.limit)
 
 
 def _cut(page: Sequence[Row], key: str) -> tuple[str, int]:

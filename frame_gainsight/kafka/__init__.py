@@ -1,20 +1,31 @@
 """Kafka, as every service uses it: clients, topics, lanes, reading, writing, transactions."""
 
 from frame_gainsight.kafka.lanes import lane_of
-from frame_gainsight.kafka.read import end_offset, first_between, incoming, read_at, read_to_end, reader
-from frame_gainsight.kafka.records import Headers, Incoming, Outgoing
+from frame_gainsight.kafka.read import (
+    PartitionEnd,
+    consumed_record,
+    end_offset,
+    first_between,
+    follow,
+    read_at,
+    read_to_end,
+    reader,
+)
+from frame_gainsight.kafka.records import ConsumedRecord, Headers, ProducerRecord
 from frame_gainsight.kafka.transactions import KafkaLaneWriter, LaneWriter
 from frame_gainsight.kafka.write import put, put_all
 
 __all__ = [
+    "ConsumedRecord",
     "Headers",
-    "Incoming",
     "KafkaLaneWriter",
     "LaneWriter",
-    "Outgoing",
+    "PartitionEnd",
+    "ProducerRecord",
+    "consumed_record",
     "end_offset",
     "first_between",
-    "incoming",
+    "follow",
     "lane_of",
     "put",
     "put_all",

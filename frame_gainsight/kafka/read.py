@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.kafka.clients import confluent_config, unreachable
-from frame_gainsight.kafka.records import Incoming
+from frame_gainsight.kafka.records import ConsumedRecord
 from frame_gainsight.runtime.errors import TopicError
 from frame_gainsight.runtime.settings import Settings
 
+log = structlog.get_logger(__name__)
 
-def incoming(message: Message) -> Incoming:
+
+def consumed_record(message: Message) -> ConsumedRecord:
     """A client's message as a plain value."""
     headers = tuple(_header(pair) for pair in message.headers() or ())
-    return Incoming(
+    return ConsumedRecord(
         message.topic() or "",
         message.partition() or 0,
         message.offset() or 0,
@@ -52,7 +56,7 @@ def reader(settings: Settings, **more: object) -> Consumer:
 
 def read_to_end(
     settings: Settings, topic: str, starts: Mapping[int, int | None], timeout: float = 60.0
-) -> Iterator[Incoming]:
+) -> Iterator[ConsumedRecord]:
     """Every committed record from the given offsets (None: the beginning) to the end, as it is when reached.
 
     Args:
@@ -74,7 +78,7 @@ def read_to_end(
             for message in (first, *consumer.consume(num_messages=999, timeout=0)):
                 error = message.error()
                 if error is None:
-                    yield incoming(message)
+                    yield consumed_record(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     remaining.discard(message.partition() or 0)
                 else:
@@ -83,16 +87,53 @@ def read_to_end(
         consumer.close()
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionEnd:
+    """A followed partition was read to its end, as it is now; more may come."""
+
+    partition: int
+
+
+def follow(
+    settings: Settings, topic: str, partitions: Iterable[int], timeout: float = 1.0
+) -> Generator[ConsumedRecord | PartitionEnd | None, None, None]:
+    """Every committed record of some partitions from their beginning, and then those that come, without end.
+
+    None comes whenever there was no news for `timeout` seconds (0: nothing is there at this moment). What librdkafka
+    tries again by itself is logged; raises BrokerError for what it does not. Closing the generator closes the consumer.
+    """
+    consumer = reader(settings)
+    try:
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        while True:
+            first = consumer.poll(timeout)
+            if first is None:
+                yield None
+                continue
+            for message in (first, *consumer.consume(num_messages=999, timeout=0)):
+                error = message.error()
+                if error is None:
+                    yield consumed_record(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    yield PartitionEnd(message.partition() or 0)
+                elif error.retriable() or not error.fatal():
+                    log.warning("topic_read_failed", topic=topic, cause=error.str())
+                else:
+                    raise unreachable(settings, KafkaException(error))
+    finally:
+        consumer.close()
+
+
 def read_at(
     settings: Settings, topic: str, partition: int, offsets: Collection[int], most: int = 50_000, timeout: float = 30.0
-) -> dict[int, Incoming]:
+) -> dict[int, ConsumedRecord]:
     """Offset → committed record, of those offsets that still have one; at most `most` records are read for it.
 
     Raises BrokerError, TopicError.
     """
     if not offsets:
         return {}
-    found: dict[int, Incoming] = {}
+    found: dict[int, ConsumedRecord] = {}
     last = max(offsets)
     for number, record in enumerate(read_to_end(settings, topic, {partition: min(offsets)}, timeout)):
         if record.offset > last or number >= most:

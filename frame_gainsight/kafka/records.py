@@ -9,7 +9,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class ProducerRecord:
     """A record to write. `value` None is a tombstone; `timestamp` in milliseconds, None: the moment of writing."""
 
     topic: str
@@ -21,7 +21,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class ConsumedRecord:
     """A record as read, with its coordinates. `timestamp` in milliseconds."""
 
     topic: str

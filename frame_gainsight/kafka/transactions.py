@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, confluent_config, unreachable
-from frame_gainsight.kafka.records import Outgoing
+from frame_gainsight.kafka.records import ProducerRecord
 from frame_gainsight.runtime.errors import BrokerError, FencedError
 from frame_gainsight.runtime.settings import Settings
 
@@ -23,13 +23,13 @@ _FENCED = {
     KafkaError.TRANSACTION_COORDINATOR_FENCED,
 }
 
-Then = Callable[[Sequence[int]], Sequence[Outgoing]]
+Then = Callable[[Sequence[int]], Sequence[ProducerRecord]]
 
 
 class LaneWriter(Protocol):
     """The only writer of a lane. It may block; a call writes everything or nothing."""
 
-    def write(self, records: Sequence[Outgoing], then: Then | None = None) -> list[int]:
+    def write(self, records: Sequence[ProducerRecord], then: Then | None = None) -> list[int]:
         """Writes the records, and what `then` makes of their offsets, in one transaction; returns the offsets.
 
         Raises FencedError when another process has taken the lane, BrokerError when Kafka failed: the transaction
@@ -72,7 +72,7 @@ class KafkaLaneWriter:
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise unreachable(settings, error) from error
 
-    def write(self, records: Sequence[Outgoing], then: Then | None = None) -> list[int]:
+    def write(self, records: Sequence[ProducerRecord], then: Then | None = None) -> list[int]:
         try:
             self._producer.begin_transaction()
             offsets = self._send(records)
@@ -100,7 +100,7 @@ class KafkaLaneWriter:
     ) -> None:
         self.close()
 
-    def _send(self, records: Sequence[Outgoing]) -> list[int]:
+    def _send(self, records: Sequence[ProducerRecord]) -> list[int]:
         """Sends, waits for the acknowledgements, and returns the offsets in the records' order."""
         offsets = [-1] * len(records)
         faults: list[KafkaError] = []
@@ -125,7 +125,7 @@ class KafkaLaneWriter:
             )
         return offsets
 
-    def _produce(self, record: Outgoing, report: Callable[[KafkaError | None, Message], None]) -> None:
+    def _produce(self, record: ProducerRecord, report: Callable[[KafkaError | None, Message], None]) -> None:
         while True:
             try:
                 self._producer.produce(

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaException, Producer
 
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, confluent_config, unreachable
-from frame_gainsight.kafka.records import Outgoing
+from frame_gainsight.kafka.records import ProducerRecord
 from frame_gainsight.runtime.errors import BrokerError
 from frame_gainsight.runtime.settings import Settings
 
 
-def put(settings: Settings, record: Outgoing, timeout: float = 15.0) -> None:
+def put(settings: Settings, record: ProducerRecord, timeout: float = 15.0) -> None:
     """Writes the record; returns when Kafka has it. Blocks. Raises BrokerError after `timeout` seconds."""
     put_all(settings, [record], timeout)
 
 
-def put_all(settings: Settings, records: Iterable[Outgoing], timeout: float = 60.0) -> None:
+def put_all(settings: Settings, records: Iterable[ProducerRecord], timeout: float = 60.0) -> None:
     """Writes the records in their order; returns when Kafka has them all. Blocks. Raises BrokerError: some of them may
     be written then."""
     config = {
@@ -40,7 +40,7 @@ def put_all(settings: Settings, records: Iterable[Outgoing], timeout: float = 60
         raise BrokerError(f"Kafka did not take {what}: {why}.")
 
 
-def _send(producer: Producer, record: Outgoing, what: str, faults: dict[str, str]) -> None:
+def _send(producer: Producer, record: ProducerRecord, what: str, faults: dict[str, str]) -> None:
     while True:
         try:
             producer.produce(

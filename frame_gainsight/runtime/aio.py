@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-async def together(*jobs: Coroutine[Any, Any, _T]) -> list[_T]:
+async def gather_or_cancel(*jobs: Coroutine[Any, Any, _T]) -> list[_T]:
     """What the jobs answer, in their order. The first failure is raised, when the other jobs have been cancelled."""
     try:
         async with asyncio.TaskGroup() as group:

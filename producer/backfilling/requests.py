@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from frame_gainsight.kafka import Outgoing, incoming, lane_of, put, read_to_end, reader
+from frame_gainsight.kafka import ProducerRecord, consumed_record, lane_of, put, read_to_end, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import Settings
 from producer.state import backfill as backfills
@@ -55,7 +55,7 @@ class Requests:
     def ask(self, backfill: Backfill) -> None:
         """Records the request."""
         value = backfills.encode(self._codec, backfill)
-        put(self._settings, Outgoing(self._settings.checkpoints_topic, self._lane, backfill.key, value))
+        put(self._settings, ProducerRecord(self._settings.checkpoints_topic, self._lane, backfill.key, value))
 
     def cancel(self, backfill: Backfill) -> None:
         """Asks the owner to give it up."""
@@ -74,7 +74,7 @@ class Requests:
                 elif (error := message.error()) is not None:
                     if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                         raise unreachable(self._settings, KafkaException(error))
-                elif (record := incoming(message)).key == key and record.value is not None:
+                elif (record := consumed_record(message)).key == key and record.value is not None:
                     yield backfills.decode(self._codec, record.value)
         finally:
             consumer.close()

@@ -21,7 +21,7 @@ from frame_gainsight.gainsight import (
     format_date,
     whole_second,
 )
-from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka import ProducerRecord
 from producer.backfilling.estimate import estimate
 from producer.polling.feed import Feed, Version
 from producer.state.backfill import Backfill, Slice, cut, with_slice
@@ -65,7 +65,7 @@ class KnownVersions:
         self._db.close()
 
 
-class Backfiller:
+class BackfillRunner:
     """Does one backfill.
 
     Args:
@@ -229,7 +229,7 @@ class Backfiller:
                 outgoing.append(feed.records.marker(marker, headers, fetched_at))
             trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in page.unreadable]
 
-            def progress(offsets: Sequence[int]) -> Sequence[Outgoing]:
+            def progress(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for activity, _ in fresh:
                     ledger.note_past(activity.gsid, page.asked)
                 advanced = with_slice(self.backfill, slice_.window, None if last else following)
@@ -262,7 +262,7 @@ class Backfiller:
         return whole_second((now if now is not None else feed.clock.now()) - feed.margin - feed.overlap)
 
     async def _write_state(self, **changes: Any) -> None:
-        def state(_: Sequence[int]) -> Sequence[Outgoing]:
+        def state(_: Sequence[int]) -> Sequence[ProducerRecord]:
             self.backfill = replace(self.backfill, **changes, updated_at=self._feed.clock.now())
             return [self._feed.records.backfill(self.backfill)]
 

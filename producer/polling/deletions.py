@@ -11,7 +11,7 @@ import structlog
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import ConfigError, GainsightClient, RefusedQueryError, whole_second
-from frame_gainsight.gainsight.batch_query import Chunking, fetch_in
+from frame_gainsight.gainsight.batch_query import Chunking, fetch_where_in
 from frame_gainsight.gainsight.delete_log import LOG_DAYS, WAYS, deleted_in
 from producer.timeline.window import Window
 
@@ -34,7 +34,7 @@ class Deleted:
     cursor: int
 
 
-class DeletionLook:
+class DeletionPoller:
     """Asks the tenant what was deleted. Each way has a cursor of its own, so that none misses what another was asked.
 
     Which of the ways covers activities is not documented: they are asked in turn, one a look, until one has named
@@ -83,7 +83,7 @@ class DeletionLook:
 
     async def alive(self, gsids: list[str]) -> set[str]:
         """Those of the activities that the tenant has (again)."""
-        rows = await fetch_in(self._client, needs.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True)
+        rows = await fetch_where_in(self._client, needs.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True)
         return {str(row.get("Gsid")) for row in rows}
 
     def _is_due(self, way: str, cursor: int, until: int) -> bool:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from frame_gainsight.connectors import Definition
 from frame_gainsight.gainsight import GainsightClient, Priority
-from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import Clock
 from producer.polling.page_size import Columns, PageSize, TimelineSource
 from producer.state.records import Records
-from producer.state.write_order import Ledger
+from producer.state.write_order import WriteOrder
 from producer.timeline.lateness import Lateness
 
-Write = Callable[[Sequence[Outgoing], Callable[[Sequence[int]], Sequence[Outgoing]]], Awaitable[list[int]]]
+Write = Callable[[Sequence[ProducerRecord], Callable[[Sequence[int]], Sequence[ProducerRecord]]], Awaitable[list[int]]]
 """`LaneWriter.write`, awaited; the lane's transactions come one after the other."""
 
 
@@ -44,7 +44,7 @@ class Feed:
     records: Records
     write: Write
     clock: Clock
-    ledger: Ledger
+    ledger: WriteOrder
     written: Callable[[], Iterator[Version]] = _nothing_written
     columns: Columns = None  # type: ignore[assignment] # made below where it is not given
     size: PageSize = field(init=False)

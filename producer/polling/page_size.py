@@ -27,8 +27,8 @@ from frame_gainsight.gainsight import (
 )
 from frame_gainsight.gainsight.query import LEAST_CAP, ROUND
 from frame_gainsight.runtime import Clock
-from producer.state.write_order import Ledger
-from producer.timeline.keyset_reader import BY_GSID, GSID, MODIFIED, Reply, Tail
+from producer.state.write_order import WriteOrder
+from producer.timeline.keyset_reader import BY_GSID, GSID, MODIFIED, PageReply, Tail
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ AIM = 0.75  # of that is what the next page is expected to have, since bodies di
 LEAST_ROWS = 2
 
 
-class Belief(Enum):
+class PageEnd(Enum):
     """What a page's length says of what follows it."""
 
     LAST = "last"
@@ -83,14 +83,14 @@ class PageSize:
         """A reply of up to `limit` rows did not fit: from now on half as many, until rows are seen to be smaller."""
         self._rows, self._bytes = limit / 2, AIM * PAGE_BYTES
 
-    def belief(self, rows: int, limit: int) -> Belief:
+    def belief(self, rows: int, limit: int) -> PageEnd:
         """What a page of that many rows says, and remembers it."""
         before, self.proven = self.proven, max(self.proven, rows)
         if rows >= limit:
-            return Belief.FULL
+            return PageEnd.FULL
         if rows < max(before, LEAST_CAP):
-            return Belief.LAST
-        return Belief.RECORD if rows > before else Belief.REPEATED
+            return PageEnd.LAST
+        return PageEnd.RECORD if rows > before else PageEnd.REPEATED
 
 
 class Columns:
@@ -179,7 +179,7 @@ class TimelineSource:
         client: GainsightClient,
         columns: Columns,
         size: PageSize,
-        ledger: Ledger,
+        ledger: WriteOrder,
         priority: Priority,
     ) -> None:
         self._definition = definition
@@ -194,7 +194,7 @@ class TimelineSource:
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> Reply:
+    ) -> PageReply:
         """One page; asked again with fewer rows when it is too large, or without a column that has vanished."""
         where = list(conditions)
         if self._definition.activity_types:
@@ -219,12 +219,12 @@ class TimelineSource:
             belief = self._size.belief(len(got.rows), limit)
             # What may follow is read at once, or by live polling at its next window: where it can only be a few rows,
             # and where the page's length is no round number, which is what caps are.
-            unsure = belief is not Belief.LAST and leaves_few(got.rows, tail)
-            unsure = unsure or (belief is Belief.RECORD and self._may_defer and len(got.rows) % ROUND != 0)
-            if belief is Belief.REPEATED and not unsure and await self._gives_more(len(got.rows)):
-                belief = Belief.LAST
-            full = belief is not Belief.LAST and not unsure
-            return Reply(got.rows, full, belief is not Belief.FULL, unsure, asked, partial(self._release, asked))
+            unsure = belief is not PageEnd.LAST and leaves_few(got.rows, tail)
+            unsure = unsure or (belief is PageEnd.RECORD and self._may_defer and len(got.rows) % ROUND != 0)
+            if belief is PageEnd.REPEATED and not unsure and await self._gives_more(len(got.rows)):
+                belief = PageEnd.LAST
+            full = belief is not PageEnd.LAST and not unsure
+            return PageReply(got.rows, full, belief is not PageEnd.FULL, unsure, asked, partial(self._release, asked))
 
     async def _gives_more(self, rows: int) -> bool:
         """Whether the tenant gives more rows than that at once, as one narrow question shows where it has so many."""

@@ -11,8 +11,8 @@ import structlog
 import xxhash
 
 from frame_gainsight.gainsight import ConfigError, Priority, Row, format_date, whole_second
-from frame_gainsight.kafka import Outgoing
-from producer.polling.deletions import Deleted, DeletionLook
+from frame_gainsight.kafka import ProducerRecord
+from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
 from producer.state.seen_versions import Seen, Verdict, fingerprint
@@ -60,7 +60,7 @@ class Poller:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._ledger = feed.ledger
-        self._deletions = DeletionLook(feed.definition, feed.client)
+        self._deletions = DeletionPoller(feed.definition, feed.client)
 
     async def poll(self) -> PollResult:
         """Reads the unfinished window, or the next one, and looks for deletions when it is time.
@@ -127,7 +127,7 @@ class Poller:
         headers = feed.records.headers(period, last)
         async with ledger.turn:
             fresh: list[tuple[str, int, str]] = []
-            outgoing: list[Outgoing] = []
+            outgoing: list[ProducerRecord] = []
             for activity in page.activities:
                 print_ = fingerprint(activity)
                 if ledger.is_stale(activity.gsid, page.asked):
@@ -147,7 +147,7 @@ class Poller:
                 outgoing.append(feed.records.marker(following, headers, fetched_at))
             late = self._lateness(fresh)
 
-            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+            def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, modified_at, print_), offset in zip(fresh, offsets, strict=False):
                     ledger.note(gsid, Seen(modified_at, print_, offset, columns), page.asked)
                 self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
@@ -242,7 +242,7 @@ class Poller:
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 
-            def checkpoint(offsets: Sequence[int]) -> Sequence[Outgoing]:
+            def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
                     ledger.note(gsid, Seen(at, None, offset), asked)
                 default = offsets[-1] + 1 if offsets else ledger.checkpoint.raw_offset

@@ -1,10 +1,10 @@
-"""Trouble: why a connector is not polled as it should be, in a record that others can read."""
+"""Poll failures: why a connector is not polled as it should be, in a record that others can read."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -13,7 +13,7 @@ AGAIN_MS = 60_000  # after which another cause of the same class is worth a reco
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class PollFailure:
     """`failure` is its class; times are milliseconds."""
 
     connector: str
@@ -22,7 +22,7 @@ class Trouble:
     since: int
     at: int
 
-    def then(self, failure: str, cause: str, now: int) -> Trouble | None:
+    def then(self, failure: str, cause: str, now: int) -> PollFailure | None:
         """What there is to tell after a further failure; None: nothing new."""
         if (failure, cause) == (self.failure, self.cause):
             return None
@@ -36,16 +36,16 @@ def connector_of(key: str) -> str | None:
     return key.removesuffix(KEY_PART) if key.endswith(KEY_PART) else None
 
 
-def record(codec: Codec, settings: Settings, lane: int, trouble: Trouble) -> Outgoing:
+def record(codec: Codec, settings: Settings, lane: int, trouble: PollFailure) -> ProducerRecord:
     key = f"{trouble.connector}{KEY_PART}".encode()
-    return Outgoing(settings.checkpoints_topic, lane, key, codec.encode("trouble", asdict(trouble)))
+    return ProducerRecord(settings.checkpoints_topic, lane, key, codec.encode("trouble", asdict(trouble)))
 
 
-def over(settings: Settings, lane: int, connector: str) -> Outgoing:
+def over(settings: Settings, lane: int, connector: str) -> ProducerRecord:
     """The tombstone: all is well again."""
-    return Outgoing(settings.checkpoints_topic, lane, f"{connector}{KEY_PART}".encode(), None)
+    return ProducerRecord(settings.checkpoints_topic, lane, f"{connector}{KEY_PART}".encode(), None)
 
 
-def decode(codec: Codec, data: bytes) -> Trouble:
+def decode(codec: Codec, data: bytes) -> PollFailure:
     """Raises schemas.DecodeError."""
-    return Trouble(**codec.decode_as("trouble", data))
+    return PollFailure(**codec.decode_as("trouble", data))

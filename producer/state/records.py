@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from frame_gainsight.gainsight import Failure
-from frame_gainsight.kafka import Headers, Outgoing
+from frame_gainsight.kafka import Headers, ProducerRecord
 from frame_gainsight.runtime import Settings
 from producer.state import backfill as backfills
 from producer.state import checkpoint as checkpoints
@@ -40,7 +40,9 @@ class Records:
             ("last_page", b"true" if last else b"false"),
         )
 
-    def activity(self, activity: Activity, print_: str, columns: str, headers: Headers, fetched_at: int) -> Outgoing:
+    def activity(
+        self, activity: Activity, print_: str, columns: str, headers: Headers, fetched_at: int
+    ) -> ProducerRecord:
         """`columns`: the version of the column list that the row was read with."""
         value = {
             "connector": self.connector,
@@ -49,7 +51,7 @@ class Records:
             "fingerprint": print_,
             "row": orjson.dumps(activity.row).decode(),
         }
-        return Outgoing(
+        return ProducerRecord(
             self.settings.raw_topic,
             self.lane,
             self._key(activity.gsid),
@@ -58,11 +60,11 @@ class Records:
             fetched_at,
         )
 
-    def tombstone(self, gsid: str, deleted_at: int, headers: Headers, fetched_at: int) -> Outgoing:
+    def tombstone(self, gsid: str, deleted_at: int, headers: Headers, fetched_at: int) -> ProducerRecord:
         headers = (*headers, ("deleted_at", b"%d" % deleted_at))
-        return Outgoing(self.settings.raw_topic, self.lane, self._key(gsid), None, headers, fetched_at)
+        return ProducerRecord(self.settings.raw_topic, self.lane, self._key(gsid), None, headers, fetched_at)
 
-    def marker(self, period: OpenPeriod, headers: Headers, fetched_at: int) -> Outgoing:
+    def marker(self, period: OpenPeriod, headers: Headers, fetched_at: int) -> ProducerRecord:
         value = {
             "connector": self.connector,
             "poll_id": period.poll_id,
@@ -70,7 +72,7 @@ class Records:
             "period_end": period.window.end,
             "activities": period.written,
         }
-        return Outgoing(
+        return ProducerRecord(
             self.settings.raw_topic,
             self.lane,
             self._key(MARKER),
@@ -79,15 +81,15 @@ class Records:
             fetched_at,
         )
 
-    def checkpoint(self, checkpoint: Checkpoint) -> Outgoing:
+    def checkpoint(self, checkpoint: Checkpoint) -> ProducerRecord:
         value = checkpoints.encode(self.codec, checkpoint)
-        return Outgoing(self.settings.checkpoints_topic, self.lane, self.connector.encode(), value)
+        return ProducerRecord(self.settings.checkpoints_topic, self.lane, self.connector.encode(), value)
 
-    def backfill(self, backfill: Backfill) -> Outgoing:
+    def backfill(self, backfill: Backfill) -> ProducerRecord:
         value = backfills.encode(self.codec, backfill)
-        return Outgoing(self.settings.checkpoints_topic, self.lane, backfill.key, value)
+        return ProducerRecord(self.settings.checkpoints_topic, self.lane, backfill.key, value)
 
-    def dead_letter(self, row: Unreadable, headers: Headers, fetched_at: int) -> Outgoing:
+    def dead_letter(self, row: Unreadable, headers: Headers, fetched_at: int) -> ProducerRecord:
         """The row itself is the source record; it has no offset in any topic."""
         gsid = row.row.get("Gsid")
         value = {
@@ -101,7 +103,7 @@ class Records:
             "cause": row.cause,
             "failed_at": fetched_at,
         }
-        return Outgoing(
+        return ProducerRecord(
             self.settings.dead_letters_topic,
             self.lane,
             self._key(gsid if isinstance(gsid, str) and gsid else "?"),

@@ -50,7 +50,7 @@ def fingerprint(activity: Activity) -> str:
     return xxhash.xxh3_128_hexdigest(orjson.dumps(own, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
 
 
-class Overlap:
+class SeenVersions:
     """The newest version written of every activity modified in the overlap, and the deletions written of late."""
 
     def __init__(self) -> None:

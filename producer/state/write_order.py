@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from producer.state.checkpoint import Checkpoint
-from producer.state.seen_versions import Overlap, Seen
+from producer.state.seen_versions import Seen, SeenVersions
 
 
-class Ledger:
+class WriteOrder:
     """Everything that decides whether a row of one connector goes into the raw topic.
 
     Live polling, the look for deletions and backfills write in turns (`turn`): a row is judged and written in the same
@@ -18,7 +18,7 @@ class Ledger:
     After an error of the writer it is not to be used again: it may be ahead of what was committed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, overlap: Overlap) -> None:
+    def __init__(self, checkpoint: Checkpoint, overlap: SeenVersions) -> None:
         self.checkpoint = checkpoint
         self.overlap = overlap
         self.turn = asyncio.Lock()

@@ -38,7 +38,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PageReply:
     """The rows of one reply.
 
     `full`: more may follow; `doubted`: the page is shorter than asked for, and nobody knows whether the tenant gives
@@ -72,7 +72,7 @@ class Source(Protocol):
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> Reply:
+    ) -> PageReply:
         """One page of the rows for which all conditions hold; as many as the source finds wise to ask for.
 
         Args:
@@ -233,13 +233,13 @@ class _Reading:
         self.taken = taken
         self._unsure_from: int | None = None
 
-    def fresh(self, activities: Sequence[Activity], reply: Reply) -> list[Activity]:
+    def fresh(self, activities: Sequence[Activity], reply: PageReply) -> list[Activity]:
         if reply.unsure and activities and self._unsure_from is None:
             self._unsure_from = whole_second(activities[-1].modified_at)
         return [a for a in activities if a.gsid not in self.taken]
 
     def page(
-        self, fresh: Sequence[Activity], unreadable: Sequence[Unreadable], following: Position | None, reply: Reply
+        self, fresh: Sequence[Activity], unreadable: Sequence[Unreadable], following: Position | None, reply: PageReply
     ) -> Page:
         unsure_from = self._unsure_from if following is None else None
         return Page(fresh, unreadable, following, frozenset(self.taken), reply.asked, reply.release, unsure_from)
@@ -262,7 +262,7 @@ async def _next(pages: AsyncGenerator[Page]) -> Page | None:
     return await anext(pages, None)
 
 
-def _is_last(activities: Sequence[Activity], reply: Reply) -> bool:
+def _is_last(activities: Sequence[Activity], reply: PageReply) -> bool:
     """Whether nothing follows the page. Raises StuckError for a full one from which nothing leads on."""
     if reply.full and not reply.doubted and not activities:
         raise StuckError(_stuck(len(reply.rows)))

@@ -7,34 +7,34 @@ import sys
 from collections.abc import Sequence
 
 from enricher import app
-from enricher.consumer.transaction import Publisher
-from frame_gainsight.kafka import Outgoing
+from enricher.consumer.transaction import TransactionalPublisher
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import load_settings
 
 
 def offsets_apart() -> None:
     """The position is committed after the transaction, and not in it."""
-    whole = Publisher.publish
+    whole = TransactionalPublisher.publish
 
-    async def publish(self: Publisher, records: Sequence[Outgoing], after: int | None) -> None:
+    async def publish(self: TransactionalPublisher, records: Sequence[ProducerRecord], after: int | None) -> None:
         await whole(self, records, None)
         if after is not None:
             await whole(self, [], after)
 
-    Publisher.publish = publish  # type: ignore[method-assign]
+    TransactionalPublisher.publish = publish  # type: ignore[method-assign]
 
 
 def offsets_first() -> None:
     """The position is committed before what it stands for."""
-    whole = Publisher.publish
+    whole = TransactionalPublisher.publish
 
-    async def publish(self: Publisher, records: Sequence[Outgoing], after: int | None) -> None:
+    async def publish(self: TransactionalPublisher, records: Sequence[ProducerRecord], after: int | None) -> None:
         if after is not None:
             await whole(self, [], after)
             await asyncio.sleep(0.1)  # for which a kill is the likelier to fall between
         await whole(self, records, None)
 
-    Publisher.publish = publish  # type: ignore[method-assign]
+    TransactionalPublisher.publish = publish  # type: ignore[method-assign]
 
 
 BROKEN = {f.__name__: f for f in (offsets_apart, offsets_first)}

@@ -20,7 +20,7 @@ from frame_gainsight.connectors import (
     register,
     rotate,
 )
-from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from tests.fixtures.cluster import World, unlimited
@@ -163,7 +163,7 @@ def test_whoever_writes_between_reading_and_writing_is_not_overwritten(world: Wo
 def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(world: World) -> None:
     topic = world.settings.connectors_topic
     for lane in range(world.settings.partitions):
-        put(world.settings, Outgoing(topic, lane, b"zeta", b"what is this"))
+        put(world.settings, ProducerRecord(topic, lane, b"zeta", b"what is this"))
     shown = run(world, "connector", "show", "zeta")
     assert shown.returncode == FAILED and "The definition of 'zeta' does not read" in words(shown.stderr)
     listed = run(world, "connector", "list")
@@ -174,14 +174,14 @@ def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(world:
     assert "zeta" not in run(world, "status", "--json").stdout
     assert run(world, "connector", "list").stderr == ""
 
-    put(world.settings, Outgoing(topic, world.lane("zeta"), b"zeta", b"once more"))
+    put(world.settings, ProducerRecord(topic, world.lane("zeta"), b"zeta", b"once more"))
     purged = run(world, "connector", "remove", "zeta", "--purge", "--yes", "--confirm", "zeta")
     assert "Removed zeta" in purged.stdout and "There was nothing of zeta" in purged.stdout
     assert "zeta" not in run(world, "status", "--json").stdout
 
 
 def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(world: World) -> None:
-    put(world.settings, Outgoing(world.settings.connectors_topic, 1, b"caf\xe9", b"x"))
+    put(world.settings, ProducerRecord(world.settings.connectors_topic, 1, b"caf\xe9", b"x"))
     office = Office(world, "caf")
     assert Registry(world.settings, world.codec).remove("caf\ufffd")
     assert not Registry(world.settings, world.codec).remove("caf\ufffd")
@@ -191,7 +191,7 @@ def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(world: World) -> 
 def test_a_tombstone_in_another_lane_takes_nothing_out(world: World) -> None:
     office = Office(world, "theta")
     for lane in set(range(world.settings.partitions)) - {world.lane("theta")}:
-        put(world.settings, Outgoing(world.settings.connectors_topic, lane, b"theta", None))
+        put(world.settings, ProducerRecord(world.settings.connectors_topic, lane, b"theta", None))
     assert office.now().id == "theta"
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import frame_gainsight.sandbox.http.server
-from frame_gainsight.kafka import KafkaLaneWriter, Outgoing
+from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord
 from frame_gainsight.sandbox import Morning, Tenant
 from tests.fixtures.cluster import World, unlimited, until, versions
 
@@ -47,7 +47,7 @@ def test_damaged_raw_records_become_dead_letters_and_the_rest_goes_on(one_lane: 
         b"no-slash": b"?",
     }
     with KafkaLaneWriter(world.settings, "test", 0) as writer:
-        offsets = writer.write([Outgoing(topic, 0, key, value) for key, value in bad.items()])
+        offsets = writer.write([ProducerRecord(topic, 0, key, value) for key, value in bad.items()])
     world.tenants["acme"].create()
     world.tenants["acme"].advance(60)
     world.poll()  # a producer that meets the garbage as it restores its overlap

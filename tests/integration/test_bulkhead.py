@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from frame_gainsight.connectors import Registry, Secret
-from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from tests.fixtures.cluster import World, unlimited, until, versions
@@ -111,7 +111,7 @@ def _quiet(tenant: Tenant) -> bool:
 def test_a_damaged_checkpoint_stops_one_connector_and_says_what_to_do(world: World) -> None:
     damaged = HEALTHY[0]
     lane = world.lane(damaged)
-    put(world.settings, Outgoing(world.settings.checkpoints_topic, lane, damaged.encode(), b"garbage"))
+    put(world.settings, ProducerRecord(world.settings.checkpoints_topic, lane, damaged.encode(), b"garbage"))
     producer = world.producer()
     for connector in HEALTHY[1:]:
         arrives(world, connector, log_an_email(world.tenants[connector]))

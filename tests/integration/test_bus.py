@@ -10,7 +10,15 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from frame_gainsight.connectors import Registry, UnknownConnectorError
 from frame_gainsight.connectors.registry import encode_connector, with_definition
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing, end_offset, lane_of, read_to_end, topics
+from frame_gainsight.kafka import (
+    ConsumedRecord,
+    KafkaLaneWriter,
+    ProducerRecord,
+    end_offset,
+    lane_of,
+    read_to_end,
+    topics,
+)
 from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import BrokerError, FencedError, Settings, TopicError
 from schemas import Codec
@@ -106,11 +114,11 @@ def writer(fresh_settings: Settings) -> Iterator[KafkaLaneWriter]:
         yield opened
 
 
-def raw(settings: Settings, key: str, value: bytes | None = b"x") -> Outgoing:
-    return Outgoing(settings.raw_topic, LANE, key.encode(), value)
+def raw(settings: Settings, key: str, value: bytes | None = b"x") -> ProducerRecord:
+    return ProducerRecord(settings.raw_topic, LANE, key.encode(), value)
 
 
-def read(settings: Settings, topic: str | None = None, first: int | None = None) -> list[Incoming]:
+def read(settings: Settings, topic: str | None = None, first: int | None = None) -> list[ConsumedRecord]:
     return list(read_to_end(settings, topic or settings.raw_topic, {LANE: first}))
 
 
@@ -120,9 +128,9 @@ def test_records_and_what_follows_from_their_offsets_are_written_together(
     writer.write([raw(fresh_settings, "before")])
     seen: list[Sequence[int]] = []
 
-    def then(offsets: Sequence[int]) -> list[Outgoing]:
+    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
         seen.append(offsets)
-        return [Outgoing(fresh_settings.checkpoints_topic, LANE, b"acme", str(offsets[0]).encode())]
+        return [ProducerRecord(fresh_settings.checkpoints_topic, LANE, b"acme", str(offsets[0]).encode())]
 
     offsets = writer.write([raw(fresh_settings, f"k{n}") for n in range(1000)], then)
     assert seen == [offsets]
@@ -133,7 +141,7 @@ def test_records_and_what_follows_from_their_offsets_are_written_together(
 
 def test_a_record_comes_back_as_it_was_given(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
     headers = (("connector", b"acme"), ("connector", b"again"), ("empty", b""))
-    record = Outgoing(fresh_settings.raw_topic, LANE, "acmé/1".encode(), None, headers, 1_772_445_600_000)
+    record = ProducerRecord(fresh_settings.raw_topic, LANE, "acmé/1".encode(), None, headers, 1_772_445_600_000)
     writer.write([record])
     (found,) = read(fresh_settings)
     assert (found.topic, found.partition, found.key, found.value) == (record.topic, LANE, record.key, None)
@@ -144,7 +152,7 @@ def test_a_record_comes_back_as_it_was_given(fresh_settings: Settings, writer: K
 def test_a_failure_half_way_leaves_nothing_to_a_committed_reader_and_the_writer_goes_on(
     fresh_settings: Settings, writer: KafkaLaneWriter
 ) -> None:
-    def then(offsets: Sequence[int]) -> list[Outgoing]:
+    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
         raise ZeroDivisionError
 
     (first,) = writer.write([raw(fresh_settings, "kept")])
@@ -189,7 +197,7 @@ def test_the_lane_s_next_owner_fences_this_one(fresh_settings: Settings, writer:
 
 
 def test_it_is_fenced_also_in_the_middle_of_a_transaction(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
-    def then(offsets: Sequence[int]) -> list[Outgoing]:
+    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
         KafkaLaneWriter(fresh_settings, "producer", LANE).close()
         return [raw(fresh_settings, "stale too")]
 
@@ -295,7 +303,7 @@ def test_a_damaged_record_never_stops_the_others_nor_replaces_its_predecessor(
         for key, value in [*damaged.items(), ("acme", b"\xc3\x01damaged"), ("\udcff", b"")]:
             raw_key = key.encode("utf-8", "surrogateescape")
             lane = lane_of("acme", fresh_settings.partitions)
-            writer.write([Outgoing(fresh_settings.connectors_topic, lane, raw_key, value)])
+            writer.write([ProducerRecord(fresh_settings.connectors_topic, lane, raw_key, value)])
     registry.put(named("zeta"))  # type: ignore[arg-type]
     assert list(registry.all()) == ["acme", "zeta"]
     assert registry.get("acme") == CONNECTOR
@@ -305,5 +313,5 @@ def test_a_tombstone_removes_it(fresh_settings: Settings, registry: Registry) ->
     registry.put(CONNECTOR)
     lane = lane_of("acme", fresh_settings.partitions)
     with KafkaLaneWriter(fresh_settings, "test", lane) as writer:
-        writer.write([Outgoing(fresh_settings.connectors_topic, lane, b"acme", None)])
+        writer.write([ProducerRecord(fresh_settings.connectors_topic, lane, b"acme", None)])
     assert registry.all() == {}

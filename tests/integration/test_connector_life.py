@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from frame_gainsight.connectors.definition.model import parse_yaml
-from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from tests.fixtures.cluster import Service, World, unlimited, until
@@ -222,8 +222,8 @@ def alive(world: World, connector: str) -> dict[str, int]:
 def test_a_definition_that_does_not_read_stops_nobody(world: World, other: Life) -> None:
     topic, partitions = world.settings.connectors_topic, range(world.settings.partitions)
     for lane in partitions:
-        put(world.settings, Outgoing(topic, lane, b"garbage", b"what is this"))
-    put(world.settings, Outgoing(topic, world.lane("other"), b"other", b"\x00nor this"))
+        put(world.settings, ProducerRecord(topic, lane, b"garbage", b"what is this"))
+    put(world.settings, ProducerRecord(topic, world.lane("other"), b"other", b"\x00nor this"))
     other.arrives(other.email())
     listed = {c["id"] for c in json.loads(run(world, "status", "--json").stdout)["connectors"]}
     assert {"garbage", "other"} <= listed
@@ -231,7 +231,7 @@ def test_a_definition_that_does_not_read_stops_nobody(world: World, other: Life)
     other.add(given="")
     assert other.status()["state"] == "active"
     for lane in partitions:
-        put(world.settings, Outgoing(topic, lane, b"garbage", None))
+        put(world.settings, ProducerRecord(topic, lane, b"garbage", None))
 
 
 def test_a_tenant_that_cannot_be_reached_yet_is_registered_unchecked(world: World, other: Life) -> None:

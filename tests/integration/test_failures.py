@@ -13,7 +13,7 @@ import pytest
 
 from frame_gainsight.connectors import Registry, Secret, register
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
-from frame_gainsight.kafka import KafkaLaneWriter, Outgoing
+from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord
 from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
@@ -132,7 +132,9 @@ def test_a_connector_whose_every_activity_fails_is_stopped_and_loses_nothing(wor
         row = orjson.loads(good.value["row"]) | {"Gsid": gsid, "ActivityDate": "soon"}
         value = good.value | {"activity_id": gsid, "row": orjson.dumps(row).decode()}
         bad.append(
-            Outgoing(world.settings.raw_topic, 0, f"acme/{gsid}".encode(), world.codec.encode("raw_activity", value))
+            ProducerRecord(
+                world.settings.raw_topic, 0, f"acme/{gsid}".encode(), world.codec.encode("raw_activity", value)
+            )
         )
     with KafkaLaneWriter(world.settings, "test", 0) as writer:
         writer.write(bad)

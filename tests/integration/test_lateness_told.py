@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from frame_gainsight.cli.operations.connector_status import Overview, overview
 from frame_gainsight.connectors import Registry
-from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning
 from producer.state.checkpoint import OpenPeriod, encode
@@ -68,7 +68,7 @@ def test_with_services_what_starts_gets_on_or_lies_ahead_is_not_late(world: Worl
     open_ = replace(checkpoint, period=OpenPeriod("a", window, Position(window.start), page=3))
     for period, state in ((open_, "active"), (replace(open_, begun=open_.cursor), "starting")):
         value = encode(world.codec, period)
-        put(world.settings, Outgoing(world.settings.checkpoints_topic, world.lane("acme"), b"acme", value))
+        put(world.settings, ProducerRecord(world.settings.checkpoints_topic, world.lane("acme"), b"acme", value))
         assert told(world, "acme").state == state
 
     host = world.definitions["acme"].host

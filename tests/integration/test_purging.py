@@ -6,7 +6,7 @@ import pytest
 
 from frame_gainsight.cli.operations.purge import Purge, Purged, RegisteredAgainError
 from frame_gainsight.connectors import Registry
-from frame_gainsight.kafka import Outgoing, put
+from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning
 from tests.fixtures.cluster import Record, World, unlimited
@@ -37,8 +37,8 @@ def test_nothing_is_left_and_no_neighbour_is_touched(world: World) -> None:
     world.settled()
     assert enricher.stop() == 0
     lane = world.lane("acme")
-    put(settings, Outgoing(settings.parked_topic, lane, b"acme/waits", b"not even readable"))
-    put(settings, Outgoing(settings.checkpoints_topic, 1 - lane, b"acme/backfill/in-another-lane", b"x"))
+    put(settings, ProducerRecord(settings.parked_topic, lane, b"acme/waits", b"not even readable"))
+    put(settings, ProducerRecord(settings.checkpoints_topic, 1 - lane, b"acme/backfill/in-another-lane", b"x"))
     neighbours = {c: alive(world, c) for c in ("acme-2", "acm")}
     before = alive(world, "acme")
     assert all(before.values())

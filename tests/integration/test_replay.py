@@ -14,14 +14,14 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from frame_gainsight.connectors import Definition, Registry, Secret, register
 from frame_gainsight.gainsight import format_date
-from frame_gainsight.kafka import Incoming, KafkaLaneWriter, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord
 from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
 from tests.fixtures.cluster import PATIENCE, Record, Service, World, unlimited, until
 
-Newest = dict[str, tuple[bytes | None, Any]]
+LatestOffsets = dict[str, tuple[bytes | None, Any]]
 
 
 class Town:
@@ -92,7 +92,7 @@ def town(kafka: str, kms_environment: KmsStandIn, tmp_path_factory: pytest.TempP
         yield Town(world)
 
 
-def newest(records: Sequence[Record]) -> Newest:
+def newest(records: Sequence[Record]) -> LatestOffsets:
     """Each key's last value and headers."""
     return {r.key: (r.source.value, r.source.headers) for r in records}
 
@@ -148,7 +148,7 @@ def test_a_span_of_one_connector_is_replayed_alone(town: Town) -> None:
     assert 0 < answer["written"] < len(values)
 
 
-def crowd(town: Town, count: int) -> list[Incoming]:
+def crowd(town: Town, count: int) -> list[ConsumedRecord]:
     """So many activities more in the raw topic, of the same shape as those that are there."""
     models = [r.source for r in town.world.raw() if r.value is not None]
     records = [replace(models[n % len(models)], key=f"acme/C{n:06}".encode()) for n in range(count)]
@@ -156,14 +156,14 @@ def crowd(town: Town, count: int) -> list[Incoming]:
     return records
 
 
-def write(world: World, records: Sequence[Incoming], later: int = 0) -> None:
+def write(world: World, records: Sequence[ConsumedRecord], later: int = 0) -> None:
     """Writes raw records as their owner would; `later`: as versions that many milliseconds newer."""
     outgoing = []
     for record in records:
         value = world.codec.decode_as("raw_activity", record.value or b"")
         value["modified_at"] += later
         data = world.codec.encode("raw_activity", value)
-        outgoing.append(Outgoing(record.topic, record.partition, record.key or b"", data, record.headers))
+        outgoing.append(ProducerRecord(record.topic, record.partition, record.key or b"", data, record.headers))
     with KafkaLaneWriter(world.settings, "producer", world.lane("acme")) as writer:
         writer.write(outgoing)
 
@@ -177,7 +177,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
     arriving = world.arriving(world.settings.conversations_topic)
     arriving.until(base)
     asking = world.start(world.command, "replay", "acme", "--json")
-    edited: list[Incoming] = []
+    edited: list[ConsumedRecord] = []
     for number, made in enumerate((1, 1000)):
         arriving.until(base + len(edited) + made)
         some = many[number::40]  # of what is made anew already, and of what is not

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from enricher.replay.model import Replay, Scope
-from enricher.replay.requests import Requests
+from enricher.replay.requests import ReplayRequests
 from frame_gainsight.cli.commands.connector import moment
 from frame_gainsight.cli.output import FAILED, answers, error, notes, print_json, wrong_use
 from frame_gainsight.connectors import Registry
-from frame_gainsight.kafka import Incoming, lane_of, read_to_end
+from frame_gainsight.kafka import ConsumedRecord, lane_of, read_to_end
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from schemas import Codec, SchemaError, codec_for
@@ -146,7 +146,7 @@ def retry(
     for name, activities in sorted(by_connector.items()):
         lane = lane_of(name, settings.partitions)
         scope = Scope(name, activities=tuple(sorted(activities)))
-        Requests(settings, codec, [lane]).ask(Replay(lane, f"retry-{now}", now, scope))
+        ReplayRequests(settings, codec, [lane]).ask(Replay(lane, f"retry-{now}", now, scope))
         notes.print(f"{name}: {len(activities)} activities will be tried again by whoever has the lane.")
     if left := len({x.activity for x in found if x.connector not in registered}):
         notes.print(f"{left} are of no registered connector, and stay as they are.")
@@ -194,7 +194,7 @@ def has_come_out(letter: Letter, version: int | None, output: Output | None) -> 
     return output.written_at > letter.written_at
 
 
-def _letter(codec: Codec, record: Incoming) -> Letter:
+def _letter(codec: Codec, record: ConsumedRecord) -> Letter:
     name, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
     at = f"{record.partition}:{record.offset}"
     try:

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from enricher.processing.tenants import Clients
-from enricher.replay.clients import SilentClients
+from enricher.processing.tenants import ClientPool
+from enricher.replay.clients import OfflineClients
 from enricher.replay.model import COUNTS, Counts, Replay, Scope, total
 from enricher.replay.rebuild import Rebuild, Rebuilt
-from enricher.replay.requests import Requests
+from enricher.replay.requests import ReplayRequests
 from frame_gainsight.cli.output import FAILED, answers, notes, print_json, wrong_use
 from frame_gainsight.connectors import Connector, KmsVault, Registry
 from frame_gainsight.gainsight import parse_date
@@ -70,7 +70,7 @@ def replay(
         return
     if no_calls:
         wrong_use("--no-calls is for --to: into the live topic, the enrichers ask for what they do not know.")
-    requests = Requests(settings, codec, lanes)
+    requests = ReplayRequests(settings, codec, lanes)
     unfinished = [r for r in requests.known() if r.is_open]
     if cancel:
         _cancel(requests, [r for r in unfinished if connector is None or r.scope.connector == connector])
@@ -107,7 +107,7 @@ def _ours(settings: Settings) -> set[str]:
     return {spec.name for spec in topics.specs(settings)}
 
 
-def _cancel(requests: Requests, running: Iterable[Replay]) -> None:
+def _cancel(requests: ReplayRequests, running: Iterable[Replay]) -> None:
     given_up = list(running)
     if not given_up:
         notes.print("There is no unfinished replay.")
@@ -121,7 +121,7 @@ def _cancel(requests: Requests, running: Iterable[Replay]) -> None:
 # Into the live topic
 
 
-def _follow(requests: Requests, asked: Iterable[Replay], as_json: bool) -> None:
+def _follow(requests: ReplayRequests, asked: Iterable[Replay], as_json: bool) -> None:
     """Shows the progress of all its lanes until the end."""
     lanes = {one.lane: one for one in asked}
     id_ = next(iter(lanes.values())).id
@@ -142,7 +142,7 @@ def _follow(requests: Requests, asked: Iterable[Replay], as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _watch(requests: Requests, id_: str, lanes: dict[int, Replay], show: Progress) -> None:
+def _watch(requests: ReplayRequests, id_: str, lanes: dict[int, Replay], show: Progress) -> None:
     """Puts the newest state of each lane into `lanes`; returns when all of them have ended."""
     task = show.add_task("waiting for the enrichers", total=None, written=0, calls=0, cause="")
     quiet_since = time.monotonic()
@@ -246,7 +246,7 @@ async def _run(
     tell: Any,
 ) -> Rebuilt:
     clock = SystemClock()
-    clients = SilentClients(clock) if no_calls else Clients(settings, KmsVault(settings.kms_key_id), clock)
+    clients = OfflineClients(clock) if no_calls else ClientPool(settings, KmsVault(settings.kms_key_id), clock)
     try:
         return await Rebuild(settings, codec, registered, clients, clock, to, scope, tell).run(lanes)
     finally:

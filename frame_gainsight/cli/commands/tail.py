@@ -10,7 +10,7 @@ import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from frame_gainsight.cli.output import answers, print_json
-from frame_gainsight.kafka import Incoming, incoming, reader
+from frame_gainsight.kafka import ConsumedRecord, consumed_record, reader
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings, TopicError, load_settings
 from schemas import Codec, SchemaError, codec_for
@@ -32,7 +32,7 @@ def tail(
         raise typer.Exit(0) from None
 
 
-def records(settings: Settings, topic: str, from_beginning: bool, exit_at_end: bool) -> Iterator[Incoming]:
+def records(settings: Settings, topic: str, from_beginning: bool, exit_at_end: bool) -> Iterator[ConsumedRecord]:
     """The committed records of all partitions, as they come. Raises TopicError when there is no such topic."""
     known = admin(settings).list_topics(timeout=10).topics
     if topic not in known:
@@ -47,19 +47,19 @@ def records(settings: Settings, topic: str, from_beginning: bool, exit_at_end: b
         consumer.close()
 
 
-def _consume(settings: Settings, consumer: Consumer, unread: set[int], exit_at_end: bool) -> Iterator[Incoming]:
+def _consume(settings: Settings, consumer: Consumer, unread: set[int], exit_at_end: bool) -> Iterator[ConsumedRecord]:
     while unread or not exit_at_end:
         for message in consumer.consume(500, 0.5):
             error = message.error()
             if error is None:
-                yield incoming(message)
+                yield consumed_record(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 unread.discard(message.partition() or 0)
             elif not error.retriable():
                 raise unreachable(settings, KafkaException(error))
 
 
-def show(codec: Codec, record: Incoming, as_json: bool) -> None:
+def show(codec: Codec, record: ConsumedRecord, as_json: bool) -> None:
     """Prints one record."""
     try:
         value: Any = None if record.value is None else plain(codec.decode(record.value).value)

@@ -13,10 +13,10 @@ import typer
 import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from frame_gainsight.cli.demo.manual_clock_producer import SteppedProducer
+from frame_gainsight.cli.demo.manual_clock_producer import ManualClockProducer
 from frame_gainsight.cli.demo.report import figures, pick_samples, render
 from frame_gainsight.cli.demo.stack import Stack
-from frame_gainsight.cli.demo.topic_watcher import Watch
+from frame_gainsight.cli.demo.topic_watcher import TopicWatcher
 from frame_gainsight.cli.demo.verify import verify
 from frame_gainsight.cli.output import FAILED, answers, notes, print_json, waiting
 from frame_gainsight.connectors import Definition, KmsVault, Registry, Secret, register
@@ -58,8 +58,8 @@ def demo(
     with Stack(tenant) as stack:
         codec = codec_for(stack.settings.schema_registry_url)
         definition = _definition(stack, tenant, codec)
-        with SteppedProducer(stack.settings, codec) as polling:
-            with Watch(stack.settings, codec, definition.id) as watch:
+        with ManualClockProducer(stack.settings, codec) as polling:
+            with TopicWatcher(stack.settings, codec, definition.id) as watch:
                 _morning(stack, tenant, polling, watch, morning.period, periods)
                 verdict = verify(tenant.truth(), definition, watch.conversations, watch.seen)
                 numbers = figures(watch, verdict, tenant.calls(), periods + 1)
@@ -87,7 +87,9 @@ def _definition(stack: Stack, tenant: Tenant, codec: Codec) -> Definition:
     return result.connector.definition
 
 
-def _morning(stack: Stack, tenant: Tenant, polling: SteppedProducer, watch: Watch, period: int, periods: int) -> None:
+def _morning(
+    stack: Stack, tenant: Tenant, polling: ManualClockProducer, watch: TopicWatcher, period: int, periods: int
+) -> None:
     """Polls period by period, and once more when all is quiet; ends when everything written has been enriched."""
     columns = (
         SpinnerColumn(),
@@ -110,7 +112,7 @@ def _morning(stack: Stack, tenant: Tenant, polling: SteppedProducer, watch: Watc
         raise BrokerError(f"The producer says it wrote {written} records, but {watch.raw} are in the topic.")
 
 
-def _wait(stack: Stack, watch: Watch, written: int, progress: Progress, raw: Any, out: Any) -> None:
+def _wait(stack: Stack, watch: TopicWatcher, written: int, progress: Progress, raw: Any, out: Any) -> None:
     """Until as many records came out as went in, or nothing has come for a while (then the report says what lacks)."""
     last, since = -1, time.monotonic()
     while watch.outputs + len(watch.dead_letters) < written or watch.raw < written:
@@ -126,7 +128,7 @@ def _wait(stack: Stack, watch: Watch, written: int, progress: Progress, raw: Any
     progress.update(out, completed=watch.outputs, total=written)
 
 
-def _serve(stack: Stack, tenant: Tenant, polling: SteppedProducer, start: int) -> None:
+def _serve(stack: Stack, tenant: Tenant, polling: ManualClockProducer, start: int) -> None:
     """Lets the tenant's clock run, polls on, and tells how to join from another terminal; until it is stopped.
 
     Args:

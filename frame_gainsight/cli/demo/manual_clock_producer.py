@@ -18,7 +18,7 @@ from schemas import Codec
 POLL_SECONDS = 300.0  # that one poll may take
 
 
-class SteppedClock(SystemClock):
+class ManualClock(SystemClock):
     """The machine's clock; its steady side can be moved forward, which ends the waits that end by then."""
 
     def __init__(self) -> None:
@@ -47,13 +47,13 @@ class SteppedClock(SystemClock):
             event.set()
 
 
-class SteppedProducer:
+class ManualClockProducer:
     """A producer that polls whenever its clock is moved past the period, and otherwise as time goes by."""
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._polls: queue.Queue[PollResult | BaseException] = queue.Queue()
         self._loop = asyncio.new_event_loop()
-        self._clock = SteppedClock()
+        self._clock = ManualClock()
         self._service = ProducerService(
             settings,
             codec,

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from frame_gainsight.cli.demo.topic_watcher import Watch
+from frame_gainsight.cli.demo.topic_watcher import TopicWatcher
 from frame_gainsight.cli.demo.verify import Conversation, Verdict
 from frame_gainsight.runtime.terminal import harmless
 
@@ -22,7 +22,7 @@ _SHOWN_FAULTS = 8
 _BODY_LINES = 12
 
 
-def figures(watch: Watch, verdict: Verdict, calls: Mapping[str, Any], polls: int) -> dict[str, Any]:
+def figures(watch: TopicWatcher, verdict: Verdict, calls: Mapping[str, Any], polls: int) -> dict[str, Any]:
     """The report's numbers; every one is counted or measured in this run."""
     live = [c for c in watch.conversations.values() if c is not None]
     people = [p for c in live for p in c["participants"]]

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from frame_gainsight.kafka import Incoming, incoming, reader
+from frame_gainsight.kafka import ConsumedRecord, consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import Settings
 from schemas import Codec
@@ -18,7 +18,7 @@ from schemas import Codec
 MARKER = "/!period"
 
 
-class Watch:
+class TopicWatcher:
     """Reads raw activities, conversations and dead letters of one connector as they are committed.
 
     `conversations` is each key's newest value (None: deleted); `seen` counts every version's appearances;
@@ -83,7 +83,7 @@ class Watch:
                 for message in messages:
                     error = message.error()
                     if error is None:
-                        self._take(incoming(message), now)
+                        self._take(consumed_record(message), now)
                     elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
                         raise unreachable(settings, KafkaException(error))
                 if messages:
@@ -92,7 +92,7 @@ class Watch:
         finally:
             consumer.close()
 
-    def _take(self, record: Incoming, now: int) -> None:
+    def _take(self, record: ConsumedRecord, now: int) -> None:
         key = (record.key or b"").decode("utf-8", "replace")
         if not key.startswith(self._prefix):
             return

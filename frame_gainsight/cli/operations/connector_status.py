@@ -20,7 +20,7 @@ from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
 from producer.state.checkpoint import Checkpoint
 from producer.state.checkpoint import decode as decode_checkpoint
-from producer.state.poll_failure import Trouble
+from producer.state.poll_failure import PollFailure
 from producer.state.poll_failure import connector_of as troubled
 from producer.state.poll_failure import decode as decode_trouble
 from schemas import Codec, DecodeError
@@ -89,7 +89,7 @@ class _Read:
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
-    troubles: dict[str, Trouble] = field(default_factory=dict)
+    troubles: dict[str, PollFailure] = field(default_factory=dict)
     spent: dict[str, tuple[int, int]] = field(default_factory=dict)
     parked: dict[str, Waiting] = field(default_factory=dict)
     dead: Counter[str] = field(default_factory=Counter)
@@ -209,7 +209,7 @@ def ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _why_late(id_: str, trouble: Trouble | None, services: Services) -> str:
+def _why_late(id_: str, trouble: PollFailure | None, services: Services) -> str:
     if trouble is not None:
         return trouble.cause
     if not services.producers:

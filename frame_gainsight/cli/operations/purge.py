@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 from enricher.activity.raw_record import Deletion
 from enricher.conversation.build import tombstone
 from frame_gainsight.connectors import ConnectorError
-from frame_gainsight.kafka import Incoming, Outgoing, incoming, put_all, reader
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, consumed_record, put_all, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import Settings
 
@@ -85,7 +85,7 @@ class Purge:
                     error = message.error()
                     place = (message.topic() or "", message.partition() or 0)
                     if error is None:
-                        if self._note(incoming(message)):
+                        if self._note(consumed_record(message)):
                             told = time.monotonic()
                     elif error.code() == KafkaError._PARTITION_EOF:
                         behind.discard(place)
@@ -104,7 +104,7 @@ class Purge:
         finally:
             consumer.close()
 
-    def _note(self, record: Incoming) -> bool:
+    def _note(self, record: ConsumedRecord) -> bool:
         """Takes note of a record; whether a conversation went."""
         key = record.key or b""
         name = key.decode("utf-8", "replace")
@@ -121,7 +121,7 @@ class Purge:
             return False
         return record.topic == self._settings.conversations_topic
 
-    def _note_definition(self, record: Incoming, name: str, key: bytes) -> None:
+    def _note_definition(self, record: ConsumedRecord, name: str, key: bytes) -> None:
         if name != self._connector:
             return
         if record.value is None:
@@ -140,16 +140,16 @@ class Purge:
         put_all(self._settings, self._tombstones(due))
         self._alive.update(dict.fromkeys(due, True))
 
-    def _tombstones(self, places: Iterable[tuple[str, int, bytes]]) -> Iterable[Outgoing]:
+    def _tombstones(self, places: Iterable[tuple[str, int, bytes]]) -> Iterable[ProducerRecord]:
         headers = (("connector", self._connector.encode()), ("deleted_at", str(self._now).encode()))
         for topic, partition, key in places:
             if topic == self._settings.conversations_topic:
-                source = Incoming(self._settings.raw_topic, partition, -1, key, None, headers)
+                source = ConsumedRecord(self._settings.raw_topic, partition, -1, key, None, headers)
                 yield tombstone(
                     self._settings, Deletion(source, self._connector, key.decode("utf-8", "replace").partition("/")[2])
                 )
             else:
-                yield Outgoing(topic, partition, key, None, headers)
+                yield ProducerRecord(topic, partition, key, None, headers)
 
     def _tell(self) -> None:
         left: dict[str, int] = {}

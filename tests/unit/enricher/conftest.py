@@ -13,13 +13,13 @@ from enricher.resolution.resolver import Resolver
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, Query, Row, parse_date, value_of
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
 from schemas import Codec
 
 HOUR = 3_600_000
-NOWHERE = Incoming("raw", 0, 0, b"acme/G1", b"")
+NOWHERE = ConsumedRecord("raw", 0, 0, b"acme/G1", b"")
 
 
 def raw(row: Row, gsid: str = "G1", at: int = 1_772_438_400_000) -> RawActivity:
@@ -42,7 +42,7 @@ class TenantTime:
         self._tenant.advance(seconds)
 
 
-class Desk:
+class TenantLookup:
     """One connector's client, cache and resolver against a sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -91,8 +91,8 @@ def sandbox(tenant: Tenant) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-async def desk(sandbox: Sandbox) -> AsyncIterator[Desk]:
-    made = Desk(sandbox)
+async def desk(sandbox: Sandbox) -> AsyncIterator[TenantLookup]:
+    made = TenantLookup(sandbox)
     async with made.client:
         yield made
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from enricher.lane_processor import Pipeline
-from enricher.processing.tenants import Clients, Directory
+from enricher.lane_processor import LaneProcessor
+from enricher.processing.tenants import ClientPool, ConnectorDirectory
 from frame_gainsight.connectors import Connector, Definition, Sealed
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Limits, Morning, Tenant
 from schemas import Codec
@@ -23,7 +23,7 @@ PIECES = (1, 2, 7, 40)  # records of a batch, at the most
 Conversations = dict[bytes, list[tuple[bytes | None, Any]]]
 
 
-class Registered(Directory):
+class Registered(ConnectorDirectory):
     """Connectors that are there without a topic."""
 
     def __init__(self, connectors: Sequence[Connector]) -> None:
@@ -33,7 +33,7 @@ class Registered(Directory):
     def start(self) -> None: ...
 
 
-class OneClient(Clients):
+class OneClient(ClientPool):
     """The same client for everybody."""
 
     def __init__(self, client: Any) -> None:
@@ -72,13 +72,13 @@ async def made(desk: Any, settings: Settings, codec: Codec) -> AsyncIterator[Any
     todo += [(key, None, poll) for key, _, poll in deleted]
     todo = mixed(todo, rng)
     records = [
-        Incoming(settings.raw_topic, 0, offset, key.encode(), value, (("poll_id", poll.encode()),))
+        ConsumedRecord(settings.raw_topic, 0, offset, key.encode(), value, (("poll_id", poll.encode()),))
         for offset, (key, value, poll) in enumerate(todo)
     ]
 
-    def pipeline() -> Pipeline:
+    def pipeline() -> LaneProcessor:
         directory = Registered([registered(d) for d in definitions])
-        return Pipeline(settings, codec, directory, OneClient(desk.client), desk.clock, 0)
+        return LaneProcessor(settings, codec, directory, OneClient(desk.client), desk.clock, 0)
 
     yield pipeline, records
 
@@ -103,7 +103,7 @@ def mixed(todo: list[Any], rng: Random) -> list[Any]:
     return found
 
 
-def pieces(records: Sequence[Incoming], most: int, rng: Random) -> Iterator[Sequence[Incoming]]:
+def pieces(records: Sequence[ConsumedRecord], most: int, rng: Random) -> Iterator[Sequence[ConsumedRecord]]:
     at = 0
     while at < len(records):
         size = rng.randint(1, most)
@@ -111,7 +111,9 @@ def pieces(records: Sequence[Incoming], most: int, rng: Random) -> Iterator[Sequ
         at += size
 
 
-async def conversations(pipeline: Pipeline, batches: Iterator[Sequence[Incoming]], topic: str) -> Conversations:
+async def conversations(
+    pipeline: LaneProcessor, batches: Iterator[Sequence[ConsumedRecord]], topic: str
+) -> Conversations:
     found: Conversations = {}
     for batch in batches:
         for out in await pipeline.handle(batch):

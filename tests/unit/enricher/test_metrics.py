@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from enricher.metrics import Meter
-from frame_gainsight.kafka import Incoming, Outgoing
+from enricher.metrics import EnricherMetrics
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from tests.unit.producer.test_metrics import Shown
 
@@ -36,17 +36,19 @@ def metrics() -> Shown:
 
 
 @pytest.fixture
-def meter(metrics: Shown, settings: Settings) -> Meter:
-    made = Meter(metrics, settings, Now())  # type: ignore[arg-type]
+def meter(metrics: Shown, settings: Settings) -> EnricherMetrics:
+    made = EnricherMetrics(metrics, settings, Now())  # type: ignore[arg-type]
     made.opened(0)
     return made
 
 
-def out(topic: str, key: str, value: bytes | None = b"v") -> Outgoing:
-    return Outgoing(topic, 0, key.encode(), value)
+def out(topic: str, key: str, value: bytes | None = b"v") -> ProducerRecord:
+    return ProducerRecord(topic, 0, key.encode(), value)
 
 
-def test_what_a_transaction_committed_is_counted_by_connector(meter: Meter, metrics: Shown, settings: Settings) -> None:
+def test_what_a_transaction_committed_is_counted_by_connector(
+    meter: EnricherMetrics, metrics: Shown, settings: Settings
+) -> None:
     outputs = [
         out(settings.conversations_topic, "acme/1"),
         out(settings.conversations_topic, "acme/2"),
@@ -55,7 +57,7 @@ def test_what_a_transaction_committed_is_counted_by_connector(meter: Meter, metr
         out(settings.dead_letters_topic, "no such/4"),
         out(settings.entities_topic, "acme/person"),
     ]
-    meter.committed(0, ["acme"], [Incoming("raw", 0, 0, b"acme/1", b"", (), NOW - 2500)], outputs, 0.02)
+    meter.committed(0, ["acme"], [ConsumedRecord("raw", 0, 0, b"acme/1", b"", (), NOW - 2500)], outputs, 0.02)
     assert metrics.of("conversations_written_total", connector="acme") == 2
     assert metrics.of("conversations_deleted_total", connector="acme") == 1
     assert metrics.of("dead_letters_total", connector="acme", service="enricher") == 1
@@ -64,7 +66,7 @@ def test_what_a_transaction_committed_is_counted_by_connector(meter: Meter, metr
     assert metrics.of("transaction_duration_seconds_sum", service="enricher") == 0.02
 
 
-def test_who_waits_and_why(meter: Meter, metrics: Shown) -> None:
+def test_who_waits_and_why(meter: EnricherMetrics, metrics: Shown) -> None:
     meter.waiting(0, {"acme": 7}, {"acme": "config"}, 100)
     assert metrics.of("parked_activities", connector="acme") == 7
     assert metrics.of("left_alone", connector="acme", failure="config") == 1
@@ -76,7 +78,7 @@ def test_who_waits_and_why(meter: Meter, metrics: Shown) -> None:
     assert metrics.of("entities") == 101
 
 
-def test_calls_count_once_whoever_tells_of_them(meter: Meter, metrics: Shown) -> None:
+def test_calls_count_once_whoever_tells_of_them(meter: EnricherMetrics, metrics: Shown) -> None:
     live, aside = Client(person=3), Client(person=1)
     in_use: Any = [("acme", live), ("acme", aside)]
     for _ in range(2):
@@ -87,7 +89,7 @@ def test_calls_count_once_whoever_tells_of_them(meter: Meter, metrics: Shown) ->
     assert metrics.of("api_calls_left_today", connector="acme", service="enricher") == 900
 
 
-def test_a_lane_that_goes_takes_its_connectors_along(meter: Meter, metrics: Shown) -> None:
+def test_a_lane_that_goes_takes_its_connectors_along(meter: EnricherMetrics, metrics: Shown) -> None:
     meter.opened(1)
     assert metrics.of("lanes_owned", service="enricher") == 2
     meter.waiting(0, {"acme": 7}, {}, 10)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from frame_gainsight.gainsight import Chunking, GainsightClient, Query, RefusedQueryError, UnknownFieldError, fetch_in
+from frame_gainsight.gainsight import (
+    Chunking,
+    GainsightClient,
+    Query,
+    RefusedQueryError,
+    UnknownFieldError,
+    fetch_where_in,
+)
 from frame_gainsight.sandbox import Tenant
 
 
@@ -16,7 +23,7 @@ async def emails(client: GainsightClient) -> list[str]:
 async def test_all_values_in_one_call_where_the_tenant_takes_them(client: GainsightClient, tenant: Tenant) -> None:
     wanted = await emails(client)
     tenant.reset_calls()
-    rows = await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
+    rows = await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
     assert {row["Email"] for row in rows} >= set(wanted)
     assert tenant.calls()["total"] == 1
 
@@ -26,32 +33,32 @@ async def test_a_refused_list_is_halved_and_the_size_that_works_is_remembered(
     client: GainsightClient, tenant: Tenant, status: int
 ) -> None:
     wanted = await emails(client)
-    expected = await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
+    expected = await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
     tenant.set_variant("in_limit", {"max": 6, "status": status})
     chunking = Chunking()
-    rows = await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, chunking)
+    rows = await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, chunking)
     assert sorted(row["Gsid"] for row in rows) == sorted(row["Gsid"] for row in expected)
     assert chunking.size == 5
     tenant.reset_calls()
-    await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, chunking)
+    await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, chunking)
     assert tenant.calls()["total"] == 4
     assert all(call["status"] == 200 for call in tenant.recent_calls())
 
 
 async def test_more_rows_than_a_page_are_all_read(client: GainsightClient, tenant: Tenant) -> None:
     companies = [row["Gsid"] for row in await client.query(Query("company", ["Gsid"]))]
-    rows = await fetch_in(client, "company_person", ["Gsid", "Company_ID"], "Company_ID", companies, Chunking())
+    rows = await fetch_where_in(client, "company_person", ["Gsid", "Company_ID"], "Company_ID", companies, Chunking())
     assert len({row["Gsid"] for row in rows}) == len(rows) > len(companies)
 
 
 async def test_no_values_cost_no_call(client: GainsightClient, tenant: Tenant) -> None:
-    assert await fetch_in(client, "person", ["Gsid"], "Email", [], Chunking()) == []
+    assert await fetch_where_in(client, "person", ["Gsid"], "Email", [], Chunking()) == []
     assert tenant.calls()["total"] == 0
 
 
 async def test_an_unknown_field_is_not_taken_for_a_long_list(client: GainsightClient, tenant: Tenant) -> None:
     with pytest.raises(UnknownFieldError):
-        await fetch_in(client, "person", ["Nope"], "Email", ["a", "b"], Chunking())
+        await fetch_where_in(client, "person", ["Nope"], "Email", ["a", "b"], Chunking())
     assert tenant.calls()["total"] == 1
 
 
@@ -61,7 +68,7 @@ async def test_a_query_that_is_refused_whatever_its_size_teaches_nothing(
     chunking = Chunking()
     tenant.set_variant("failure", {"code": "GSOBJ_1008", "status": 400})
     with pytest.raises(RefusedQueryError):
-        await fetch_in(client, "person", ["Gsid"], "Email", [str(n) for n in range(64)], chunking)
+        await fetch_where_in(client, "person", ["Gsid"], "Email", [str(n) for n in range(64)], chunking)
     assert chunking == Chunking()
 
 
@@ -70,7 +77,7 @@ async def test_a_page_cap_below_our_limit_loses_nothing(client: GainsightClient,
     wanted = list(dict.fromkeys(str(row["Email"]).lower() for row in everyone if row["Email"]))
     assert len(wanted) > 50
     tenant.set_variant("page_cap", 50)
-    rows = await fetch_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
+    rows = await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
     assert {str(row["Email"]).lower() for row in rows} == set(wanted)
 
 
@@ -78,5 +85,5 @@ async def test_as_many_rows_as_there_can_be_cost_no_further_call(client: Gainsig
     gsids = [row["Gsid"] for row in await client.query(Query("person", ["Gsid"], order_by={"Gsid": "asc"}, limit=50))]
     assert len(gsids) == 50  # a round number, which elsewhere is not believed to be all
     tenant.reset_calls()
-    assert len(await fetch_in(client, "person", ["Gsid"], "Gsid", gsids, Chunking())) == 50
+    assert len(await fetch_where_in(client, "person", ["Gsid"], "Gsid", gsids, Chunking())) == 50
     assert tenant.calls()["total"] == 1

@@ -106,7 +106,7 @@ async def test_a_clock_set_back_does_not_stop_calls_for_long(clock: FakeClock) -
 # ---- several that wait --------------------------------------------------------------------------------------------
 
 
-class SteppedClock:
+class ManualClock:
     """Time passes only in `pass_`, which wakes each sleeper at its time. The wall clock can be set apart."""
 
     def __init__(self, at: int) -> None:
@@ -167,7 +167,7 @@ class Callers:
 
 
 async def test_live_calls_go_before_a_backfill_s_and_each_in_the_order_they_came() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=3))
     await spend(callers.budget, 3)
     for name in ("b1", "b2", "l1", "l2", "l3", "l4"):
@@ -186,7 +186,7 @@ async def test_live_calls_go_before_a_backfill_s_and_each_in_the_order_they_came
 
 @pytest.mark.parametrize(("limit", "backfills"), [(1, 1), (2, 1), (10, 9), (20, 19), (39, 38), (100, 95), (1000, 950)])
 async def test_a_backfill_leaves_a_part_of_each_minute(limit: int, backfills: int) -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=limit))
     for n in range(limit + 1):
         await callers.ask(f"b{n}", Priority.BACKFILL)
@@ -201,7 +201,7 @@ async def test_a_backfill_leaves_a_part_of_each_minute(limit: int, backfills: in
 
 
 async def test_a_backfill_leaves_a_tenth_of_the_day_and_is_told_when_the_rest_is_used_up() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     budget = CallBudget(clock, 1.0, per_minute=1000, per_day=20)
     for _ in range(18):
         await budget.acquire(Priority.BACKFILL)
@@ -215,7 +215,7 @@ async def test_a_backfill_leaves_a_tenth_of_the_day_and_is_told_when_the_rest_is
 
 
 async def test_a_live_call_that_can_go_sooner_than_the_sleeping_backfill_does() -> None:
-    clock = SteppedClock(MINUTE + 10_000)
+    clock = ManualClock(MINUTE + 10_000)
     callers = Callers(CallBudget(clock, 1.0, per_minute=20))
     for _ in range(19):
         await callers.budget.acquire(Priority.BACKFILL)
@@ -229,7 +229,7 @@ async def test_a_live_call_that_can_go_sooner_than_the_sleeping_backfill_does() 
 
 
 async def test_who_is_cancelled_takes_no_call_and_nothing_stays_behind() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=1))
     await callers.ask("first")
     before = len(asyncio.all_tasks())
@@ -246,7 +246,7 @@ async def test_who_is_cancelled_takes_no_call_and_nothing_stays_behind() -> None
 
 
 async def test_many_that_wait_sleep_once_a_minute() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=10))
     for n in range(50):
         await callers.ask(str(n))
@@ -256,7 +256,7 @@ async def test_many_that_wait_sleep_once_a_minute() -> None:
 
 
 async def test_who_waits_hears_of_it_when_the_wait_becomes_long() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=1))
     await spend(callers.budget, 1)
     await callers.ask("waits")
@@ -267,7 +267,7 @@ async def test_who_waits_hears_of_it_when_the_wait_becomes_long() -> None:
 
 
 async def test_a_clock_that_fails_leaves_nobody_waiting() -> None:
-    class Broken(SteppedClock):
+    class Broken(ManualClock):
         async def sleep(self, seconds: float) -> None:
             raise RuntimeError("no time")
 
@@ -291,7 +291,7 @@ STEPS = st.lists(
 async def test_whatever_is_told_no_minute_has_more_calls_than_our_share(
     limit: int, steps: list[tuple[object, int]]
 ) -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     budget = CallBudget(clock, 1.0, per_minute=limit)
     made: list[tuple[int, Priority]] = []
     tasks: list[asyncio.Task[None]] = []
@@ -447,7 +447,7 @@ async def test_a_spent_day_says_how_many_calls_and_until_when(clock: FakeClock) 
 
 
 async def test_a_wall_clock_that_is_set_back_does_not_make_throttling_longer() -> None:
-    clock = SteppedClock(MINUTE)
+    clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0))
     assert callers.budget.throttled(30) == 30
     clock.wall -= 3_600_000

@@ -41,7 +41,7 @@ from frame_gainsight.gainsight import (
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
-    fetch_in,
+    fetch_where_in,
 )
 from frame_gainsight.gainsight.client import rate_of
 from frame_gainsight.runtime import SystemClock
@@ -622,12 +622,12 @@ async def test_a_list_whose_rows_do_not_fit_is_halved() -> None:
     chunking = Chunking()
     with Served(answer) as server:
         async with opened(server.url, max_reply_bytes=30_000) as client:
-            rows = await fetch_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+            rows = await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
             assert [row["Gsid"] for row in rows] == wanted
             assert chunking.size == 25
             with pytest.raises(ReplyTooLargeError):
                 client._max_reply_bytes = 500
-                await fetch_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+                await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
 
 
 async def test_a_large_reply_waits_for_a_slot_and_keeps_it_until_it_is_released() -> None:

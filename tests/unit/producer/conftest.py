@@ -12,7 +12,7 @@ import pytest
 
 from frame_gainsight.connectors import Definition
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, parse_date
-from frame_gainsight.kafka import Outgoing
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import BrokerError, Settings
 from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
 from producer.polling.feed import Feed
@@ -20,8 +20,8 @@ from producer.polling.poller import Poller, PollResult
 from producer.state import checkpoint as checkpoints
 from producer.state.checkpoint import Checkpoint
 from producer.state.records import Records
-from producer.state.seen_versions import Overlap, Seen
-from producer.state.write_order import Ledger
+from producer.state.seen_versions import Seen, SeenVersions
+from producer.state.write_order import WriteOrder
 from schemas import Codec
 
 START = "2026-03-02T08:00:00Z"
@@ -50,15 +50,15 @@ class Bus:
     """A lane's topics as lists. A transaction takes one more offset of the raw topic, as Kafka's marker does."""
 
     settings: Settings
-    raw: list[Outgoing | None] = field(default_factory=list)
-    checkpoints: list[Outgoing] = field(default_factory=list)
-    dead: list[Outgoing] = field(default_factory=list)
+    raw: list[ProducerRecord | None] = field(default_factory=list)
+    checkpoints: list[ProducerRecord] = field(default_factory=list)
+    dead: list[ProducerRecord] = field(default_factory=list)
     transactions: int = 0
     fail_on: dict[int, str] = field(default_factory=dict)
     """Number of the transaction (from now on, 1 is the next) → `before` or `after` its offsets were handed out."""
 
     async def write(
-        self, records: Sequence[Outgoing], then: Callable[[Sequence[int]], Sequence[Outgoing]]
+        self, records: Sequence[ProducerRecord], then: Callable[[Sequence[int]], Sequence[ProducerRecord]]
     ) -> list[int]:
         self.transactions += 1
         failing = self.fail_on.pop(self.transactions, None)
@@ -79,7 +79,7 @@ class Bus:
         self.fail_on[self.transactions + after + 1] = when
 
     @property
-    def records(self) -> list[Outgoing]:
+    def records(self) -> list[ProducerRecord]:
         return [r for r in self.raw if r is not None]
 
     def versions(self) -> list[tuple[str, int | None]]:
@@ -103,9 +103,9 @@ class Bus:
         record = self.checkpoints[-1] if self.checkpoints else None
         return checkpoints.decode(CODEC, record.value) if record and record.value else None
 
-    def restored(self, default: Checkpoint) -> tuple[Checkpoint, Overlap]:
+    def restored(self, default: Checkpoint) -> tuple[Checkpoint, SeenVersions]:
         """What a new owner of the lane knows: the last checkpoint, and the raw topic from the offset it names."""
-        checkpoint, overlap = self.checkpoint() or default, Overlap()
+        checkpoint, overlap = self.checkpoint() or default, SeenVersions()
         for offset, record in enumerate(self.raw):
             if record is None or offset < checkpoint.raw_offset or record.key.endswith(b"/!period"):
                 continue
@@ -158,7 +158,7 @@ class Rig:
             await self._stack.enter_async_context(client)
             begin = BEGINNING if definition.start else self.clock.now()
             first = Checkpoint("acme", begin, len(self.bus.raw), begin, begun=begin)
-            ledger = Ledger(*self.bus.restored(first))
+            ledger = WriteOrder(*self.bus.restored(first))
             records = Records(self.settings, CODEC, "acme", 0)
             self.feed = Feed(definition, client, records, self.bus.write, self.clock, ledger)
             self._poller = Poller(self.feed)

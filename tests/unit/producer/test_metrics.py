@@ -11,7 +11,7 @@ import pytest
 
 from frame_gainsight.gainsight import ConfigError, RefusedQueryError, ThrottledError, TransientError
 from frame_gainsight.runtime.metrics import Metrics
-from producer.metrics import Meter, failure_of
+from producer.metrics import ProducerMetrics, failure_of
 from producer.polling.poller import PollResult
 from producer.state.backfill import Backfill, Mark
 from producer.timeline.keyset_reader import StuckError
@@ -43,8 +43,8 @@ def metrics() -> Shown:
 
 
 @pytest.fixture
-def meter(metrics: Shown) -> Meter:
-    return Meter(metrics, 6)
+def meter(metrics: Shown) -> ProducerMetrics:
+    return ProducerMetrics(metrics, 6)
 
 
 def feed_with(calls: dict[str, int], left: int = 900) -> Any:
@@ -61,7 +61,7 @@ def calls_of(metrics: Shown, call: str) -> float | None:
     return metrics.of("api_calls_total", connector="acme", service="producer", call=call)
 
 
-def test_a_poll_is_counted_with_what_it_did(metrics: Shown, meter: Meter) -> None:
+def test_a_poll_is_counted_with_what_it_did(metrics: Shown, meter: ProducerMetrics) -> None:
     feed = feed_with({"describe": 1, "activity_timeline": 2})
     result = PollResult("acme", rows=12, written=5, unchanged=7, dead=2, tombstones=3, late=[4.0, 40.0])
     meter.polled(result, feed, 1.5)
@@ -84,7 +84,7 @@ def test_a_poll_is_counted_with_what_it_did(metrics: Shown, meter: Meter) -> Non
     assert metrics.of("lanes_owned", service="producer") == 2
 
 
-def test_calls_are_counted_once_whoever_made_them(metrics: Shown, meter: Meter) -> None:
+def test_calls_are_counted_once_whoever_made_them(metrics: Shown, meter: ProducerMetrics) -> None:
     feed = feed_with({"describe": 1, "activity_timeline": 2})
     meter.polled(PollResult("acme"), feed, 0.1)
     meter.polled(PollResult("acme"), feed, 0.1)
@@ -95,7 +95,7 @@ def test_calls_are_counted_once_whoever_made_them(metrics: Shown, meter: Meter) 
     assert calls_of(metrics, "activity_timeline") == 7
 
 
-def test_a_new_client_counts_from_nothing(metrics: Shown, meter: Meter) -> None:
+def test_a_new_client_counts_from_nothing(metrics: Shown, meter: ProducerMetrics) -> None:
     meter.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 9}), 0.1)
     meter.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 2}), 0.1)
     assert calls_of(metrics, "activity_timeline") == 11
@@ -114,7 +114,7 @@ def test_a_new_client_counts_from_nothing(metrics: Shown, meter: Meter) -> None:
     ],
 )
 def test_a_failure_shows_its_class_until_a_poll_goes_well(
-    metrics: Shown, meter: Meter, error: Exception, failure: str
+    metrics: Shown, meter: ProducerMetrics, error: Exception, failure: str
 ) -> None:
     assert failure_of(error) == failure
     meter.failed("acme", error)
@@ -124,19 +124,19 @@ def test_a_failure_shows_its_class_until_a_poll_goes_well(
     assert metrics.failing() == set()
 
 
-def test_the_class_of_the_last_failure_is_the_only_one(metrics: Shown, meter: Meter) -> None:
+def test_the_class_of_the_last_failure_is_the_only_one(metrics: Shown, meter: ProducerMetrics) -> None:
     meter.failed("acme", TransientError("x"))
     meter.failed("acme", ConfigError("x"))
     assert metrics.failing() == {"config"}
 
 
-def test_a_missing_column_is_somebody_s_turn_though_the_poll_went_well(metrics: Shown, meter: Meter) -> None:
+def test_a_missing_column_is_somebody_s_turn_though_the_poll_went_well(metrics: Shown, meter: ProducerMetrics) -> None:
     meter.polled(PollResult("acme", missing={"Ant__Sentiment__c": "what to do"}), feed_with({}), 0.1)
     assert metrics.failing() == {"config"}
     assert metrics.of("polls_total", connector="acme", outcome="ok") == 1
 
 
-def test_a_backfill_s_rows_are_counted_once(metrics: Shown, meter: Meter) -> None:
+def test_a_backfill_s_rows_are_counted_once(metrics: Shown, meter: ProducerMetrics) -> None:
     feed = feed_with({})
     for rows in (10, 10, 25):
         meter.backfilled(replace(RUNNING, rows=rows, written=rows - 5), feed)
@@ -150,7 +150,7 @@ def test_a_backfill_s_rows_are_counted_once(metrics: Shown, meter: Meter) -> Non
     assert metrics.of("activities_written_total", connector="acme", kind="backfill") == 32
 
 
-def test_of_a_connector_that_went_elsewhere_nothing_is_shown(metrics: Shown, meter: Meter) -> None:
+def test_of_a_connector_that_went_elsewhere_nothing_is_shown(metrics: Shown, meter: ProducerMetrics) -> None:
     meter.polled(PollResult("acme"), feed_with({"describe": 4}), 0.1)
     meter.failed("acme", ConfigError("x"))
     meter.forget("acme")

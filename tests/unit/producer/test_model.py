@@ -27,8 +27,8 @@ import producer.polling.page_size
 import producer.polling.poller
 import producer.timeline.keyset_reader
 from frame_gainsight.runtime import Settings
-from producer.polling.page_size import Belief, PageSize
-from producer.state.write_order import Ledger
+from producer.polling.page_size import PageEnd, PageSize
+from producer.state.write_order import WriteOrder
 from producer.timeline.keyset_reader import BY_DATE, Page, Position, _between, _read, read_pages
 from producer.timeline.window import Window
 from tests.fixtures.poll_model import OVERLAP, PERIOD, SECOND, T0, World
@@ -281,7 +281,7 @@ def _booted(boot: Callable[[World], Any]) -> Callable[[World], Any]:
 
 def broken_order(patch: pytest.MonkeyPatch) -> type[Schedule]:
     """A backfill that does not know what was written since it asked."""
-    patch.setattr(Ledger, "is_stale", lambda *_: False)
+    patch.setattr(WriteOrder, "is_stale", lambda *_: False)
     return FromAPast
 
 
@@ -314,8 +314,8 @@ def broken_belief(patch: pytest.MonkeyPatch) -> type[Schedule]:
     return Schedule
 
 
-def _believe(size: PageSize, rows: int, limit: int) -> Belief:
-    return Belief.FULL if rows >= limit else Belief.LAST
+def _believe(size: PageSize, rows: int, limit: int) -> PageEnd:
+    return PageEnd.FULL if rows >= limit else PageEnd.LAST
 
 
 @pytest.mark.timeout(600)

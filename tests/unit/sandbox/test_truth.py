@@ -111,7 +111,7 @@ def test_participants_by_the_rules(client: Any) -> None:
             {
                 "From": f"Whoever <{two_jobs['Email'].upper()}>",
                 "To": f"{agent['Email']}, x@nowhere.example",
-                "InternalAttendees": ["new.colleague@acme.example", "Front Desk"],
+                "InternalAttendees": ["new.colleague@acme.example", "Front TenantLookup"],
                 "ExternalAttendees": "Night Shift; x@nowhere.example",
                 "GsCompanyId": company,
             }
@@ -132,7 +132,7 @@ def test_participants_by_the_rules(client: Any) -> None:
         agent["Email"]: ("agent", agent["Gsid"]),
         "x@nowhere.example": ("unknown", None),
         "new.colleague@acme.example": ("agent", None),
-        "Front Desk": ("agent", None),
+        "Front TenantLookup": ("agent", None),
         "Night Shift": ("unknown", None),
     }
     elsewhere = next(p for p in told(third)["participants"] if p["email"] == email)

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from enricher.consumer import lane
-from enricher.consumer.lane import Lane, Stretch
+from enricher.consumer.lane import FetchedRange, Lane
 from tests.fixtures.settings import isolated
 
 
@@ -18,8 +18,8 @@ def fetched(*offsets: int) -> list[Any]:
     return [SimpleNamespace(offset=offset) for offset in offsets]
 
 
-def read(*readings: tuple[int | None, tuple[int, ...], int | None]) -> Stretch:
-    stretch = Stretch()
+def read(*readings: tuple[int | None, tuple[int, ...], int | None]) -> FetchedRange:
+    stretch = FetchedRange()
     for begin, offsets, end in readings:
         stretch.add(begin, fetched(*offsets), end)
     return stretch

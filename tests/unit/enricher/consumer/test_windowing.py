@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enricher.consumer.windowing import LONGEST_LINGERS, BatchEnd
-from frame_gainsight.kafka import Incoming
+from enricher.consumer.windowing import LONGEST_LINGERS, WindowPolicy
+from frame_gainsight.kafka import ConsumedRecord
 
 LINGER = 2.0
 LARGE = 100_000
 
 
-def record(poll: str, *, marker: bool = False) -> Incoming:
+def record(poll: str, *, marker: bool = False) -> ConsumedRecord:
     connector = poll.partition("-")[0]
     key = f"{connector}/!period" if marker else f"{connector}/1I00"
-    return Incoming("raw", 0, 0, key.encode(), b"", (("poll_id", poll.encode()),))
+    return ConsumedRecord("raw", 0, 0, key.encode(), b"", (("poll_id", poll.encode()),))
 
 
-def period(poll: str, activities: int) -> list[Incoming]:
+def period(poll: str, activities: int) -> list[ConsumedRecord]:
     return [*(record(poll) for _ in range(activities)), record(poll, marker=True)]
 
 
-def added(records: Sequence[Incoming], size: int = LARGE, now: float = 0.0) -> BatchEnd:
-    end = BatchEnd(size, LINGER)
+def added(records: Sequence[ConsumedRecord], size: int = LARGE, now: float = 0.0) -> WindowPolicy:
+    end = WindowPolicy(size, LINGER)
     for one in records:
         end.add(one, now)
     return end
@@ -38,7 +38,7 @@ def added(records: Sequence[Incoming], size: int = LARGE, now: float = 0.0) -> B
 class Flow:
     """Several connectors' periods as they lie in a partition: each in its own order, interleaved."""
 
-    records: list[Incoming]
+    records: list[ConsumedRecord]
 
     def whole(self, count: int) -> bool:
         """Whether the first `count` records are whole periods."""
@@ -61,7 +61,7 @@ def flows(draw: st.DrawFn) -> Flow:
 
 @given(flows())
 def test_a_batch_is_complete_exactly_where_every_period_begun_is_whole(flow: Flow) -> None:
-    end = BatchEnd(LARGE, LINGER)
+    end = WindowPolicy(LARGE, LINGER)
     for count, one in enumerate(flow.records, 1):
         end.add(one, 0.0)
         assert (end.wait(0.0) == 0.0) == flow.whole(count)
@@ -69,7 +69,7 @@ def test_a_batch_is_complete_exactly_where_every_period_begun_is_whole(flow: Flo
 
 @given(flows(), st.integers(1, 12))
 def test_no_batch_waits_beyond_its_size(flow: Flow, size: int) -> None:
-    end = BatchEnd(size, LINGER)
+    end = WindowPolicy(size, LINGER)
     for count, one in enumerate(flow.records, 1):
         end.add(one, 0.0)
         if count >= size:
@@ -90,7 +90,7 @@ def test_without_one_marker_it_closes_a_linger_after_the_last_record(flow: Flow,
 
 
 def test_an_empty_batch_waits_for_its_first_record() -> None:
-    assert BatchEnd(10, LINGER).wait(5.0) is None
+    assert WindowPolicy(10, LINGER).wait(5.0) is None
 
 
 def test_a_page_after_its_marker_opens_the_period_again() -> None:
@@ -110,7 +110,7 @@ def test_the_marker_of_a_period_whose_beginning_was_another_batch_closes_nothing
 
 
 def test_a_period_that_trickles_in_for_ever_is_cut() -> None:
-    end = BatchEnd(LARGE, LINGER)
+    end = WindowPolicy(LARGE, LINGER)
     now, last = 0.0, LINGER * LONGEST_LINGERS
     while now < last:
         end.add(record("a-1"), now)

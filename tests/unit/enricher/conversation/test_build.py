@@ -12,7 +12,7 @@ from enricher.activity.raw_record import DataError, Deletion
 from enricher.conversation.build import build, record, tombstone, wanted
 from enricher.resolution.resolver import Resolved
 from frame_gainsight.connectors import Definition
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 
@@ -120,7 +120,7 @@ def test_the_record_is_a_cloud_event(
 
 
 def test_a_deletion_is_a_tombstone_with_the_time_of_deletion(settings: Settings) -> None:
-    source = Incoming("raw", 2, 0, b"acme/G1", None, (("deleted_at", b"1772438400000"),), 5)
+    source = ConsumedRecord("raw", 2, 0, b"acme/G1", None, (("deleted_at", b"1772438400000"),), 5)
     written = tombstone(settings, Deletion(source, "acme", "G1"))
     assert (written.key, written.value, written.partition) == (b"acme/G1", None, 2)
     headers = dict(written.headers)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 
 from enricher.activity.raw_record import RawActivity
-from enricher.processing.parked import FIRST_PAUSE, LONGEST_PAUSE, SHAKY_FOR, ParkingLot
+from enricher.processing.parked import FIRST_PAUSE, LONGEST_PAUSE, SHAKY_FOR, ParkedActivities
 from frame_gainsight.gainsight import Failure
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 
 SEEN = object()
 
 
 def activity(key: str, offset: int, size: int = 10) -> RawActivity:
-    source = Incoming("raw", 0, offset, key.encode(), b"x" * size)
+    source = ConsumedRecord("raw", 0, offset, key.encode(), b"x" * size)
     return RawActivity(source, key.partition("/")[0], key.partition("/")[2], offset, "f", {})
 
 
-def park(lot: ParkingLot, *activities: RawActivity, now: int = 0) -> None:
+def park(lot: ParkedActivities, *activities: RawActivity, now: int = 0) -> None:
     lot.park(activities, Failure.TRANSIENT, "away", now)
 
 
 def test_the_newest_version_waits_and_remembers_since_when() -> None:
-    lot = ParkingLot()
+    lot = ParkedActivities()
     park(lot, activity("acme/1", 1), activity("acme/1", 2), activity("acme/2", 3), now=100)
     park(lot, activity("acme/1", 9), now=200)
     assert len(lot) == 2
@@ -36,7 +36,7 @@ def test_the_newest_version_waits_and_remembers_since_when() -> None:
 
 
 def test_values_beyond_the_bound_are_not_kept() -> None:
-    lot = ParkingLot(most_bytes=25)
+    lot = ParkedActivities(most_bytes=25)
     park(lot, *(activity(f"acme/{n}", n) for n in range(4)))
     assert [p.loaded for p in lot.oldest("acme", 9)] == [True, True, False, False]
     lot.take(b"acme/0")
@@ -50,7 +50,7 @@ def test_values_beyond_the_bound_are_not_kept() -> None:
 
 
 def test_who_fails_is_left_alone_longer_each_time() -> None:
-    lot = ParkingLot()
+    lot = ParkedActivities()
     park(lot, activity("acme/1", 1))
     now, pauses = 0.0, []
     for _ in range(12):
@@ -71,7 +71,7 @@ def test_who_fails_is_left_alone_longer_each_time() -> None:
 
 
 def test_those_left_alone_the_longest_come_first() -> None:
-    lot = ParkingLot()
+    lot = ParkedActivities()
     park(lot, activity("acme/1", 1), activity("bolt/1", 2), activity("crux/1", 3))
     lot.failed("bolt", Failure.CONFIG, "key", SEEN, 50.0)
     lot.failed("acme", Failure.CONFIG, "key", SEEN, 90.0)
@@ -79,7 +79,7 @@ def test_those_left_alone_the_longest_come_first() -> None:
 
 
 def test_who_is_stopped_stays_so_until_it_has_changed() -> None:
-    lot = ParkingLot()
+    lot = ParkedActivities()
     park(lot, activity("acme/1", 1))
     lot.stop("acme", "every one fails", SEEN)
     assert lot.due(1e9) == []

@@ -12,17 +12,17 @@ import pytest
 from enricher.activity.raw_record import RawActivity
 from enricher.processing import parked as parking
 from enricher.processing.enrich import Enriched
-from enricher.processing.parked import ParkingLot
+from enricher.processing.parked import ParkedActivities
 from enricher.replay import log_reader as rawlog
 from enricher.replay import model as replays
 from enricher.replay import runner as replayer
-from enricher.replay.latest_offsets import Newest, Place
+from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Behind, Counts, Replay, Scope
-from enricher.replay.runner import Replayer
+from enricher.replay.runner import ReplayRunner
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector
 from frame_gainsight.gainsight import Failure, TransientError
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec
 from tests.fixtures.samples import CONNECTOR
@@ -57,7 +57,7 @@ class World:
         self.settings = Settings(_env_file=None)
         self.codec = codec
         self.clock = Ticking()
-        self.log: list[Incoming] = []
+        self.log: list[ConsumedRecord] = []
         self.topic: list[tuple[bytes, int, str]] = []
         self.dead: list[bytes] = []
         self.unparked: list[bytes] = []
@@ -65,16 +65,16 @@ class World:
         self.connectors: dict[str, Connector] = dict.fromkeys(connectors, CONNECTOR)
         self.broken: set[str] = set()
         self.bad: set[bytes] = set()
-        self.lot = ParkingLot()
+        self.lot = ParkedActivities()
         self.owner = self.new_owner()
 
     # What the owner is made of
 
-    def new_owner(self) -> Replayer:
+    def new_owner(self) -> ReplayRunner:
         cache = EntityCache(1, 1)
         any_: Any = self
-        self.lot = ParkingLot()
-        owner = Replayer(self.settings, self.codec, any_, any_, self.clock, LANE, cache, self.lot, any_)
+        self.lot = ParkedActivities()
+        owner = ReplayRunner(self.settings, self.codec, any_, any_, self.clock, LANE, cache, self.lot, any_)
         owner.restore(len(self.log))
         return owner
 
@@ -90,25 +90,27 @@ class World:
     def get(self, connector: str) -> Connector | None:
         return self.connectors.get(connector)
 
-    def read(self, settings: Settings, topic: str, starts: Mapping[int, int | None], _: float) -> Iterator[Incoming]:
+    def read(
+        self, settings: Settings, topic: str, starts: Mapping[int, int | None], _: float
+    ) -> Iterator[ConsumedRecord]:
         for record in list(self.log):
             if record.offset >= (starts[LANE] or 0):
                 yield record
 
     # What happens
 
-    def write(self, connector: str, name: str, *, deleted: bool = False, at: int = 1000) -> Incoming:
+    def write(self, connector: str, name: str, *, deleted: bool = False, at: int = 1000) -> ConsumedRecord:
         """A record at the end of the log, not handled by anybody yet."""
         value = None
         if not deleted:
             fields = {"connector": connector, "activity_id": name, "modified_at": at, "fingerprint": "f", "row": "{}"}
             value = self.codec.encode("raw_activity", fields)
         key = f"{connector}/{name}".encode()
-        record = Incoming("raw", LANE, len(self.log), key, value, (("deleted_at", str(at).encode()),))
+        record = ConsumedRecord("raw", LANE, len(self.log), key, value, (("deleted_at", str(at).encode()),))
         self.log.append(record)
         return record
 
-    def live(self, *records: Incoming) -> None:
+    def live(self, *records: ConsumedRecord) -> None:
         """A live batch handles them, from beginning to end."""
         self.owner.observe(records)
         self.topic += [(r.key or b"", r.offset, "live") for r in records]
@@ -118,10 +120,10 @@ class World:
         self.states[asked.key] = asked
         return asked
 
-    def publish(self, records: Sequence[Outgoing]) -> None:
+    def publish(self, records: Sequence[ProducerRecord]) -> None:
         for record in records:
             if record.topic == self.settings.checkpoints_topic:
-                source = Incoming(record.topic, LANE, 0, record.key, record.value)
+                source = ConsumedRecord(record.topic, LANE, 0, record.key, record.value)
                 self.states[record.key] = replays.decode(self.codec, source)
             elif record.topic == self.settings.parked_topic:
                 self.unparked.append(record.key)
@@ -186,13 +188,13 @@ class Converter:
             else:
                 self._failed[name] = 0
                 headers = (("offset", str(activity.source.offset).encode()),)
-                out = Outgoing(self._settings.conversations_topic, LANE, key, b"c", headers)
+                out = ProducerRecord(self._settings.conversations_topic, LANE, key, b"c", headers)
                 done.outputs[activity.source.offset] = out
         done.cause = "bad"
         return done
 
-    def dead_letter(self, source: Incoming, cause: str) -> Outgoing:
-        return Outgoing(self._settings.dead_letters_topic, LANE, source.key or b"", DONE_LETTER)
+    def dead_letter(self, source: ConsumedRecord, cause: str) -> ProducerRecord:
+        return ProducerRecord(self._settings.dead_letters_topic, LANE, source.key or b"", DONE_LETTER)
 
     def forgive(self, connector: str) -> None:
         del self._failed[connector]
@@ -215,7 +217,7 @@ def world(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> World:
 
 def a_world(codec: Codec, patch: pytest.MonkeyPatch, *connectors: str) -> World:
     patch.setattr(replayer, "Enricher", Converter)
-    patch.setattr(replayer, "AsideClients", Uncounted)
+    patch.setattr(replayer, "BackgroundClients", Uncounted)
     patch.setattr(replayer, "SLICE", 3)
     patch.setattr(replayer, "SCAN", 5)
     made = World(codec, connectors or ("acme", "bolt"))
@@ -284,7 +286,7 @@ async def test_what_nobody_registered_is_counted_and_holds_nothing_up(world: Wor
 
 async def test_what_does_not_read_is_a_dead_letter_again(world: World) -> None:
     world.live(world.write("acme", "A"))
-    world.log[0] = Incoming("raw", LANE, 0, b"acme/A", b"garbage")
+    world.log[0] = ConsumedRecord("raw", LANE, 0, b"acme/A", b"garbage")
     world.ask()
     await world.to_the_end()
     assert world.dead == [b"acme/A"]
@@ -451,7 +453,7 @@ async def test_whatever_happens_all_comes_once_and_no_older_version_over_a_newer
     names = ["acme", "bolt", "crux"]
     world = a_world(codec, monkeypatch, *names)
 
-    def something() -> Incoming:
+    def something() -> ConsumedRecord:
         return world.write(chance.choice(names), str(chance.randrange(8)), deleted=chance.random() < 0.2)
 
     for _ in range(40):
@@ -502,12 +504,12 @@ async def test_whatever_happens_all_comes_once_and_no_older_version_over_a_newer
 
 
 def test_places() -> None:
-    newest = Newest(end=10)
+    newest = LatestOffsets(end=10)
     newest.put([(b"k", 1), (b"k", 4), (b"l", 2), (b"l", 12), (b"m", 15)])
-    assert [newest.place(b"k", n) for n in (1, 4)] == [Place.OLD, Place.NEWEST]
-    assert newest.place(b"l", 2) is Place.OUTDATED
+    assert [newest.place(b"k", n) for n in (1, 4)] == [VersionStatus.OLD, VersionStatus.NEWEST]
+    assert newest.place(b"l", 2) is VersionStatus.OUTDATED
     newest.put([(b"k", 10)])
-    assert newest.place(b"k", 4) is Place.OUTDATED
+    assert newest.place(b"k", 4) is VersionStatus.OUTDATED
     newest.close()
 
 
@@ -527,5 +529,5 @@ def test_a_record_of_the_topic_is_the_same_again(codec: Codec) -> None:
     )
     out = replays.record(codec, Settings(_env_file=None), replay)
     assert replays.id_in(out.key) == "x"
-    assert replays.decode(codec, Incoming(out.topic, out.partition, 0, out.key, out.value)) == replay
-    assert parking.done(Settings(_env_file=None), Incoming("raw", 0, 0, b"k", None)).value is None
+    assert replays.decode(codec, ConsumedRecord(out.topic, out.partition, 0, out.key, out.value)) == replay
+    assert parking.done(Settings(_env_file=None), ConsumedRecord("raw", 0, 0, b"k", None)).value is None

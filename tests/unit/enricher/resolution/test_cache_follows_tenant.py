@@ -13,7 +13,7 @@ from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Reference, Resolved, Wanted
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient
-from frame_gainsight.kafka import Incoming
+from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Clock, Limits, Tenant
 from schemas import Codec
@@ -215,7 +215,7 @@ class Topic:
     def restart(self) -> None:
         self._desk.cache = EntityCache(24 * HOUR * 1000, 6 * HOUR * 1000)
         for offset, (key, value) in enumerate(self._records.items()):
-            entities.restore(self._codec, self._desk.cache, Incoming("entities", 0, offset, key, value))
+            entities.restore(self._codec, self._desk.cache, ConsumedRecord("entities", 0, offset, key, value))
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, decode, encode, restore
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from schemas import Codec, DecodeError
 
@@ -84,10 +84,10 @@ def test_what_is_restored_is_what_was_kept_and_not_what_was_taken_out(settings: 
     odd = Entity(EntityKey("acme", "contract__gc", "Company_ID__gc", "a/b=c"), ("Gsid",), [{"Gsid": "C1"}], 1000)
     known = cache()
     for entity in (FOUND, odd):
-        restore(codec, known, incoming(encode(codec, settings, 3, entity)))
+        restore(codec, known, consumed_record(encode(codec, settings, 3, entity)))
     assert known.get(KEY) == FOUND and known.get(odd.key) == odd
     for entity in (FOUND, odd):
-        restore(codec, known, incoming(replace(encode(codec, settings, 3, entity), value=None)))
+        restore(codec, known, consumed_record(replace(encode(codec, settings, 3, entity), value=None)))
     assert len(known) == 0
 
 
@@ -138,5 +138,5 @@ def test_notes_are_never_forgotten() -> None:
     assert note.key not in known
 
 
-def incoming(record: Outgoing) -> Incoming:
-    return Incoming(record.topic, record.partition, 0, record.key, record.value)
+def consumed_record(record: ProducerRecord) -> ConsumedRecord:
+    return ConsumedRecord(record.topic, record.partition, 0, record.key, record.value)

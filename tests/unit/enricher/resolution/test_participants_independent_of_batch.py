@@ -134,7 +134,7 @@ def anyone(tenant: Tenant, rng: Random) -> list[Address]:
     known = [Address(str(r["Name"]), str(r["Email"]) if r["Email"] else None) for r in rows]
     aliases = [Address(a.name, f"alias{n}@elsewhere.example") for n, a in enumerate(known[:3])]
     renamed = [Address("Somebody", a.email) for a in known[3:6]]
-    return [*known, *aliases, *renamed, Address("Front Desk", None), Address(None, "nobody@nowhere.example")]
+    return [*known, *aliases, *renamed, Address("Front TenantLookup", None), Address(None, "nobody@nowhere.example")]
 
 
 def people_in(tenant: Tenant, rng: Random, known: Sequence[Address]) -> Any:

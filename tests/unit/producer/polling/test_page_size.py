@@ -10,7 +10,7 @@ import pytest
 
 import producer.polling.page_size as pages_module
 from frame_gainsight.gainsight import Query, RefusedQueryError, TransientError
-from producer.polling.page_size import LEAST_ROWS, Belief, PageSize
+from producer.polling.page_size import LEAST_ROWS, PageEnd, PageSize
 
 HOUR = 3600
 
@@ -165,14 +165,14 @@ async def test_the_length_that_was_seen_survives_a_restart(rig: Any) -> None:
 
 def test_what_a_length_says() -> None:
     size = PageSize(5000)
-    assert size.belief(0, 5000) is Belief.LAST
-    assert size.belief(49, 5000) is Belief.LAST
-    assert size.belief(120, 5000) is Belief.RECORD
-    assert size.belief(119, 5000) is Belief.LAST
-    assert size.belief(120, 5000) is Belief.REPEATED
-    assert size.belief(121, 5000) is Belief.RECORD
-    assert size.belief(7, 7) is Belief.FULL
-    assert PageSize(5000, 120).belief(119, 5000) is Belief.LAST
+    assert size.belief(0, 5000) is PageEnd.LAST
+    assert size.belief(49, 5000) is PageEnd.LAST
+    assert size.belief(120, 5000) is PageEnd.RECORD
+    assert size.belief(119, 5000) is PageEnd.LAST
+    assert size.belief(120, 5000) is PageEnd.REPEATED
+    assert size.belief(121, 5000) is PageEnd.RECORD
+    assert size.belief(7, 7) is PageEnd.FULL
+    assert PageSize(5000, 120).belief(119, 5000) is PageEnd.LAST
 
 
 # The end of a window

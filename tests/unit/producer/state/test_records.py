@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from enricher.activity.raw_record import Deletion, Marker, RawActivity, read
-from frame_gainsight.kafka import Incoming, Outgoing
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
 from producer.state import checkpoint as checkpoints
 from producer.state.checkpoint import Checkpoint, OpenPeriod
@@ -23,8 +23,10 @@ def records(settings: Settings, codec: Codec) -> Records:
     return Records(settings, codec, "acme", 3)
 
 
-def arrived(record: Outgoing) -> Incoming:
-    return Incoming(record.topic, record.partition, 0, record.key, record.value, record.headers, record.timestamp or 0)
+def arrived(record: ProducerRecord) -> ConsumedRecord:
+    return ConsumedRecord(
+        record.topic, record.partition, 0, record.key, record.value, record.headers, record.timestamp or 0
+    )
 
 
 def test_headers(records: Records) -> None:

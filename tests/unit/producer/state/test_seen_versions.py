@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producer.state.seen_versions import Overlap, Seen, Verdict, fingerprint
+from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint
 from producer.timeline.keyset_reader import Activity
 
 AT = 1_772_438_400_000
@@ -22,7 +22,7 @@ def seen(version: Activity, offset: int = 0) -> Seen:
 
 
 def verdict(known: Seen | None, version: Activity) -> Verdict:
-    overlap = Overlap()
+    overlap = SeenVersions()
     if known:
         overlap.note("G1", known)
     return overlap.verdict(version, fingerprint(version))
@@ -97,7 +97,7 @@ def test_the_order_of_columns_is_not() -> None:
 
 
 def test_forgetting_keeps_what_is_read_again() -> None:
-    overlap = Overlap()
+    overlap = SeenVersions()
     overlap.note("old", Seen(AT - 1, "f", 0))
     overlap.note("kept", Seen(AT, "f", 1))
     overlap.note("deleted long ago", Seen(AT - 1001, None, 2))
@@ -111,7 +111,7 @@ def test_forgetting_keeps_what_is_read_again() -> None:
 
 
 def test_first_offset() -> None:
-    overlap = Overlap()
+    overlap = SeenVersions()
     assert overlap.first_offset(7) == 7
     overlap.note("a", Seen(AT, "f", 5))
     overlap.note("b", Seen(AT, "f", 3))
@@ -121,5 +121,5 @@ def test_first_offset() -> None:
 
 
 def test_an_unreadable_row_is_new_once() -> None:
-    overlap = Overlap()
+    overlap = SeenVersions()
     assert [overlap.first_time("a"), overlap.first_time("b"), overlap.first_time("a")] == [True, True, False]

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.state.checkpoint import Checkpoint
-from producer.state.seen_versions import Overlap, Seen
-from producer.state.write_order import Ledger
+from producer.state.seen_versions import Seen, SeenVersions
+from producer.state.write_order import WriteOrder
 
 T0 = 1_772_438_400_000
 
 
-def ledger(**fields: int | None) -> Ledger:
-    return Ledger(replace(Checkpoint("acme", T0, 0, T0), **fields), Overlap())
+def ledger(**fields: int | None) -> WriteOrder:
+    return WriteOrder(replace(Checkpoint("acme", T0, 0, T0), **fields), SeenVersions())
 
 
 def test_the_answer_to_an_earlier_question_is_stale_once_a_later_one_was_written() -> None:

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_gainsight.gainsight import Condition, Row, format_date, parse_date, whole_second
-from producer.polling.page_size import Belief, PageSize, leaves_few
-from producer.state.seen_versions import Overlap, Seen, Verdict, fingerprint
-from producer.timeline.keyset_reader import Activity, Page, Position, Reply, StuckError, Tail, read_pages
+from producer.polling.page_size import PageEnd, PageSize, leaves_few
+from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint
+from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, Tail, read_pages
 from producer.timeline.window import Window, next_window
 
 T0 = 1_772_438_400_000
@@ -76,13 +76,13 @@ class Paged:
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> Reply:
+    ) -> PageReply:
         given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
         rows = await self._fetch(*given)
         belief = self._size.belief(len(rows), self._limit)
-        if belief is not Belief.LAST and leaves_few(rows, tail):
-            return Reply(rows, False, unsure=True)
-        return Reply(rows, belief is not Belief.LAST, belief is not Belief.FULL)
+        if belief is not PageEnd.LAST and leaves_few(rows, tail):
+            return PageReply(rows, False, unsure=True)
+        return PageReply(rows, belief is not PageEnd.LAST, belief is not PageEnd.FULL)
 
 
 def reading(fetch: Any, window: Window, position: Position, limit: int, spare: int = 0) -> AsyncIterator[Page]:
@@ -195,7 +195,7 @@ async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None
         after = gsids(await pages(memory, limit, position=page.next))
         assert set(before) | set(after) == set(memory.rows), f"a row is lost after page {index}"
         assert len(set(after)) == len(after)
-        overlap = Overlap()
+        overlap = SeenVersions()
         fresh = [a for p in read[: index + 1] for a in p.activities]
         for activity in fresh:
             overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint(activity), 0))
@@ -355,7 +355,7 @@ async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = O
     limit = random.randint(1, 7)
     names = iter(range(10_000))
     written: list[tuple[str, int]] = []
-    overlap, cursor = Overlap(), T0
+    overlap, cursor = SeenVersions(), T0
 
     def stamp() -> int:
         return memory.now - memory.now % resolution
