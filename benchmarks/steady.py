@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from frame_gainsight.sandbox import Clock
-from frame_gainsight.sandbox.scenarios.scenario import Change
+from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.tenant.activity import Activity, Address, Written
 from frame_gainsight.sandbox.tenant.email_generator import Writer
 from frame_gainsight.sandbox.tenant.gsid import gsid
-from frame_gainsight.sandbox.tenant.world import Row, World, address_of
+from frame_gainsight.sandbox.tenant.scenario import Change
+from frame_gainsight.sandbox.tenant.world import World, address_of
 
 DIFFERENT = 2000  # emails that are written; the others repeat them under ids and dates of their own
 SECOND = 1000

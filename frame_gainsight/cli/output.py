@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn, TextIO
 
 import orjson
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from frame_gainsight.connectors import ConnectorError, DefinitionError
@@ -22,6 +27,7 @@ from schemas import SchemaError
 
 UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
 
+BODY_LINES = 12  # of a conversation's text that are shown
 NARROW = 72  # characters of a line below which a table has only what matters most
 
 
@@ -86,3 +92,41 @@ def fail(failure: Exception) -> int:
     """Says what went wrong and what to do; returns the exit code."""
     error(str(failure))
     return WRONG_USE if isinstance(failure, SettingsError | DefinitionError) else FAILED
+
+
+def sample(c: Mapping[str, Any]) -> Panel:
+    """A conversation as people like to read it."""
+    grid = Table(show_header=False, box=None, padding=(0, 1))
+    grid.add_column(style="dim", justify="right")
+    grid.add_column(overflow="fold")
+    for p in c["participants"]:
+        identity = f"[green]{p['role']}[/]" if p["user_id"] else f"[yellow]{p['role']}[/]"
+        name = escape(p["name"] or "")
+        grid.add_row(identity, f"{name} <{escape(p['email'] or '')}>  [dim]{_profile(p['profile'])}[/]")
+    if c["account"]:
+        grid.add_row("account", f"{escape(c['account']['name'] or '')}  [dim]{_profile(c['account']['profile'])}[/]")
+    if c["relationship"]:
+        grid.add_row("relationship", escape(c["relationship"]["name"] or ""))
+    if c["tags"]:
+        grid.add_row("tags", escape("  ".join(f"{t['name']}={t['value']}" for t in c["tags"])))
+    at = datetime.fromtimestamp((c["occurred_at"] or c["version"]) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    title = Text(c["subject"] or "(no subject)")  # a text: of markup, codes such as :warning: would become pictures
+    return Panel(Group(grid, Text(), _Body(c["body_text"] or "")), title=title, subtitle=at, width=100)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The beginning of a body, wrapped to the room that there is, and how much more of it there would be."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
+        lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
+        yield from lines[:BODY_LINES]
+        if (more := len(lines) - BODY_LINES) > 0:
+            yield Text(f"… {more:,} more {'line' if more == 1 else 'lines'}", style="dim")
+
+
+def _profile(profile: Mapping[str, Any]) -> str:
+    return escape(", ".join(f"{k} {v}" for k, v in profile.items()))

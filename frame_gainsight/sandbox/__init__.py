@@ -9,14 +9,14 @@ with Sandbox(Tenant(seed=1, scenario=Morning(emails=1000))) as sandbox:
 from frame_gainsight.sandbox.http.limits import Limits
 from frame_gainsight.sandbox.http.server import Sandbox, serve
 from frame_gainsight.sandbox.http.switches import UnknownVariantError
+from frame_gainsight.sandbox.http.tenant import Tenant
+from frame_gainsight.sandbox.http.variants import VARIANTS
 from frame_gainsight.sandbox.scenarios.live import Live
 from frame_gainsight.sandbox.scenarios.mail import Mail
 from frame_gainsight.sandbox.scenarios.morning import Morning
-from frame_gainsight.sandbox.scenarios.scenario import Quiet
 from frame_gainsight.sandbox.scenarios.tenant_profiles import IMPLEMENTATIONS, implement
-from frame_gainsight.sandbox.scenarios.variants import VARIANTS
 from frame_gainsight.sandbox.tenant.clock import Clock
-from frame_gainsight.sandbox.tenant.tenant import Tenant
+from frame_gainsight.sandbox.tenant.scenario import Quiet
 
 __all__ = [
     "IMPLEMENTATIONS",

@@ -14,8 +14,7 @@ from rich.table import Table
 from enricher.preview import Preview, preview
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
-from frame_gainsight.cli.demo.report import sample
-from frame_gainsight.cli.output import FAILED, answers, print_json, waiting
+from frame_gainsight.cli.output import FAILED, answers, print_json, sample, waiting
 from frame_gainsight.connectors import Connector, Definition, DefinitionError, KmsVault, Line, Secret
 from frame_gainsight.gainsight import ObjectDescription
 from frame_gainsight.runtime import Settings, SystemClock, load_settings

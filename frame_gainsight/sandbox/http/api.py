@@ -10,7 +10,15 @@ from uuid import UUID
 import orjson
 
 from frame_gainsight.sandbox.http.calls import Recorded
-from frame_gainsight.sandbox.http.errors import (
+from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply, as_reply, failure, rows, success
+from frame_gainsight.sandbox.http.limits import Limits, Spent
+from frame_gainsight.sandbox.http.switches import Setting
+from frame_gainsight.sandbox.http.tenant import Tenant, moments_of
+from frame_gainsight.sandbox.http.variants import THROTTLED
+from frame_gainsight.sandbox.query.dates import iso
+from frame_gainsight.sandbox.query.describe import described, dropdown, listed
+from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import (
     NO_ROUTE,
     UNAUTHORIZED,
     ApiError,
@@ -19,20 +27,12 @@ from frame_gainsight.sandbox.http.errors import (
     invalid,
     unknown_object,
 )
-from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply, as_reply, failure, rows, success
-from frame_gainsight.sandbox.http.limits import Limits, Spent
-from frame_gainsight.sandbox.http.switches import Setting
-from frame_gainsight.sandbox.query.dates import iso
-from frame_gainsight.sandbox.query.describe import described, dropdown, listed
-from frame_gainsight.sandbox.query.dialect import Look
 from frame_gainsight.sandbox.query.paths import Paths
 from frame_gainsight.sandbox.query.query import evaluate
 from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS
 from frame_gainsight.sandbox.query.tables import Table
-from frame_gainsight.sandbox.scenarios.variants import THROTTLED
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.gsid import digest
-from frame_gainsight.sandbox.tenant.tenant import Tenant, moments_of
 
 
 @dataclass(slots=True)

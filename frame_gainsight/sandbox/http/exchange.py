@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import orjson
 
-from frame_gainsight.sandbox.http.errors import ADDRESS_NOT_ALLOWED, UNAUTHORIZED, Failure
 from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import ADDRESS_NOT_ALLOWED, UNAUTHORIZED, Failure
 
 JSON = "application/json"
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from frame_gainsight.sandbox.http.api import handle
 from frame_gainsight.sandbox.http.control import PREFIX, control
 from frame_gainsight.sandbox.http.exchange import Call, Reply
+from frame_gainsight.sandbox.http.tenant import Tenant
 from frame_gainsight.sandbox.query.dates import http_date
-from frame_gainsight.sandbox.tenant.tenant import Tenant
 
 _LARGEST_BODY = 32 * 1024 * 1024
 _WORTH_ZIPPING = 1024

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from frame_gainsight.sandbox.http.variants import VARIANTS, Variant
 from frame_gainsight.sandbox.query.dialect import Look, default_look
-from frame_gainsight.sandbox.scenarios.variants import VARIANTS, Variant
 
 
 class UnknownVariantError(ValueError):

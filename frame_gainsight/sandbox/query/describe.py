@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frame_gainsight.sandbox.query.dialect import Look
-from frame_gainsight.sandbox.query.schema import SCHEMAS, Field, ObjectSchema
-from frame_gainsight.sandbox.tenant.world import Picklist
+from frame_gainsight.sandbox.query.schema import SCHEMAS, Field, ObjectSchema, Picklist
 
 
 def listed(schema: ObjectSchema, look: Look) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frame_gainsight.sandbox.http.errors import (
+from frame_gainsight.sandbox.query.dates import moment
+from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import (
     ApiError,
     Failure,
     bad_date,
@@ -14,12 +16,9 @@ from frame_gainsight.sandbox.http.errors import (
     refused_path,
     unsupported,
 )
-from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.dialect import Look
 from frame_gainsight.sandbox.query.paths import Column
-from frame_gainsight.sandbox.query.schema import DATES, Field, Value
+from frame_gainsight.sandbox.query.schema import DATES, Field, Picklist, Value
 from frame_gainsight.sandbox.query.tables import Narrowing
-from frame_gainsight.sandbox.tenant.world import Picklist
 
 Predicate = Callable[[Any], bool]
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from frame_gainsight.sandbox.http.errors import not_a_lookup, unknown_field
 from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import not_a_lookup, unknown_field
 from frame_gainsight.sandbox.query.schema import Field, Value
 from frame_gainsight.sandbox.query.tables import INDEXED, Narrowing, Reader, Table
 

@@ -7,14 +7,13 @@ from operator import itemgetter
 from random import Random
 from typing import Any
 
-from frame_gainsight.sandbox.http.errors import bad_mapping, invalid, refused_path, unsupported
 from frame_gainsight.sandbox.query.dates import iso, iso_date, iso_fraction, iso_offset
 from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import bad_mapping, invalid, refused_path, unsupported
 from frame_gainsight.sandbox.query.filter import Where, compile_where
 from frame_gainsight.sandbox.query.paths import Column, Paths
-from frame_gainsight.sandbox.query.schema import Field
+from frame_gainsight.sandbox.query.schema import Field, Picklist
 from frame_gainsight.sandbox.query.tables import Candidates, Table
-from frame_gainsight.sandbox.tenant.world import Picklist
 
 Format = Callable[[Any], Any]
 

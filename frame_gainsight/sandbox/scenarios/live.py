@@ -8,9 +8,9 @@ from itertools import count
 from random import Random
 
 from frame_gainsight.sandbox.query.dates import MINUTE, SECOND, moment
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.clock import Clock
 from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World
 
 _MOST_LATE_MS = 120 * SECOND

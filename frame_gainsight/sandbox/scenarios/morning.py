@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from random import Random
 
 from frame_gainsight.sandbox.query.dates import SECOND, moment
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.clock import Clock
 from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World
 
 MOST_LATE_MS = 120 * SECOND

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from frame_gainsight.sandbox.tenant.tenant import Tenant
+from frame_gainsight.sandbox.http.tenant import Tenant
 
 Setting = tuple[str, Any, str | None]
 """Variant, value, and the object that it is for (None: all of them)."""

@@ -144,7 +144,7 @@ class Activity:
     topics: tuple[str, ...]
     source: str
     form: str
-    """How this row writes its attendees (a name in `frame_gainsight.sandbox.query.attendee_formats.FORMS`)."""
+    """How this row writes its attendees (a name in `frame_gainsight.sandbox.tenant.attendee_formats.FORMS`)."""
     headers: str
     """How this row writes From and To, likewise."""
     plain: bool

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from frame_gainsight.sandbox.query.attendee_formats import FORMS, angle
 from frame_gainsight.sandbox.query.dates import DAY, MINUTE, SECOND
+from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.tenant.activity import NO_BODY, Activity, Address, Body, Composed, Quote
+from frame_gainsight.sandbox.tenant.attendee_formats import FORMS, angle
 from frame_gainsight.sandbox.tenant.gsid import digest, gsid
 from frame_gainsight.sandbox.tenant.names import NAME_ONLY, VENDOR_DOMAIN
 from frame_gainsight.sandbox.tenant.phrases import LANGUAGES, WEIGHTS, Language
-from frame_gainsight.sandbox.tenant.world import Row, World, address_of
+from frame_gainsight.sandbox.tenant.world import World, address_of
 
 LONGEST_BODY = 131_000
 """Characters: the longest body that Auto Email Capture keeps."""

@@ -24,10 +24,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from frame_gainsight.sandbox.query.dates import iso
-from frame_gainsight.sandbox.query.schema import SCHEMAS, Value
+from frame_gainsight.sandbox.query.schema import SCHEMAS, Row, Value
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.timeline import Deletion
-from frame_gainsight.sandbox.tenant.world import Row, World
+from frame_gainsight.sandbox.tenant.world import World
 
 
 def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deletion], now_ms: int) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.schema import DATES, SCHEMAS, Field, ObjectSchema, Value
+from frame_gainsight.sandbox.query.schema import DATES, SCHEMAS, Field, ObjectSchema, Row, Value
 from frame_gainsight.sandbox.query.tables import RowTable
-from frame_gainsight.sandbox.tenant.world import Row, World
+from frame_gainsight.sandbox.tenant.world import World
 
 OBJECTS = ("company", "person", "company_person", "relationship", "gsuser", "contract__gc")
 """The objects whose records can be changed."""

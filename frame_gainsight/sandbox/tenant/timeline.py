@@ -5,8 +5,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.activity import Activity
+from frame_gainsight.sandbox.tenant.scenario import Change
 
 
 @dataclass(frozen=True, slots=True)

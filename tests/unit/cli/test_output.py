@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from frame_gainsight.cli import output
-from frame_gainsight.cli.demo.report import sample
-from frame_gainsight.cli.output import HarmlessConsole
+from frame_gainsight.cli.output import HarmlessConsole, sample
 from frame_gainsight.runtime.terminal import escaped, harmless
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07\x9b31m\x7f\u202egnp.exe\u2066:warning:"

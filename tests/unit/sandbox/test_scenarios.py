@@ -7,7 +7,7 @@ import pytest
 
 from frame_gainsight.sandbox import Clock, Live, Morning, Quiet, Tenant
 from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.scenarios.scenario import Change
+from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import build
 
 START = moment("2026-03-02T08:00:00Z")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from frame_gainsight.gainsight import RefusedQueryError
-from frame_gainsight.sandbox.http.errors import Failure
+from frame_gainsight.sandbox.query.errors import Failure
 from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
 
 MAPPED = {"org_profile": {"arr": "company.Arr", "csm": "company.Csm__gr.Email", "stage": "relationship.Stage"}}
@@ -72,7 +72,7 @@ async def test_a_mapped_column_that_the_company_does_not_have_keeps_it_from_ridi
 @pytest.mark.parametrize("code", ["P_5005", "P_5068", "P_5026", "GSOBJ_1002"])
 async def test_a_tenant_that_refuses_them_is_read_without(rig: Any, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     from frame_gainsight.sandbox.http import api
-    from frame_gainsight.sandbox.http.errors import ApiError
+    from frame_gainsight.sandbox.query.errors import ApiError
 
     plain = api.evaluate
 

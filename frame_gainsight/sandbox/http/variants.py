@@ -15,10 +15,10 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from frame_gainsight.sandbox.http.errors import ADDRESS_NOT_ALLOWED, BAD_AUTHORIZATION, UNAUTHORIZED, ApiError, Failure
 from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply
 from frame_gainsight.sandbox.http.values import Values, choice, flag, names, number, record, spellings, text, whole
 from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.errors import ADDRESS_NOT_ALLOWED, BAD_AUTHORIZATION, UNAUTHORIZED, ApiError, Failure
 from frame_gainsight.sandbox.tenant.activity import Activity
 
 Group = Literal["access", "faults", "throttling", "rows", "envelope", "queries", "fields", "timeline"]

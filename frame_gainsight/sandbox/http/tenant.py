@@ -14,9 +14,8 @@ from frame_gainsight.sandbox.http.calls import CallLog
 from frame_gainsight.sandbox.http.limits import Limits, Windows
 from frame_gainsight.sandbox.http.switches import Switches
 from frame_gainsight.sandbox.query.dates import DAY, SECOND, iso, moment
-from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS
-from frame_gainsight.sandbox.query.tables import RowTable, Table, TimelineTable
-from frame_gainsight.sandbox.scenarios.scenario import Change, Op, Quiet, Scenario
+from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS, Row
+from frame_gainsight.sandbox.query.tables import RowTable, Table
 from frame_gainsight.sandbox.tenant import manual_edits as byhand
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.clock import Clock, Wall, system_wall
@@ -24,8 +23,10 @@ from frame_gainsight.sandbox.tenant.email_generator import Writer
 from frame_gainsight.sandbox.tenant.expected_conversations import truth
 from frame_gainsight.sandbox.tenant.gsid import digest
 from frame_gainsight.sandbox.tenant.records import Records, Removal
+from frame_gainsight.sandbox.tenant.scenario import Change, Op, Quiet, Scenario
 from frame_gainsight.sandbox.tenant.timeline import Timeline
-from frame_gainsight.sandbox.tenant.world import Row, build
+from frame_gainsight.sandbox.tenant.timeline_table import TimelineTable
+from frame_gainsight.sandbox.tenant.world import build
 
 DELETE_LOG_DAYS = 15
 TOKEN_SECONDS = 86_400
