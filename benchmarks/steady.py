@@ -9,7 +9,7 @@ from random import Random
 from frame_gainsight.sandbox import Clock
 from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.tenant.activity import Activity, Address, Written
-from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.email_generator import EmailGenerator
 from frame_gainsight.sandbox.tenant.gsid import gsid
 from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World, address_of
@@ -75,7 +75,7 @@ class Steady:
 
     def _patterns(self, world: World, count: int) -> list[Activity]:
         """The emails that are written."""
-        writer = Writer(world, Random(f"steady:{world.seed}"), "steady", self._companies(world)[0])
+        writer = EmailGenerator(world, Random(f"steady:{world.seed}"), "steady", self._companies(world)[0])
         written = [writer.email(self.start_ms) for _ in range(min(count, DIFFERENT))]
         return [replace(a, body=Written(a.body.text, a.body.html)) for a in written]
 

@@ -1,4 +1,4 @@
-"""What people are shown: one console for answers, one for everything else, and errors without a traceback."""
+"""Output for people: one console for answers, one for everything else, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from frame_gainsight.runtime import BusError, SettingsError
 from frame_gainsight.runtime.terminal import escaped, harmless
 from schemas import SchemaError
 
-UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
+UNFOLDED = 160  # characters of a line where there is no terminal: names and paths can be searched for, unbroken
 
 BODY_LINES = 12  # of a conversation's text that are shown
 NARROW = 72  # characters of a line below which a table has only what matters most
 
 
 class HarmlessConsole(Console):
-    """A console on which text can do nothing but be read: what would steer a terminal is left out, wherever it comes
-    from. Nothing moves by it, as such characters take no room. Codes such as `:warning:` stay what they are."""
+    """A console that leaves out control characters, wherever they come from, so that no text steers the terminal.
+
+    Nothing moves by that, as such characters take no room. Codes such as `:warning:` stay as they are."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, emoji=False, **options)
@@ -62,7 +63,7 @@ EXPECTED = (BusError, ConnectorError, GainsightError, SchemaError)
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Tells what takes a while: a spinner at a terminal, a line elsewhere."""
+    """Shows that something takes a while: a spinner at a terminal, a line elsewhere."""
     if notes.is_terminal:
         with notes.status(text):
             yield
@@ -78,18 +79,18 @@ def print_json(value: Any, *, indented: bool = False) -> None:
 
 
 def error(text: str) -> None:
-    """Says on standard error what is wrong. One text, so that it is wrapped as one."""
+    """Prints an error on standard error. One text, so that it is wrapped as one."""
     notes.print(Text.assemble(("Error", "bold red"), f" {text}"))
 
 
 def wrong_use(text: str) -> NoReturn:
-    """Says what is wrong with how a command was called, and ends it."""
+    """Prints what is wrong with how a command was called, and ends it with code 2."""
     error(text)
     raise typer.Exit(WRONG_USE)
 
 
 def fail(failure: Exception) -> int:
-    """Says what went wrong and what to do; returns the exit code."""
+    """Prints a failure, which says what to do about it; returns the exit code."""
     error(str(failure))
     return WRONG_USE if isinstance(failure, SettingsError | DefinitionError) else FAILED
 

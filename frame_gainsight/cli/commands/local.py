@@ -48,14 +48,14 @@ def sandbox(
     ] = "relationships",
 ) -> None:
     """Run a simulated Gainsight tenant on this machine until stopped."""
-    from frame_gainsight.sandbox import IMPLEMENTATIONS, Limits, Live, Mail, Tenant, implement, serve
+    from frame_gainsight.sandbox import TENANT_PROFILES, Limits, Live, Mail, Tenant, apply_profile, serve
 
-    if implementation not in IMPLEMENTATIONS:
-        raise typer.BadParameter(f"it is one of: {', '.join(IMPLEMENTATIONS)}", param_hint="--implementation")
+    if implementation not in TENANT_PROFILES:
+        raise typer.BadParameter(f"it is one of: {', '.join(TENANT_PROFILES)}", param_hint="--implementation")
 
     scenario = Mail(emails) if emails is not None else Live(per_minute=per_minute)
     tenant = Tenant(seed=seed, scenario=scenario, limits=Limits() if limits else Limits(None, None))
-    implement(tenant, implementation)
+    apply_profile(tenant, implementation)
 
     def ready(url: str) -> None:
         answers.print(f"A simulated Gainsight tenant runs at [bold]{url}[/]")

@@ -1,4 +1,4 @@
-"""`status`: whether every connector does well, and what to do where one does not."""
+"""`status`: the state of every connector, and what to do where one needs something."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def status(
         if not found:
             raise UnknownConnectorError(connector, known)
     if as_json:
-        told = {"producers": services.producers, "enrichers": services.enrichers}
-        print_json(told | {"connectors": [one.plain() for one in found]})
+        running = {"producers": services.producers, "enrichers": services.enrichers}
+        print_json(running | {"connectors": [one.plain() for one in found]})
     elif not found:
         answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
     else:
@@ -59,7 +59,7 @@ def status(
             if one.last_error:
                 answers.print(f"\n[{STYLES[one.state]}]{escape(one.id)}[/]: {escape(one.last_error)}")
         if any(one.dead for one in found):
-            answers.print("\nDead letters are looked into with: frame-gainsight dead-letters list")
+            answers.print("\nLook into the dead letters with: frame-gainsight dead-letters list")
         notes.print(f"\n{_running(services.producers, 'producer')}, {_running(services.enrichers, 'enricher')} running")
     if any(one.state in ("late", "broken", "unreadable") for one in found):
         raise typer.Exit(FAILED)
@@ -81,7 +81,7 @@ def table(found: list[Overview]) -> Table:
 
 
 def card(one: Overview) -> Table:
-    """The same below each other, for where a line has too little room."""
+    """A connector's cells below each other, for where a line has too little room."""
     shown = Table(box=None, padding=(0, 1), show_header=False)
     shown.add_column(style="dim", no_wrap=True)
     shown.add_column(overflow="fold")
@@ -91,7 +91,7 @@ def card(one: Overview) -> Table:
 
 
 def _cells(one: Overview) -> tuple[str, ...]:
-    """As in HEADINGS."""
+    """A connector's cells, one for each of HEADINGS."""
     return (
         escape(one.id),
         f"[{STYLES[one.state]}]{one.state}[/]",

@@ -46,7 +46,7 @@ def figures(watch: TopicWatcher, verdict: Verdict, calls: Mapping[str, Any], pol
 
 
 def purposes(calls: Mapping[str, int]) -> dict[str, int]:
-    """What calls were for, by endpoint, for people."""
+    """The purposes of calls, from their endpoints, for people: purpose → calls."""
     found = dict.fromkeys(
         ("for the timeline", "for people and companies", "for deletions", "descriptions, once a day"), 0
     )
@@ -73,11 +73,11 @@ def render(numbers: Mapping[str, Any], verdict: Verdict, samples: Sequence[Conve
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(justify="right", style="bold")
     table.add_column()
-    table.add_row(f"{numbers['conversations']:,}", "conversations, each in its newest version")
+    table.add_row(f"{numbers['conversations']:,}", "conversations, each in its latest version")
     table.add_row(f"{numbers['tombstones']:,}", "deleted again, as the tenant deleted the activity")
     table.add_row(_count(numbers["missing"]), "missing")
     table.add_row(_count(numbers["duplicates"]), "published twice")
-    table.add_row(_count(numbers["mismatches"]), "fields that differ from the tenant's own truth")
+    table.add_row(_count(numbers["mismatches"]), "fields that differ from the tenant's own data")
     table.add_row(_count(numbers["dead_letters"]), "dead letters")
     share = numbers["participants_identified"] / max(1, numbers["participants"])
     table.add_row(

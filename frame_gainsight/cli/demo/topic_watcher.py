@@ -1,4 +1,4 @@
-"""Watches what arrives in the topics, when, and how often: the demo's own reader, committed records only."""
+"""Watches which records arrive in the topics, when, and how often: the demo's reader, committed records only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 class TopicWatcher:
     """Reads raw activities, conversations and dead letters of one connector as they are committed.
 
-    `conversations` is each key's newest value (None: deleted); `seen` counts every version's appearances;
+    `conversations` is each key's latest value (None: deleted); `seen` counts every version's appearances;
     `delays` are the seconds from a page's last API reply to its conversation's being readable here.
     """
 
@@ -54,7 +54,7 @@ class TopicWatcher:
         return sum(self.seen.values())
 
     def wait(self, seconds: float) -> None:
-        """Returns at the next record, or after so many seconds. Raises what the reading failed with."""
+        """Returns at the next record, or after `seconds`. Raises the error that the reading ended with."""
         with self._lock:
             self._lock.wait(seconds)
         if self._failure is not None:

@@ -59,7 +59,7 @@ class Overview:
             polled yet.
         polled_seconds: since its last poll ended, by this machine's clock; None: none has, or it is not known.
         lag: raw records that are not settled yet; `lag_more`: there are more than were counted.
-        calls_today: API calls of producer and enricher; `calls_ours`: those that we may make a day.
+        calls_today: API calls of producer and enricher; `calls_ours`: those that both may make a day.
         last_error: what failed last and what to do about it; "" when all is well.
     """
 
@@ -77,7 +77,7 @@ class Overview:
     last_error: str
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """The connector's status as JSON."""
         return asdict(self)
 
 
@@ -200,7 +200,7 @@ def _late(connector: Connector, read: _Read, now: int) -> str:
 
 
 def _is_long(connector: Connector, checkpoint: Checkpoint, ended: int | None, now: int) -> bool:
-    """Whether the poll under way takes longer than it may, though it gets on."""
+    """Tells a poll under way that takes longer than it may, though it gets on."""
     if checkpoint.period is None:
         return False
     if ended is None:  # compacted away: by what the poll reads, then

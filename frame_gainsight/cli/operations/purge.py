@@ -16,7 +16,7 @@ from schemas.raw_topic import CONNECTOR, DELETED_AT, connector_of, gsid_of
 
 FOLLOW_SECONDS = 10.0  # after which no service works for a removed connector any more: they follow within five
 STEP_SECONDS = 0.5  # between two counts of what is left
-ENRICHER_SECONDS = 20.0  # without a tombstone of the enricher's: then it does not run, and we write them
+ENRICHER_SECONDS = 20.0  # without a tombstone of the enricher's: then it does not run, and they are written here
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class RegisteredAgainError(ConnectorError):
     def __init__(self, connector: str, left: int) -> None:
         super().__init__(
             f"'{connector}' was registered again while it was being purged. The purge has stopped; {left:,} keys are "
-            "left, and what was read of it anew may lack something. To have it whole, remove it with --purge once "
+            "left, and what was read of it anew may lack something. To have all of it, remove it with --purge once "
             "more, and register it when that has ended."
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
 from frame_gainsight.sandbox.query.schema import ObjectSchema, Row, Value
 
 Reader = Callable[[Any], Value]
@@ -36,7 +36,7 @@ class Table(Protocol):
         """The object."""
         ...
 
-    def reader(self, field: str, look: Look) -> Reader:
+    def reader(self, field: str, dialect: Dialect) -> Reader:
         """A function from a record to the stored value of `field` (its exact name)."""
         ...
 
@@ -65,7 +65,7 @@ class RowTable:
     def schema(self) -> ObjectSchema:
         return self._schema
 
-    def reader(self, field: str, look: Look) -> Reader:
+    def reader(self, field: str, dialect: Dialect) -> Reader:
         return lambda row: row[field]
 
     def get(self, gsid: Value) -> Row | None:

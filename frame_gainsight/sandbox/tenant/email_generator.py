@@ -34,7 +34,7 @@ class _Thread:
     from_agent: bool
 
 
-class Writer:
+class EmailGenerator:
     """Writes one activity after the other from one stream of chance; replies go to threads it wrote before.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a perfect connector must have produced by the tenant's present time, whatever forms the API serves it in.
+"""The conversations that a perfect connector must have produced by now, whatever forms the API serves rows in.
 
 The rules:
 
@@ -30,12 +30,14 @@ from frame_gainsight.sandbox.tenant.timeline import Deletion
 from frame_gainsight.sandbox.tenant.world import World
 
 
-def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deletion], now_ms: int) -> dict[str, Any]:
-    """The truth at `now_ms`, from the activities (in the order to show them) and deletions visible then."""
-    teller = _Teller(world)
+def expected_conversations(
+    world: World, activities: Iterable[Activity], deleted: Iterable[Deletion], now_ms: int
+) -> dict[str, Any]:
+    """The oracle's answer at `now_ms`, from the activities (in the order to show them) and deletions visible then."""
+    expected = _Expected(world)
     return {
         "clock": iso(now_ms),
-        "activities": [teller.activity(a) for a in activities],
+        "activities": [expected.activity(a) for a in activities],
         "deleted": [
             {
                 "activity_id": d.gsid,
@@ -45,12 +47,12 @@ def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deleti
             }
             for d in deleted
         ],
-        "people": teller.people(),
-        "accounts": teller.accounts(),
+        "people": expected.people(),
+        "accounts": expected.accounts(),
     }
 
 
-class _Teller:
+class _Expected:
     def __init__(self, world: World) -> None:
         self._world = world
         self._companies = world.by_id("company")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
 from frame_gainsight.sandbox.query.schema import ACTIVITY, ObjectSchema, Value
 from frame_gainsight.sandbox.query.tables import Candidates, Narrowing, Reader
 from frame_gainsight.sandbox.tenant.activity import Activity
@@ -40,14 +40,14 @@ class TimelineTable:
             return Candidates([])
         return Candidates(self._timeline.between(low, high), ("lastmodifieddate", "gsid"))
 
-    def reader(self, field: str, look: Look) -> Reader:
+    def reader(self, field: str, dialect: Dialect) -> Reader:
         if field in ("InternalAttendees", "ExternalAttendees"):
-            return self._attendees(field == "InternalAttendees", look)
+            return self._attendees(field == "InternalAttendees", dialect)
         if field in ("UserName", "UserEmail"):
             column = "Name" if field == "UserName" else "Email"
             return lambda a: self._user(a.logged_by, column)
-        if field == "ActivityDate" and look.undated_every:
-            every = look.undated_every
+        if field == "ActivityDate" and dialect.undated_every:
+            every = dialect.undated_every
             return lambda a: None if int(a.gsid[-6:], 36) % every == 0 else a.occurred_ms
         return _COLUMNS[field]
 
@@ -55,14 +55,14 @@ class TimelineTable:
         user = self._world.by_id("gsuser").get(gsid or "")
         return user[column] if user else None
 
-    def _attendees(self, internal: bool, look: Look) -> Reader:
+    def _attendees(self, internal: bool, dialect: Dialect) -> Reader:
         ids = self._world.known_id
 
         def read(a: Activity) -> Value:
             people = a.internal if internal else a.external
-            form, delimiter = a.form[:-1], look.delimiter or a.form[-1]
-            if look.attendees != "mixed":
-                form = look.attendees
+            form, delimiter = a.form[:-1], dialect.delimiter or a.form[-1]
+            if dialect.attendees != "mixed":
+                form = dialect.attendees
             author = self._user(a.author, "Email")
             return write(people, form, delimiter, ids, written_elsewhere(a, str(author) if author else None))
 

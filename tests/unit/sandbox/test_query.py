@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
 from frame_gainsight.sandbox.query.paths import Paths
 
 ACTIVITY = "activity_timeline"
@@ -186,7 +186,7 @@ def test_memberships_are_found_by_their_persons_emails(reader: Any) -> None:
 def test_paths_through_look_ups_are_narrowed_by_indexes(reader: Any) -> None:
     """What keeps a list of a thousand emails quick: no row is looked at that an index rules out."""
     tables = reader.tenant.tables()
-    paths = Paths(tables, lambda name: Look())
+    paths = Paths(tables, lambda name: Dialect())
 
     def looked_at(name: str, path: str, value: Any) -> list[Any]:
         narrowing = paths.resolve(tables[name], path).among([value])
