@@ -1,18 +1,14 @@
-"""What the commands show of connectors, at every width."""
+"""`status`: every number and id of a connector, at every width."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 
-from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands import status
 from frame_gainsight.cli.operations.connector_status import Overview, Services
 from frame_gainsight.cli.output import HarmlessConsole
-from frame_gainsight.connectors import Finding
-from frame_gainsight.connectors.onboarding.findings import KEY, REACHABLE
 
 HOSTILE = "we[i]rd-and-rather-a-long-name"
 FOUND = [
@@ -24,7 +20,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
-def test_the_status_has_every_number_and_every_id(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_has_every_number_and_every_id_at_every_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr(status, "answers", HarmlessConsole(width=width, file=out, soft_wrap=True))
     monkeypatch.setattr(status, "notes", HarmlessConsole(file=io.StringIO()))
@@ -45,22 +41,3 @@ def test_the_status_has_every_number_and_every_id(width: int, monkeypatch: pytes
 
 class FakeSettings:
     schema_registry_url = None
-
-
-@pytest.mark.parametrize(("need", "advised"), [(REACHABLE, True), (KEY, False)])
-def test_the_way_around_the_check_is_for_tenants_that_do_not_answer(
-    need: str, advised: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = io.StringIO()
-    monkeypatch.setattr(findings, "notes", HarmlessConsole(file=out))
-    findings.refuse("acme", "Not registered.", [Finding(need, "failed", "so it is")])
-    assert ("--no-check" in out.getvalue()) is advised
-    assert "Nothing was written" in out.getvalue()
-
-
-def test_findings_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.StringIO()
-    monkeypatch.setattr(findings, "answers", HarmlessConsole(width=40, file=out, soft_wrap=True))
-    long: Any = "company.Some_Look_Up__gr.Another__gr.A_Field_Of_Its_Own__gc"
-    findings.show([Finding(f"field {long}", "ok", long)], 3)
-    assert "…" not in out.getvalue() and "3 API calls" in out.getvalue()
