@@ -41,7 +41,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Keep everything running afterwards.")] = False,
 ) -> None:
-    """Poll a morning of a simulated tenant's emails, enrich them, and check every conversation against its data."""
+    """Poll a morning of a simulated tenant's emails, enrich them, and check every conversation against the truth."""
     from frame_gainsight.sandbox import Clock, Live, Morning, Tenant, UnknownVariantError
 
     set_up_logging("ERROR")

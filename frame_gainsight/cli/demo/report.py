@@ -77,7 +77,7 @@ def render(numbers: Mapping[str, Any], verdict: Verdict, samples: Sequence[Conve
     table.add_row(f"{numbers['tombstones']:,}", "deleted again, as the tenant deleted the activity")
     table.add_row(_count(numbers["missing"]), "missing")
     table.add_row(_count(numbers["duplicates"]), "published twice")
-    table.add_row(_count(numbers["mismatches"]), "fields that differ from the tenant's own data")
+    table.add_row(_count(numbers["mismatches"]), "fields that differ from the tenant's own truth")
     table.add_row(_count(numbers["dead_letters"]), "dead letters")
     share = numbers["participants_identified"] / max(1, numbers["participants"])
     table.add_row(

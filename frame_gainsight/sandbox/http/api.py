@@ -192,8 +192,8 @@ def _describe_one(h: _Handling) -> Reply:
 
 
 def _describe_many(h: _Handling) -> Reply:
-    asked = h.body.get("objectNames")
-    if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
+    requested = h.body.get("objectNames")
+    if not isinstance(requested, list) or not all(isinstance(name, str) for name in requested):
         raise bad_mapping("objectNames must be a list of object names")
     tables = h.tenant.tables()
     found = [
@@ -204,7 +204,7 @@ def _describe_many(h: _Handling) -> Reply:
             options=_yes(h.body.get("populatePickListOptions")),
             remove_hidden=_yes(h.body.get("removeHidden")),
         )
-        for schema in (_table(h, name, tables).schema for name in asked)
+        for schema in (_table(h, name, tables).schema for name in requested)
     ]
     return success(found, h.request_id, h.dialect())
 
@@ -256,7 +256,7 @@ _ROUTES: Sequence[tuple[str, re.Pattern[str], str, _Endpoint]] = (
 
 
 def _route(call: Call) -> tuple[Call, _Endpoint | None]:
-    """The call with its kind, objects and path argument, and its endpoint; None for a path that nobody serves."""
+    """The call with its kind, objects and path argument, and its endpoint; None for a path without an endpoint."""
     for method, pattern, kind, endpoint in _ROUTES:
         found = pattern.fullmatch(call.path)
         if found is None or method != call.method:
@@ -264,15 +264,15 @@ def _route(call: Call) -> tuple[Call, _Endpoint | None]:
         argument = found[1] if pattern.groups else ""
         objects: tuple[str, ...] = (argument.lower(),) if argument and kind != "dropdown" else ()
         if endpoint is _describe_many:
-            objects = _asked(call.body)
+            objects = _requested(call.body)
         return replace(call, kind=kind, objects=objects, argument=argument), endpoint
     return call, None
 
 
-def _asked(body: bytes) -> tuple[str, ...]:
+def _requested(body: bytes) -> tuple[str, ...]:
     try:
         content = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError:
         return ()
-    asked = content.get("objectNames") if isinstance(content, dict) else None
-    return tuple(str(name).lower() for name in asked) if isinstance(asked, list) else ()
+    requested = content.get("objectNames") if isinstance(content, dict) else None
+    return tuple(str(name).lower() for name in requested) if isinstance(requested, list) else ()

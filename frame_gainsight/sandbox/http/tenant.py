@@ -330,7 +330,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 def moments_of(body: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The time range in the body of the deleted-activities call, whose real field names nobody has seen.
+    """The time range in the body of the deleted-activities call, whose real field names are unknown.
 
     Any field whose name begins with `from` or `start` is the beginning, with `to`, `until` or `end` the end.
     """

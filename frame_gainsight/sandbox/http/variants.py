@@ -116,7 +116,7 @@ def _broken(reply: Reply, how: str) -> Reply:
 
 
 def _extra_data(reply: Reply, keys: int) -> Reply:
-    """Keys nobody asked for in the envelope: readers must pass them over."""
+    """Unrequested keys in the envelope: readers must pass them over."""
     try:
         content = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
@@ -210,7 +210,7 @@ _TABLE = (
     Variant(
         "gzip",
         "faults",
-        "compression: when accepted, never, or always, asked for or not",
+        "compression: when accepted, never, or always, requested or not",
         choice("accepted", "never", "always"),
         after=lambda reply, value: replace(reply, gzip=value),
     ),
@@ -264,7 +264,7 @@ _TABLE = (
     Variant(
         "undated",
         "rows",
-        "one of so many activities has no ActivityDate (0: none)",
+        "one of this many activities has no ActivityDate (0: none)",
         whole(),
         QUERY,
         dialect=_set("undated_every"),
@@ -330,7 +330,7 @@ _TABLE = (
     Variant(
         "extra_keys",
         "envelope",
-        "so many further keys in the envelope",
+        "this many further keys in the envelope",
         whole(),
         after=_extra_data,
     ),
@@ -439,7 +439,7 @@ _TABLE = (
     Variant(
         "describe_padding",
         "fields",
-        "so many characters of further fields in describe",
+        "this many characters of further fields in describe",
         whole(),
         METADATA,
         dialect=_set("padding"),
@@ -475,7 +475,7 @@ _TABLE = (
     Variant(
         "edit_while_paging",
         "timeline",
-        "each query of activities is followed by edits of so many rows of the page or behind it",
+        "each query of activities is followed by edits of this many rows of the page or behind it",
         whole(1),
         QUERY,
         timeline=lambda edits, count, seen: edits.edit_some(seen, count),
@@ -483,7 +483,7 @@ _TABLE = (
     Variant(
         "delete_while_paging",
         "timeline",
-        "each query of activities is followed by deletions of so many rows of the page or behind it",
+        "each query of activities is followed by deletions of this many rows of the page or behind it",
         whole(1),
         QUERY,
         timeline=lambda edits, count, seen: edits.delete_some(seen, count),
@@ -499,7 +499,7 @@ _TABLE = (
     Variant(
         "one_second",
         "timeline",
-        "each query of activities is followed by the creation of so many emails in one second",
+        "each query of activities is followed by the creation of this many emails in one second",
         whole(1),
         QUERY,
         timeline=lambda edits, count, seen: edits.create_some(count, 0.0),

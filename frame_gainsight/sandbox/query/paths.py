@@ -31,7 +31,7 @@ class Column:
         return not self.hops
 
     def among(self, values: Sequence[Value]) -> Narrowing | None:
-        """What the object's own field must hold for the path to lead to one of `values`; None: no index tells."""
+        """The condition on the object's own field under which the path leads to one of `values`; None: not indexed."""
         own = Narrowing(self.field.name, values)
         if self.hops and self.field.type not in INDEXED:
             return None

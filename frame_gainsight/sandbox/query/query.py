@@ -29,7 +29,7 @@ _STAMPS: Mapping[str, Callable[[int], str | int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A query's rows in wire form, the records behind them, and the longest `IN` list asked for."""
+    """A query's rows in wire form, the records behind them, and the length of the longest `IN` list."""
 
     rows: list[dict[str, Any]]
     records: list[Any]

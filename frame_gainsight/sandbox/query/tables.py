@@ -22,7 +22,7 @@ class Narrowing:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Records that may be wanted; `sorted_by` tells their order where there is one."""
+    """Records that may be wanted; `sorted_by`: their order where there is one."""
 
     records: Iterable[Any]
     sorted_by: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ INDEXED = frozenset({"GSID", "LOOKUP", "EMAIL"})
 
 
 class RowTable:
-    """Rows as dicts.  Gsids, look-ups and emails are indexed when first asked for."""
+    """Rows as dicts.  Gsids, look-ups and emails are indexed when first looked up."""
 
     def __init__(self, schema: ObjectSchema, rows: Sequence[Row]) -> None:
         self._schema = schema

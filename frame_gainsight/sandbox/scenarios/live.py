@@ -23,7 +23,7 @@ class Live:
 
     Calls and meetings come on top (one for nine emails); `edits` and `deletes` are shares of the emails and hit those
     of the last hours, `late` is the share of changes that show up to two minutes after their LastModifiedDate.  The
-    stream depends on the seed and on `start` alone, not on who asks when.  `start` None: an hour before the clock's
+    stream depends on the seed and on `start` alone, not on when it is read.  `start` None: an hour before the clock's
     time when the tenant was made, so that a fresh tenant is not empty.
     """
 

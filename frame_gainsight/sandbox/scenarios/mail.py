@@ -18,7 +18,7 @@ from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World, local_part
 
 USERS, PERSONS = 15, 60
-"""Of a hundred addresses so many are made users, so many persons; the rest is unknown to the tenant."""
+"""Of a hundred addresses, how many are made users and how many persons; the rest is unknown to the tenant."""
 
 _FORMS = tuple(f for f in FORMS if f not in ("gsids", "null", "names"))
 

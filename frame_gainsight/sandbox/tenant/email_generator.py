@@ -69,7 +69,7 @@ class EmailGenerator:
         external = (customer, *extra_customers)
         form, headers = self._forms()
         chance = rng.random()
-        if chance < 0.06:  # nobody but From and To is listed
+        if chance < 0.06:  # only From and To are listed
             internal, external = (), ()
         elif chance < 0.09:  # a colleague whom the tenant does not know as a user
             internal = (*internal, self._stranger(VENDOR_DOMAIN))
@@ -236,8 +236,8 @@ class EmailGenerator:
         to = (thread.customer.name or "all").partition(" ")[0]
         body = Composed(thread.language, to, picks, str(thread.agent["Name"]), quote)
         if long_body:
-            said = len(body.html) - len(replace(body, repeat=0).html)
-            body = replace(body, repeat=max(1, (LONGEST_BODY - len(body.html)) // said))
+            per_repeat = len(body.html) - len(replace(body, repeat=0).html)
+            body = replace(body, repeat=max(1, (LONGEST_BODY - len(body.html)) // per_repeat))
         return body, picks
 
     def _others(self, thread: _Thread) -> tuple[tuple[Address, ...], tuple[Address, ...]]:

@@ -6,7 +6,7 @@ The rules:
   the author, or where there is none whoever logged it, in this order.  One without an email counts once per name.
 - *role*: `agent` when the email belongs to a gsuser; `customer` when it belongs to a person and to no gsuser; otherwise
   as listed: `agent` when in InternalAttendees, else `unknown`.
-- *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  Bare names identify nobody.
+- *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  A bare name identifies none.
 - *account_id*, for customers only, is the company of one of the person's company_person rows: that of the activity's
   company, active or not, else an active one before one that is not, then the primary one, then the first by Gsid.  Null
   without any.

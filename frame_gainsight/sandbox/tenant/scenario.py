@@ -43,7 +43,7 @@ class Scenario(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Nothing happens but what the control API asks for; the clock stands at `start`."""
+    """Nothing happens but what the control API requests; the clock stands at `start`."""
 
     start: str = "2026-03-02T08:00:00Z"
 
