@@ -22,6 +22,7 @@ from frame_gainsight.kafka import ConsumedRecord, lane_of, read_to_end
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from schemas import Codec, SchemaError, codec_for
+from schemas.raw_topic import connector_of, gsid_of
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CAUSE = 100  # characters, in the list
@@ -165,11 +166,10 @@ def _published(settings: Settings, lanes: Iterable[int]) -> dict[tuple[str, str]
     """Connector and activity → its last output."""
     found: dict[tuple[str, str], Output] = {}
     for record in read_to_end(settings, settings.conversations_topic, dict.fromkeys(lanes)):
-        connector, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
         _, _, version = (record.header("ce_id") or "").partition("/")
         at = version.partition("/")[0]
         modified_at = int(at) if record.value is not None and at.isdigit() else None
-        found[connector, activity] = Output(modified_at, record.timestamp)
+        found[connector_of(record.key), gsid_of(record.key)] = Output(modified_at, record.timestamp)
     return found
 
 
@@ -198,7 +198,7 @@ def has_come_out(letter: Letter, version: int | None, output: Output | None) -> 
 
 
 def _letter(codec: Codec, record: ConsumedRecord) -> Letter:
-    name, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
+    name, activity = connector_of(record.key), gsid_of(record.key)
     at = f"{record.partition}:{record.offset}"
     try:
         value = codec.decode_as("dead_letter", record.value or b"")

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from frame_gainsight.cli.operations.connector_status import Overview, ago, overview
+from frame_gainsight.cli.operations.connector_status import ConnectorStatus, ago, connector_statuses
 from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json
 from frame_gainsight.connectors import UnknownConnectorError
 from frame_gainsight.kafka.topics import require
@@ -37,7 +37,7 @@ def status(
     """
     settings = load_settings()
     require(settings)
-    found, services = overview(settings, codec_for(settings.schema_registry_url), SystemClock().now())
+    found, services = connector_statuses(settings, codec_for(settings.schema_registry_url), SystemClock().now())
     if connector is not None:
         known = [one.id for one in found]
         found = [one for one in found if one.id == connector]
@@ -65,7 +65,7 @@ def status(
         raise typer.Exit(FAILED)
 
 
-def table(found: list[Overview]) -> Table:
+def table(found: list[ConnectorStatus]) -> Table:
     """A line a connector."""
     shown = Table(box=None, padding=(0, 1))
     for name in HEADINGS:
@@ -80,7 +80,7 @@ def table(found: list[Overview]) -> Table:
     return shown
 
 
-def card(one: Overview) -> Table:
+def card(one: ConnectorStatus) -> Table:
     """A connector's cells below each other, for where a line has too little room."""
     shown = Table(box=None, padding=(0, 1), show_header=False)
     shown.add_column(style="dim", no_wrap=True)
@@ -90,7 +90,7 @@ def card(one: Overview) -> Table:
     return shown
 
 
-def _cells(one: Overview) -> tuple[str, ...]:
+def _cells(one: ConnectorStatus) -> tuple[str, ...]:
     """A connector's cells, one for each of HEADINGS."""
     return (
         escape(one.id),

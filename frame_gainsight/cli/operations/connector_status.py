@@ -27,8 +27,8 @@ from schemas.raw_topic import connector_of, is_period_marker
 
 DAY = 86_400_000
 LATE_PERIODS = 3  # without a poll that ended, after which a connector is late
-LEAST_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
-MOST_LAG = 200_000  # records of a lane that are counted by connector
+MIN_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
+MAX_LAG = 200_000  # records of a lane that are counted by connector
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class ConnectorStatus:
     """One connector.
 
     Attributes:
@@ -104,7 +104,7 @@ class _Read:
     lag_more: bool = False
 
 
-def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview], Services]:
+def connector_statuses(settings: Settings, codec: Codec, now: int) -> tuple[list[ConnectorStatus], Services]:
     """Every connector, and how many services run. Raises BrokerError, TopicError, RegistryError."""
     connectors, unreadable = Registry(settings, codec).read()
     services = _services(settings)
@@ -117,13 +117,12 @@ def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview]
     found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
     for id_ in sorted(unreadable.keys() - connectors.keys()):
         cause = "Its definition does not read: add it again (connector add FILE), or remove it."
-        found.append(
-            Overview(id_, "unreadable", None, None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)
-        )
+        parked, dead = _count(read.parked, id_), read.dead[id_]
+        found.append(ConnectorStatus(id_, "unreadable", None, None, 0, False, 0, 0, 0, parked, dead, cause))
     return found, services
 
 
-def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> Overview:
+def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> ConnectorStatus:
     id_, definition = connector.id, connector.definition
     checkpoint, failure = read.checkpoints.get(id_), read.failures.get(id_)
     today = now // DAY
@@ -158,7 +157,7 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
             "waiting",
             "A long poll is under way: what it has read comes out, and the next one waits for its end.",
         )
-    return Overview(
+    return ConnectorStatus(
         id_,
         state,
         fresh,
@@ -176,7 +175,7 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
 
 def _limit(definition: Definition) -> int:
     """Milliseconds after which a connector is late."""
-    return max(LATE_PERIODS * definition.period * 1000, LEAST_LATE)
+    return max(LATE_PERIODS * definition.period * 1000, MIN_LATE)
 
 
 def _start(definition: Definition) -> int:
@@ -306,7 +305,7 @@ def _lag(settings: Settings, read: _Read) -> None:
         raise unreachable(settings, error) from error
     starts = {lane: offset if (offset := committed.get(lane, -1)) >= 0 else None for lane in lanes}
     for number, record in enumerate(read_to_end(settings, settings.raw_topic, starts)):
-        if number >= MOST_LAG:
+        if number >= MAX_LAG:
             read.lag_more = True
             return
         if not is_period_marker(record.key):

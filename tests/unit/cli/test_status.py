@@ -7,15 +7,15 @@ import io
 import pytest
 
 from frame_gainsight.cli.commands import status
-from frame_gainsight.cli.operations.connector_status import Overview, Services
+from frame_gainsight.cli.operations.connector_status import ConnectorStatus, Services
 from frame_gainsight.cli.output import HarmlessConsole
 
 HOSTILE = "we[i]rd-and-rather-a-long-name"
 FOUND = [
-    Overview(
+    ConnectorStatus(
         HOSTILE, "unreadable", 7200.0, 60.0, 123_456, True, 12_345, 25_000, 50_000, 1_234, 12, "It does not read."
     ),
-    Overview("acme", "active", None, None, 0, False, 0, 25_000, 50_000, 0, 0, ""),
+    ConnectorStatus("acme", "active", None, None, 0, False, 0, 25_000, 50_000, 0, 0, ""),
 ]
 
 
@@ -26,7 +26,7 @@ def test_the_table_has_every_number_and_every_id_at_every_width(width: int, monk
     monkeypatch.setattr(status, "notes", HarmlessConsole(file=io.StringIO()))
     for name in ("load_settings", "require", "codec_for"):
         monkeypatch.setattr(status, name, lambda *_: FakeSettings())
-    monkeypatch.setattr(status, "overview", lambda *_: (FOUND, Services(1, 1)))
+    monkeypatch.setattr(status, "connector_statuses", lambda *_: (FOUND, Services(1, 1)))
     with pytest.raises(status.typer.Exit):
         status.status(None, False)
     shown = out.getvalue()
