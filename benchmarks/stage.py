@@ -28,7 +28,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from benchmarks.measured import Measured
-from frame_gainsight.cli.commands.local import start_kafka
+from frame_gainsight.cli.demo.stack import start_kafka
 from frame_gainsight.connectors import Connector, Definition, KmsVault, Secret
 from frame_gainsight.connectors.registry import encode_connector
 from frame_gainsight.gainsight import parse_date

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from frame_gainsight.sandbox import Clock
-from frame_gainsight.sandbox.scenarios.scenario import Change
+from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.tenant.activity import Activity, Address, Written
-from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.email_generator import EmailGenerator
 from frame_gainsight.sandbox.tenant.gsid import gsid
-from frame_gainsight.sandbox.tenant.world import Row, World, address_of
+from frame_gainsight.sandbox.tenant.scenario import Change
+from frame_gainsight.sandbox.tenant.world import World, address_of
 
 DIFFERENT = 2000  # emails that are written; the others repeat them under ids and dates of their own
 SECOND = 1000
@@ -74,7 +75,7 @@ class Steady:
 
     def _patterns(self, world: World, count: int) -> list[Activity]:
         """The emails that are written."""
-        writer = Writer(world, Random(f"steady:{world.seed}"), "steady", self._companies(world)[0])
+        writer = EmailGenerator(world, Random(f"steady:{world.seed}"), "steady", self._companies(world)[0])
         written = [writer.email(self.start_ms) for _ in range(min(count, DIFFERENT))]
         return [replace(a, body=Written(a.body.text, a.body.html)) for a in written]
 

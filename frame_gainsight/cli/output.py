@@ -1,17 +1,22 @@
-"""What people are shown: one console for answers, one for everything else, and errors without a traceback."""
+"""Output for people: one console for answers, one for everything else, and errors without a traceback."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NoReturn, TextIO
 
 import orjson
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from frame_gainsight.connectors import ConnectorError, DefinitionError
@@ -20,14 +25,16 @@ from frame_gainsight.runtime import BusError, SettingsError
 from frame_gainsight.runtime.terminal import escaped, harmless
 from schemas import SchemaError
 
-UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
+UNFOLDED = 160  # characters of a line where there is no terminal: names and paths can be searched for, unbroken
 
+BODY_LINES = 12  # of a conversation's text that are shown
 NARROW = 72  # characters of a line below which a table has only what matters most
 
 
 class HarmlessConsole(Console):
-    """A console on which text can do nothing but be read: what would steer a terminal is left out, wherever it comes
-    from. Nothing moves by it, as such characters take no room. Codes such as `:warning:` stay what they are."""
+    """A console that leaves out control characters, wherever they come from, so that no text steers the terminal.
+
+    Nothing moves by that, as such characters take no room. Codes such as `:warning:` stay as they are."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, emoji=False, **options)
@@ -56,7 +63,7 @@ EXPECTED = (BusError, ConnectorError, GainsightError, SchemaError)
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Tells what takes a while: a spinner at a terminal, a line elsewhere."""
+    """Shows that something takes a while: a spinner at a terminal, a line elsewhere."""
     if notes.is_terminal:
         with notes.status(text):
             yield
@@ -72,17 +79,55 @@ def print_json(value: Any, *, indented: bool = False) -> None:
 
 
 def error(text: str) -> None:
-    """Says on standard error what is wrong. One text, so that it is wrapped as one."""
+    """Prints an error on standard error. One text, so that it is wrapped as one."""
     notes.print(Text.assemble(("Error", "bold red"), f" {text}"))
 
 
 def wrong_use(text: str) -> NoReturn:
-    """Says what is wrong with how a command was called, and ends it."""
+    """Prints what is wrong with how a command was called, and ends it with code 2."""
     error(text)
     raise typer.Exit(WRONG_USE)
 
 
 def fail(failure: Exception) -> int:
-    """Says what went wrong and what to do; returns the exit code."""
+    """Prints a failure, which says what to do about it; returns the exit code."""
     error(str(failure))
     return WRONG_USE if isinstance(failure, SettingsError | DefinitionError) else FAILED
+
+
+def sample(c: Mapping[str, Any]) -> Panel:
+    """A conversation as people like to read it."""
+    grid = Table(show_header=False, box=None, padding=(0, 1))
+    grid.add_column(style="dim", justify="right")
+    grid.add_column(overflow="fold")
+    for p in c["participants"]:
+        identity = f"[green]{p['role']}[/]" if p["user_id"] else f"[yellow]{p['role']}[/]"
+        name = escape(p["name"] or "")
+        grid.add_row(identity, f"{name} <{escape(p['email'] or '')}>  [dim]{_profile(p['profile'])}[/]")
+    if c["account"]:
+        grid.add_row("account", f"{escape(c['account']['name'] or '')}  [dim]{_profile(c['account']['profile'])}[/]")
+    if c["relationship"]:
+        grid.add_row("relationship", escape(c["relationship"]["name"] or ""))
+    if c["tags"]:
+        grid.add_row("tags", escape("  ".join(f"{t['name']}={t['value']}" for t in c["tags"])))
+    at = datetime.fromtimestamp((c["occurred_at"] or c["version"]) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    title = Text(c["subject"] or "(no subject)")  # a text: of markup, codes such as :warning: would become pictures
+    return Panel(Group(grid, Text(), _Body(c["body_text"] or "")), title=title, subtitle=at, width=100)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The beginning of a body, wrapped to the room that there is, and how much more of it there would be."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
+        lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
+        yield from lines[:BODY_LINES]
+        if (more := len(lines) - BODY_LINES) > 0:
+            yield Text(f"… {more:,} more {'line' if more == 1 else 'lines'}", style="dim")
+
+
+def _profile(profile: Mapping[str, Any]) -> str:
+    return escape(", ".join(f"{k} {v}" for k, v in profile.items()))

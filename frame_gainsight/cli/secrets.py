@@ -39,7 +39,7 @@ def _prompted(oauth: bool, kept: bool) -> str:
 
 
 def _hidden(label: str, optional: bool) -> str:
-    # Not typer's prompt: it asks first and turns the echo off then, and a key pasted in between would be seen.
+    # Not typer's prompt: it prompts first and turns the echo off then, and a key pasted in between would be seen.
     try:
         while not (text := getpass(f"{label}: ").strip()) and not optional:
             pass

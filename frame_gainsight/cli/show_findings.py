@@ -16,27 +16,27 @@ MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold re
 
 
 def show(findings: Sequence[Finding], calls: int) -> None:
-    """The table, what to ask the customer's admin for, and what the checks cost."""
+    """The table, the requests to the customer's admin, and the number of calls that the checks took."""
     table = Table("", box=None, padding=(0, 1))
     for name in ("need", "evidence"):
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(MARKS[finding.state], escape(finding.need), escape(finding.evidence))
     answers.print(table)
-    if asked := list(dict.fromkeys(f.ask for f in findings if f.ask)):
+    if requests := list(dict.fromkeys(f.ask for f in findings if f.ask)):
         answers.print("\n[bold]To send to the customer's Gainsight admin:[/]")
-        for ask in asked:
-            answers.print(f"  • {ask}", markup=False)
+        for request in requests:
+            answers.print(f"  • {request}", markup=False)
     answers.print(f"[dim]{counted(calls)}[/]")
 
 
 def show_json(connector: str, findings: Sequence[Finding], calls: int, **more: Any) -> None:
-    """The same as one JSON object."""
+    """The findings and the number of calls as one JSON object."""
     print_json({"id": connector, **more, "findings": [f.plain() for f in findings], "api_calls": calls})
 
 
 def refuse(connector: str, what: str, findings: Sequence[Finding]) -> None:
-    """Says that a failed check wrote nothing; and, where the tenant did not answer at all, the way around the check."""
+    """Prints that a failed check wrote nothing; and how to go on unchecked, where the tenant did not answer at all."""
     notes.print(f"[bold red]{what}[/] Nothing was written. Settle what failed (✗), and try again.")
     if any(finding.need == REACHABLE and finding.blocks for finding in findings):
         notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")

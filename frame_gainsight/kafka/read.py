@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.kafka.clients import confluent_config, unreachable
 from frame_gainsight.kafka.records import ConsumedRecord
@@ -91,20 +91,34 @@ def read_to_end(
 class PartitionEnd:
     """A followed partition was read to its end, as it is now; more may come."""
 
+    topic: str
     partition: int
 
 
 def follow(
-    settings: Settings, topic: str, partitions: Iterable[int], timeout: float = 1.0
+    settings: Settings,
+    topics: str | Iterable[str],
+    partitions: Iterable[int],
+    timeout: float = 1.0,
+    *,
+    from_end: bool = False,
+    strict: bool = False,
 ) -> Generator[ConsumedRecord | PartitionEnd | None, None, None]:
     """Every committed record of some partitions from their beginning, and then those that come, without end.
 
     None comes whenever there was no news for `timeout` seconds (0: nothing is there at this moment). What librdkafka
     tries again by itself is logged; raises BrokerError for what it does not. Closing the generator closes the consumer.
+
+    Args:
+        topics: one or several, of each the same partitions.
+        from_end: without the records that are there already.
+        strict: BrokerError is raised for every error that is not retriable, also where librdkafka would go on.
     """
+    names = (topics,) if isinstance(topics, str) else tuple(topics)
+    start = OFFSET_END if from_end else OFFSET_BEGINNING
     consumer = reader(settings)
     try:
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+        consumer.assign([TopicPartition(name, partition, start) for partition in partitions for name in names])
         while True:
             first = consumer.poll(timeout)
             if first is None:
@@ -115,9 +129,9 @@ def follow(
                 if error is None:
                     yield consumed_record(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    yield PartitionEnd(message.partition() or 0)
-                elif error.retriable() or not error.fatal():
-                    log.warning("topic_read_failed", topic=topic, cause=error.str())
+                    yield PartitionEnd(message.topic() or "", message.partition() or 0)
+                elif error.retriable() or not (strict or error.fatal()):
+                    log.warning("topic_read_failed", topic=", ".join(names), cause=error.str())
                 else:
                     raise unreachable(settings, KafkaException(error))
     finally:

@@ -1,6 +1,7 @@
-"""A simulated Gainsight tenant: a real HTTP server with data, deletions, late rows, limits, faults, and the truth.
+"""A simulated Gainsight tenant: an HTTP server with data, deletions, late rows, limits, faults, and the expected
+conversations.
 
-from sandbox import Morning, Sandbox, Tenant
+from frame_gainsight.sandbox import Morning, Sandbox, Tenant
 
 with Sandbox(Tenant(seed=1, scenario=Morning(emails=1000))) as sandbox:
     ...  # sandbox.url, sandbox.tenant.access_key, sandbox.tenant.truth()
@@ -9,17 +10,17 @@ with Sandbox(Tenant(seed=1, scenario=Morning(emails=1000))) as sandbox:
 from frame_gainsight.sandbox.http.limits import Limits
 from frame_gainsight.sandbox.http.server import Sandbox, serve
 from frame_gainsight.sandbox.http.switches import UnknownVariantError
+from frame_gainsight.sandbox.http.tenant import Tenant
+from frame_gainsight.sandbox.http.variants import VARIANTS
 from frame_gainsight.sandbox.scenarios.live import Live
 from frame_gainsight.sandbox.scenarios.mail import Mail
 from frame_gainsight.sandbox.scenarios.morning import Morning
-from frame_gainsight.sandbox.scenarios.scenario import Quiet
-from frame_gainsight.sandbox.scenarios.tenant_profiles import IMPLEMENTATIONS, implement
-from frame_gainsight.sandbox.scenarios.variants import VARIANTS
+from frame_gainsight.sandbox.scenarios.tenant_profiles import TENANT_PROFILES, apply_profile
 from frame_gainsight.sandbox.tenant.clock import Clock
-from frame_gainsight.sandbox.tenant.tenant import Tenant
+from frame_gainsight.sandbox.tenant.scenario import Quiet
 
 __all__ = [
-    "IMPLEMENTATIONS",
+    "TENANT_PROFILES",
     "VARIANTS",
     "Clock",
     "Limits",
@@ -30,6 +31,6 @@ __all__ = [
     "Sandbox",
     "Tenant",
     "UnknownVariantError",
-    "implement",
+    "apply_profile",
     "serve",
 ]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from frame_gainsight.connectors.definition.model import parse_yaml
 from frame_gainsight.sandbox import Morning
-from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
+from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
 from tests.fixtures.cluster import World, unlimited
 from tests.integration.test_commands import run
 
 
 def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(world: World, tmp_path: Path) -> None:
-    tenant = implement(unlimited(seed=5, scenario=Morning(emails=40, periods=1)), "plain")
+    tenant = apply_profile(unlimited(seed=5, scenario=Morning(emails=40, periods=1)), "plain")
     host, file = world.serve(tenant), tmp_path / "birch.yaml"
     arguments = ("--yes", "--id", "birch", "--host", host, "--out", str(file))
     done = run(world, "connector", "init", *arguments, given=tenant.access_key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from frame_gainsight.cli.operations.connector_status import Overview, overview
+from frame_gainsight.cli.operations.connector_status import ConnectorStatus, connector_statuses
 from frame_gainsight.connectors import Registry
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
@@ -19,9 +19,9 @@ from tests.integration.test_commands import run, words
 MINUTE = 60_000
 
 
-def told(world: World, connector: str, later: int = 0) -> Overview:
+def told(world: World, connector: str, later: int = 0) -> ConnectorStatus:
     """What is said of a connector, so many milliseconds from now."""
-    found, _ = overview(world.settings, world.codec, SystemClock().now() + later)
+    found, _ = connector_statuses(world.settings, world.codec, SystemClock().now() + later)
     (one,) = (one for one in found if one.id == connector)
     return one
 

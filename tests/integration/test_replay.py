@@ -212,7 +212,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
 def test_given_up_it_stops_and_its_asker_is_told(town: Town) -> None:
     town.enricher.stop()
     asking = town.world.start(town.world.command, "replay")
-    asking.says("Asked for")
+    asking.says("Requested")
     until("it is asked of both lanes", lambda: len(requests(town)) == 2)
     assert "Given up" in town.says("--cancel", code=0)
     assert asking.wait() == 1, asking.text

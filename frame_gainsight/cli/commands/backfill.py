@@ -1,4 +1,4 @@
-"""`backfill`: reading a connector's past, with an estimate first and its progress after."""
+"""`backfill`: reads a connector's past, with an estimate first and its progress after."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from producer import Backfill, Checkpoint, Estimate, Requests, estimate
 from schemas import codec_for
 
-PATIENCE = 10.0  # seconds without news after which somebody wants to know why
+PATIENCE = 10.0  # seconds without progress after which the reason is shown
 
 
 def backfill(
@@ -31,8 +31,8 @@ def backfill(
     newest_first: Annotated[
         bool, typer.Option("--newest-first", help="The recent past first: it is useful first.")
     ] = False,
-    only_estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and end.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Ask for it and end; the producer goes on.")] = False,
+    only_estimate: Annotated[bool, typer.Option("--estimate", help="Show what it would cost, and end.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Request it and end; the producer goes on.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Give up the connector's unfinished backfills.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also when it takes days.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The estimate or the outcome as one JSON object.")] = False,
@@ -40,7 +40,7 @@ def backfill(
     """Read a connector's past, beside its polls. The producer that owns its lane does the work.
 
     What was read before is read again where the dates say so, and only what is missing is written. Ended with Ctrl-C,
-    this command only stops looking: the work goes on.
+    this command only stops showing it: the work goes on.
     """
     settings = load_settings()
     require(settings)
@@ -66,13 +66,13 @@ def backfill(
         notes.print(f"It is being done already ({running.id}); this shows how far it is.")
     else:
         expected, per_minute, per_day = asyncio.run(_estimate(settings, registered, known.checkpoint, start, last))
-        _say(expected, per_minute, per_day, start, last, as_json and only_estimate)
+        _show_estimate(expected, per_minute, per_day, start, last, as_json and only_estimate)
         if only_estimate:
             return
         _consent(expected.days_share(per_day), yes)
         running = Backfill(connector, f"asked-{now}", start, now, end, newest_first=newest_first, marks=expected.marks)
         requests.ask(running)
-        notes.print("Asked for. It goes on without this command; [bold]--cancel[/] gives it up.")
+        notes.print("Requested. It goes on without this command; [bold]--cancel[/] gives it up.")
     if registered.state != "ACTIVE":
         notes.print(f"[yellow]{connector} is paused: it goes on when it is resumed.[/]")
     if not detach:
@@ -119,7 +119,7 @@ async def _estimate(
         return found, client.calls_per_minute, client.calls_per_day
 
 
-def _say(found: Estimate, per_minute: int, per_day: int, start: int, end: int, as_json: bool) -> None:
+def _show_estimate(found: Estimate, per_minute: int, per_day: int, start: int, end: int, as_json: bool) -> None:
     minutes, part = found.minutes(per_minute), found.days_share(per_day)
     if as_json:
         answer: dict[str, Any] = {
@@ -154,8 +154,8 @@ def _consent(days: float, yes: bool) -> None:
         return
     notes.print("It takes more than a day's calls: live polling goes first, and it goes on day after day.")
     if not sys.stdin.isatty():
-        wrong_use("Say --yes to ask for it all the same.")
-    typer.confirm("Ask for it?", abort=True, err=True)
+        wrong_use("Say --yes to request it all the same.")
+    typer.confirm("Request it?", abort=True, err=True)
 
 
 def _cancel(requests: Requests, running: list[Backfill]) -> None:
@@ -166,12 +166,12 @@ def _cancel(requests: Requests, running: list[Backfill]) -> None:
         notes.print(f"Given up: {one.id}, after {one.rows:,} rows. What it wrote stays.")
 
 
-def _follow(requests: Requests, asked: Backfill, as_json: bool) -> None:
+def _follow(requests: Requests, requested: Backfill, as_json: bool) -> None:
     """Shows the progress until the end."""
-    last = asked
+    last = requested
     try:
         with _bar() as show:
-            for news in _states(requests, asked.id, show):
+            for news in _states(requests, requested.id, show):
                 last = news
     except KeyboardInterrupt:
         notes.print("The backfill goes on. The same command shows it again; [bold]--cancel[/] gives it up.")

@@ -1,4 +1,4 @@
-"""`connector …`: what Frame Success does with a customer's connector."""
+"""`connector …`: registering, checking, pausing and changing a customer's connector."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LARGEST_DEFINITION = 1_000_000  # bytes; with every field that may be mapped it 
 
 Id = Annotated[str, typer.Argument(help="The connector's id.")]
 OAuth = Annotated[bool, typer.Option("--oauth", help="An OAuth client's key and secret in the API key's place.")]
-NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not ask the tenant: for one that cannot be reached yet.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Make no call to the tenant: it cannot be reached yet.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
@@ -112,16 +112,16 @@ def check_one(connector: Id, as_json: AsJson = False) -> None:
     async def run() -> tuple[Any, int]:
         line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
         async with line.to(found.definition, secret) as client:
-            told = await check(client, found.definition)
-            return told, sum(client.calls.values())
+            results = await check(client, found.definition)
+            return results, sum(client.calls.values())
 
     with waiting("Checking…"):
-        told, calls = asyncio.run(run())
-    blocked = any(finding.blocks for finding in told)
+        results, calls = asyncio.run(run())
+    blocked = any(finding.blocks for finding in results)
     if as_json:
-        findings.show_json(found.id, told, calls, blocked=blocked)
+        findings.show_json(found.id, results, calls, blocked=blocked)
     else:
-        findings.show(told, calls)
+        findings.show(results, calls)
     if blocked:
         raise typer.Exit(FAILED)
 
@@ -166,8 +166,8 @@ def show(connector: Id, as_json: AsJson = False) -> None:
 
 @app.command()
 def pause(connector: Id, as_json: AsJson = False) -> None:
-    """Stop asking a connector's tenant, until it is resumed. What waits is kept; nothing is lost."""
-    _set_state(connector, "PAUSED", "Paused", "Its tenant is asked nothing more within seconds.", as_json)
+    """Stop calling a connector's tenant until it is resumed. What waits is kept; nothing is lost."""
+    _set_state(connector, "PAUSED", "Paused", "Calls to its tenant stop within seconds.", as_json)
 
 
 @app.command()
@@ -220,7 +220,7 @@ def read_definition(file: Path) -> Definition:
 
 
 def warn_of_start(definition: Definition) -> None:
-    """Says so when a definition's start lies ahead: it may be meant, and it may be the wrong year."""
+    """Warns when a definition's start lies ahead: it may be meant, and it may be the wrong year."""
     if definition.start is not None and definition.start > datetime.now(UTC):
         notes.print(
             f"[yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
@@ -231,12 +231,12 @@ def warn_of_start(definition: Definition) -> None:
 def registry_of(settings: Settings) -> Registry:
     """The registry of this installation. Raises TopicError when its topics are not there."""
     require(settings)
-    return Registry(settings, codec_for(settings.schema_registry_url), _tell_unreadable)
+    return Registry(settings, codec_for(settings.schema_registry_url), _show_unreadable)
 
 
-def _tell_unreadable(connector: str, fault: str) -> None:
+def _show_unreadable(connector: str, fault: str) -> None:
     text = (
-        f"'{connector}': its newest definition does not read, and is left out of account: {fault} "
+        f"'{connector}': its latest definition does not read and does not count: {fault} "
         f"Add it again (connector add FILE), or take it out (connector remove {connector})."
     )
     notes.print("[yellow]Note[/]", end=" ")
@@ -259,7 +259,7 @@ def summary(connector: Connector) -> dict[str, Any]:
 
 
 def plain(connector: Connector) -> Any:
-    """Its definition as JSON."""
+    """A connector's definition as JSON."""
     return orjson.loads(connector.definition.canonical())
 
 
@@ -268,15 +268,15 @@ def moment(at: int) -> str:
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def _set_state(connector: str, state: State, done: str, says: str, as_json: bool) -> None:
+def _set_state(connector: str, state: State, done: str, effect: str, as_json: bool) -> None:
     registry = registry_of(load_settings())
     found = registry.get(connector)
     now = SystemClock().now()
 
-    def changed(newest: Connector | None) -> Connector:
-        if newest is None:
+    def changed(latest: Connector | None) -> Connector:
+        if latest is None:
             raise gone(connector)
-        return replace(newest, state=state, updated_at=now)
+        return replace(latest, state=state, updated_at=now)
 
     changes = found.state != state
     if changes:
@@ -284,7 +284,7 @@ def _set_state(connector: str, state: State, done: str, says: str, as_json: bool
     if as_json:
         print_json({"id": found.id, "state": state.lower(), "changed": changes})
     elif changes:
-        answers.print(f"[bold green]{done}[/] {found.id}. {says}")
+        answers.print(f"[bold green]{done}[/] {found.id}. {effect}")
     else:
         answers.print(f"{found.id} is {state.lower()} already.")
 

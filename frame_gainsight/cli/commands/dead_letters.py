@@ -22,6 +22,7 @@ from frame_gainsight.kafka import ConsumedRecord, lane_of, read_to_end
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from schemas import Codec, SchemaError, codec_for
+from schemas.raw_topic import connector_of, gsid_of
 
 app = typer.Typer(no_args_is_help=True)
 SHOWN_CAUSE = 100  # characters, in the list
@@ -59,7 +60,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What came out last of an activity: its LastModifiedDate, None for a deletion, and Kafka's time; milliseconds."""
+    """The last output of an activity: its LastModifiedDate, None for a deletion, and Kafka's time; milliseconds."""
 
     version: int | None
     written_at: int
@@ -85,8 +86,8 @@ def list_(connector: Connector = None, as_json: AsJson = False) -> None:
         table.add_row(letter.at, escape(letter.connector), escape(letter.activity), _when(letter), escape(why))
     answers.print(table)
     counts = Counter(letter.connector for letter in found)
-    told = ", ".join(f"{escape(name)}: {count}" for name, count in sorted(counts.items()))
-    notes.print(f"{len(found)} dead letters ({told}). [bold]dead-letters show AT[/] shows one whole;")
+    by_connector = ", ".join(f"{escape(name)}: {count}" for name, count in sorted(counts.items()))
+    notes.print(f"{len(found)} dead letters ({by_connector}). [bold]dead-letters show AT[/] shows one in full;")
     notes.print("once the cause is mended, [bold]dead-letters retry[/] makes conversations of them.")
 
 
@@ -95,7 +96,7 @@ def show(
     which: Annotated[str, typer.Argument(help="Its place, as listed (2:17), or the activity's Gsid.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show a dead letter whole: where it came from, why it failed, and the record itself."""
+    """Show a dead letter in full: where it came from, why it failed, and the record itself."""
     settings, codec = _start()
     found = [x for x in letters(settings, codec, None) if which in (x.at, x.activity)]
     if not found:
@@ -121,9 +122,9 @@ def retry(
 ) -> None:
     """Make conversations of dead letters whose cause is mended: another mapping, or a newer release.
 
-    The owners of their lanes do it, as a replay of these activities: of each the newest version, and never one that is
-    older than what was published meanwhile. What has come out since is left alone; what fails again is a dead letter
-    again.
+    The owners of their lanes do it, as a replay of these activities: of each the latest version, and never one that is
+    older than what was published meanwhile. What has come out since is not tried again; what fails again is a dead
+    letter again.
     """
     chosen = set(which or ())
     if sum((bool(chosen), connector is not None, every)) != 1:
@@ -134,20 +135,20 @@ def retry(
         error(f"There is no dead letter {', '.join(sorted(missing))}.")
         raise typer.Exit(FAILED)
     registered = Registry(settings, codec).all()
-    ours = [x for x in found if x.connector in registered]
-    published = _published(settings, {lane_of(x.connector, settings.partitions) for x in ours})
+    of_registered = [x for x in found if x.connector in registered]
+    published = _published(settings, {lane_of(x.connector, settings.partitions) for x in of_registered})
     by_connector: dict[str, set[str]] = {}
-    for letter in ours:
+    for letter in of_registered:
         if not has_come_out(letter, _version(codec, letter), published.get((letter.connector, letter.activity))):
             by_connector.setdefault(letter.connector, set()).add(letter.activity)
-    if not by_connector and ours:
+    if not by_connector and of_registered:
         notes.print("There is nothing to do: all of them have come out since.")
     now = SystemClock().now()
     for name, activities in sorted(by_connector.items()):
         lane = lane_of(name, settings.partitions)
         scope = Scope(name, activities=tuple(sorted(activities)))
         ReplayRequests(settings, codec, [lane]).ask(Replay(lane, f"retry-{now}", now, scope))
-        notes.print(f"{name}: {len(activities)} activities will be tried again by whoever has the lane.")
+        notes.print(f"{name}: {len(activities)} activities will be tried again by the owner of the lane.")
     if left := len({x.activity for x in found if x.connector not in registered}):
         notes.print(f"{left} are of no registered connector, and stay as they are.")
 
@@ -162,14 +163,13 @@ def letters(settings: Settings, codec: Codec, connector: str | None) -> Iterator
 
 
 def _published(settings: Settings, lanes: Iterable[int]) -> dict[tuple[str, str], Output]:
-    """Connector and activity → what came out of it last."""
+    """Connector and activity → its last output."""
     found: dict[tuple[str, str], Output] = {}
     for record in read_to_end(settings, settings.conversations_topic, dict.fromkeys(lanes)):
-        connector, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
         _, _, version = (record.header("ce_id") or "").partition("/")
         at = version.partition("/")[0]
-        told = int(at) if record.value is not None and at.isdigit() else None
-        found[connector, activity] = Output(told, record.timestamp)
+        modified_at = int(at) if record.value is not None and at.isdigit() else None
+        found[connector_of(record.key), gsid_of(record.key)] = Output(modified_at, record.timestamp)
     return found
 
 
@@ -182,10 +182,13 @@ def _version(codec: Codec, letter: Letter) -> int | None:
 
 
 def has_come_out(letter: Letter, version: int | None, output: Output | None) -> bool:
-    """Whether what failed came out since, or something newer. `version`: of what failed, None where it does not read.
+    """Tells whether what failed came out since, or something newer.
 
-    The version alone does not tell: a replay by another mapping fails on what an earlier one made a conversation of.
+    The version alone does not decide: a replay by another mapping fails on what an earlier one made a conversation of.
     Their times do, since one owner of the lane writes both. In doubt it is tried again, which at worst repeats.
+
+    Args:
+        version: of what failed; None where it does not read.
     """
     if output is None:
         return False
@@ -195,7 +198,7 @@ def has_come_out(letter: Letter, version: int | None, output: Output | None) -> 
 
 
 def _letter(codec: Codec, record: ConsumedRecord) -> Letter:
-    name, _, activity = (record.key or b"").decode("utf-8", "replace").partition("/")
+    name, activity = connector_of(record.key), gsid_of(record.key)
     at = f"{record.partition}:{record.offset}"
     try:
         value = codec.decode_as("dead_letter", record.value or b"")

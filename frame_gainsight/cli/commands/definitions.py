@@ -127,7 +127,7 @@ def schema_text() -> str:
 
 
 def _read(file: Path) -> Sequence[tuple[Definition, str | None]]:
-    """The definitions of a file, and which kind of credential each had when it was exported; None: it does not say."""
+    """The definitions of a file, and which kind of credential each had when it was exported; None: not given."""
     source = "standard input" if str(file) == "-" else str(file)
     text = read_text(None if str(file) == "-" else file, LARGEST_IMPORT)
     try:
@@ -140,7 +140,7 @@ def _read(file: Path) -> Sequence[tuple[Definition, str | None]]:
     found = [parse_yaml(part, f"document {number} of {source}") for number, part in enumerate(parts, 1)]
     ends = [0, *(node.end_mark.index for node in nodes)]
     heads = [text[end : node.start_mark.index] for end, node in zip(ends, nodes, strict=False)]
-    kinds = [said[1] if (said := CREDENTIAL.search(head)) else None for head in heads]
+    kinds = [kind[1] if (kind := CREDENTIAL.search(head)) else None for head in heads]
     if twice := {d.id for d in found if [x.id for x in found].count(d.id) > 1}:
         raise DefinitionError(f"{source} has {', '.join(sorted(twice))} more than once.")
     return list(zip(found, kinds, strict=True))

@@ -1,4 +1,4 @@
-"""`connector init`: a definition written for a tenant, from what fields it has and fills."""
+"""`connector init`: writes a definition for a tenant, from the fields that it has and fills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.definitions import schema_text
-from frame_gainsight.cli.commands.preview import look, show
+from frame_gainsight.cli.commands.preview import make_preview, show
 from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, wrong_use
 from frame_gainsight.connectors import Definition, DefinitionError, Line, Secret
 from frame_gainsight.connectors.definition.model import SCHEMA_FILE, faults_of, to_yaml
@@ -44,7 +44,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     previews: Annotated[int, typer.Option("--max", min=0, max=50, help="Conversations to show.")] = 2,
 ) -> None:
-    """Look at a tenant, propose a mapping from the fields that it has and fills, and write the definition's file.
+    """Propose a mapping from the fields that a tenant has and fills, and write the definition's file.
 
     Nothing is registered and nothing is written to Kafka. The key is asked for without echo, or read from standard
     input when that is not a terminal (then --yes, --id and --host are needed), and is not kept.
@@ -59,7 +59,7 @@ def init(
     _writable(file)
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
         wrong_use(f"{file} is there already. Name another one with --out, or write over it with --force.")
-    secret, proposal, calls = _looked_at(settings, definition, oauth)
+    secret, proposal, calls = _key_and_proposal(settings, definition, oauth)
     answers.print(_types_shown(proposal))
     chosen = _types(proposal, types, yes)
     _show_fields(proposal.fields)
@@ -92,8 +92,8 @@ def _writable(file: Path) -> None:
         wrong_use(f"That cannot be the name of a file: {getattr(failure, 'strerror', None) or failure}.")
 
 
-def _looked_at(settings: Settings, definition: Definition, oauth: bool) -> tuple[Secret, Proposal, int]:
-    """The key that the tenant took, what it showed, and the calls; at a terminal, a refused key is asked for again.
+def _key_and_proposal(settings: Settings, definition: Definition, oauth: bool) -> tuple[Secret, Proposal, int]:
+    """The key that the tenant accepted, the proposal, and the calls; at a terminal, a refused key is asked for again.
 
     Raises GainsightError.
     """
@@ -101,8 +101,8 @@ def _looked_at(settings: Settings, definition: Definition, oauth: bool) -> tuple
         secret = secrets.ask(oauth)
         assert secret is not None
         try:
-            with waiting("Looking at the tenant…"):
-                return secret, *asyncio.run(_look_at(settings, definition, secret))
+            with waiting("Reading the tenant's fields…"):
+                return secret, *asyncio.run(_propose(settings, definition, secret))
         except BadKeyError:
             if not left:
                 raise
@@ -110,22 +110,22 @@ def _looked_at(settings: Settings, definition: Definition, oauth: bool) -> tuple
     raise AssertionError
 
 
-async def _look_at(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
+async def _propose(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
     line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
     async with line.to(definition, secret) as client:
         return await propose(client, definition), sum(client.calls.values())
 
 
-def _preview(settings: Settings, secret: Secret, definition: Definition, most: int, proposal: Proposal) -> int:
-    """Shows what the mapping makes of the newest activities; a mapping that fails is still worth its file."""
+def _preview(settings: Settings, secret: Secret, definition: Definition, previews: int, proposal: Proposal) -> int:
+    """Shows what the mapping makes of the latest activities; a mapping that fails is still worth its file."""
     try:
         with waiting("Trying it…"):
-            told = asyncio.run(look(settings, secret, [definition], most, proposal.described))
+            made = asyncio.run(make_preview(settings, secret, [definition], previews, proposal.described))
     except GainsightError as error:
         notes.print(f"[yellow]It could not be tried:[/] {escape(str(error))}")
         return 0
-    show(told)
-    return told.count
+    show(made)
+    return made.count
 
 
 def _bare(id_: str | None, host: str | None, period: str, yes: bool) -> Definition:
@@ -164,7 +164,7 @@ def _types(proposal: Proposal, given: Sequence[str] | None, yes: bool) -> list[s
     """The activity types to take; all of them is an empty list."""
     if given:
         if unknown := [name for name in given if name not in proposal.types]:
-            notes.print(f"[yellow]Not seen among the newest activities:[/] {escape(', '.join(unknown))}")
+            notes.print(f"[yellow]Not seen among the latest activities:[/] {escape(', '.join(unknown))}")
         return list(given)
     default = "Email" if "Email" in proposal.types else ""
     if yes:
@@ -183,7 +183,7 @@ def _types(proposal: Proposal, given: Sequence[str] | None, yes: bool) -> list[s
 
 
 def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
-    """What a person takes of the proposal: each part as a whole, or field by field."""
+    """The fields that a person takes of the proposal: all of a part, or field by field."""
     taken: list[Proposed] = []
     for part, label in PARTS.items():
         proposed = [one for one in fields if one.part == part]
@@ -199,7 +199,7 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
 def _types_shown(proposal: Proposal) -> Table:
     table = Table(box=None, padding=(0, 1))
     table.add_column("activity type", overflow="fold")
-    table.add_column("of the newest", justify="right")
+    table.add_column("of the latest", justify="right")
     for name, count in proposal.types.items():
         table.add_row(escape(name), f"{count:,}")
     return table

@@ -5,35 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from frame_gainsight.cli.output import FAILED, answers, error, notes, waiting
-
-if TYPE_CHECKING:
-    from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
-
-
-def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKafka:
-    """Starts the embedded broker, showing the download that its first start needs. Raises BusError."""
-    from frame_gainsight.embedded_kafka.artifacts import fetch
-    from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=notes, transient=True) as progress:
-        task: Any = None
-
-        def downloaded(done: int, total: int) -> None:
-            nonlocal task
-            if task is None:
-                task = progress.add_task("Fetching Apache Kafka (only once)", total=total)
-            progress.update(task, completed=done, total=total)
-
-        fetch(progress=downloaded)
-    with waiting("Starting Apache Kafka…"):
-        return EmbeddedKafka(data, port).start()
+from frame_gainsight.cli.demo.stack import start_kafka
+from frame_gainsight.cli.output import FAILED, answers, error, notes
 
 
 def kafka(
@@ -71,14 +48,14 @@ def sandbox(
     ] = "relationships",
 ) -> None:
     """Run a simulated Gainsight tenant on this machine until stopped."""
-    from frame_gainsight.sandbox import IMPLEMENTATIONS, Limits, Live, Mail, Tenant, implement, serve
+    from frame_gainsight.sandbox import TENANT_PROFILES, Limits, Live, Mail, Tenant, apply_profile, serve
 
-    if implementation not in IMPLEMENTATIONS:
-        raise typer.BadParameter(f"it is one of: {', '.join(IMPLEMENTATIONS)}", param_hint="--implementation")
+    if implementation not in TENANT_PROFILES:
+        raise typer.BadParameter(f"it is one of: {', '.join(TENANT_PROFILES)}", param_hint="--implementation")
 
     scenario = Mail(emails) if emails is not None else Live(per_minute=per_minute)
     tenant = Tenant(seed=seed, scenario=scenario, limits=Limits() if limits else Limits(None, None))
-    implement(tenant, implementation)
+    apply_profile(tenant, implementation)
 
     def ready(url: str) -> None:
         answers.print(f"A simulated Gainsight tenant runs at [bold]{url}[/]")

@@ -14,8 +14,7 @@ from rich.table import Table
 from enricher.preview import Preview, preview
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
-from frame_gainsight.cli.demo.report import sample
-from frame_gainsight.cli.output import FAILED, answers, print_json, waiting
+from frame_gainsight.cli.output import FAILED, answers, print_json, sample, waiting
 from frame_gainsight.connectors import Connector, Definition, DefinitionError, KmsVault, Line, Secret
 from frame_gainsight.gainsight import ObjectDescription
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
@@ -23,13 +22,13 @@ from frame_gainsight.runtime import Settings, SystemClock, load_settings
 
 def preview_command(
     connector: Id,
-    most: Annotated[int, typer.Option("--max", min=1, max=500, help="Activities, the newest first.")] = 3,
+    max_activities: Annotated[int, typer.Option("--max", min=1, max=500, help="Activities, the latest first.")] = 3,
     mapping: Annotated[
         Path | None, typer.Option("--mapping", help="Another definition's file: show what it would change.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a connector's newest conversations as Frame would get them. Nothing is written; the calls are counted.
+    """Show a connector's latest conversations as Frame would get them. Nothing is written; the calls are counted.
 
     With --mapping FILE: the fields that would differ by that file's mapping, side by side.
     """
@@ -39,47 +38,47 @@ def preview_command(
     if mapping is not None:
         definitions.append(_other(found, mapping))
     secret = KmsVault(settings.kms_key_id).open(found.id, found.definition.host, found.sealed)
-    with waiting("Asking the tenant…"):
-        told = asyncio.run(look(settings, secret, definitions, most))
+    with waiting("Calling the tenant…"):
+        made = asyncio.run(make_preview(settings, secret, definitions, max_activities))
     if as_json:
-        print_json(_json(told, mapping is not None))
+        print_json(_json(made, mapping is not None))
     elif mapping is None:
-        show(told)
+        show(made)
     else:
-        _compare(told, mapping)
-    if any(one.causes for one in told.shown):
+        _compare(made, mapping)
+    if any(one.causes for one in made.shown):
         raise typer.Exit(FAILED)
 
 
-async def look(
+async def make_preview(
     settings: Settings,
     secret: Secret,
     definitions: list[Definition],
-    most: int,
+    max_activities: int,
     known: Mapping[str, ObjectDescription] | None = None,
 ) -> Preview:
-    """Makes the preview; `known` spares the question what the tenant's objects look like. Raises GainsightError."""
+    """Makes the preview; objects in `known` are not described again. Raises GainsightError."""
     clock = SystemClock()
     line = Line(clock, settings.http_timeout_seconds, settings.retry_seconds)
     async with line.to(definitions[0], secret) as client:
-        return await preview(client, clock, definitions, most, known)
+        return await preview(client, clock, definitions, max_activities, known)
 
 
-def show(told: Preview) -> None:
+def show(made: Preview) -> None:
     """The conversations, for people."""
-    for one in told.shown:
+    for one in made.shown:
         for value in one.values:
             if value is not None:
                 answers.print(sample(value))
         for cause in one.causes:
             answers.print(f"[bold red]{one.gsid}[/] would be a dead letter: {escape(cause)}")
-    if not told.shown:
+    if not made.shown:
         answers.print("The tenant has no activity of these types yet.")
-    answers.print(f"[dim]{findings.counted(told.count)}; nothing was written.[/]")
+    answers.print(f"[dim]{findings.counted(made.count)}; nothing was written.[/]")
 
 
 def flat(value: Mapping[str, Any]) -> dict[str, Any]:
-    """What a mapping decides of a conversation: field → value."""
+    """The fields of a conversation that a mapping decides: field → value."""
     fields: dict[str, Any] = {}
     for participant in value["participants"]:
         who = participant["email"] or participant["name"] or "?"
@@ -97,9 +96,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     }
 
 
-def _compare(told: Preview, file: Path) -> None:
+def _compare(made: Preview, file: Path) -> None:
     counts = [0, 0]
-    for one in told.shown:
+    for one in made.shown:
         before, after = one.values
         if before is None or after is None:
             for cause in one.causes:
@@ -117,7 +116,7 @@ def _compare(told: Preview, file: Path) -> None:
             table.add_row(escape(name), _cell(old), _cell(new))
         answers.print(table)
     answers.print(f"{counts[1]} of {sum(counts)} conversations would differ.")
-    answers.print(f"[dim]{findings.counted(told.count)}; nothing was written.[/]")
+    answers.print(f"[dim]{findings.counted(made.count)}; nothing was written.[/]")
     answers.print("To use it: connector add FILE; then for what is there already: replay ID")
 
 
@@ -125,9 +124,9 @@ def _cell(value: Any) -> str:
     return "[dim]–[/]" if value is None else escape(str(value))
 
 
-def _json(told: Preview, compared: bool) -> dict[str, Any]:
+def _json(made: Preview, compared: bool) -> dict[str, Any]:
     shown = []
-    for one in told.shown:
+    for one in made.shown:
         entry: dict[str, Any] = {"activity_id": one.gsid, "conversation": one.values[0]}
         if one.causes:
             entry["causes"] = list(one.causes)
@@ -136,7 +135,7 @@ def _json(told: Preview, compared: bool) -> dict[str, Any]:
             entry["with_mapping"] = after
             entry["differs"] = sorted(differences(before, after)) if before and after else []
         shown.append(entry)
-    return {"conversations": shown, "api_calls": told.count, "api_calls_by_object": told.calls}
+    return {"conversations": shown, "api_calls": made.count, "api_calls_by_object": made.calls}
 
 
 def _other(found: Connector, file: Path) -> Definition:

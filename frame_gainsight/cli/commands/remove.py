@@ -51,7 +51,7 @@ def remove(
             _ask_again(connector, confirm)
     if registered:
         registry.remove(connector)
-        answers.print(f"[bold green]Removed[/] {connector}. Its tenant is asked nothing more within seconds.")
+        answers.print(f"[bold green]Removed[/] {connector}. Calls to its tenant stop within seconds.")
     if purge:
         _purge(settings, connector)
     elif registered:
@@ -60,15 +60,15 @@ def remove(
 
 @contextlib.contextmanager
 def _answered(connector: str, purge: bool) -> Iterator[None]:
-    """Says how a script answers, where no answer comes."""
+    """Ends with how a script answers, where no answer comes."""
     try:
         yield
     except typer.Abort:
         if sys.stdin.isatty():
             raise
         notes.print()  # the question's line has not ended
-        told = f"--purge --yes --confirm {connector}" if purge else "--yes"
-        wrong_use(f"Nothing was done: no answer came. In a script: connector remove {connector} {told}")
+        options = f"--purge --yes --confirm {connector}" if purge else "--yes"
+        wrong_use(f"Nothing was done: no answer came. In a script: connector remove {connector} {options}")
 
 
 def _ask_again(connector: str, confirm: str | None) -> None:

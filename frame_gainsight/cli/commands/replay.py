@@ -1,4 +1,4 @@
-"""`replay`: conversations made anew from the raw topic, into the live topic or another one."""
+"""`replay`: makes conversations anew from the raw topic, into the live topic or another one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from frame_gainsight.runtime.logging import set_up_logging
 from schemas import Codec, codec_for
 
-PATIENCE = 10.0  # seconds without news after which somebody wants to know why
+PATIENCE = 10.0  # seconds without progress after which the reason is shown
 SHOWN = 10  # activities that could not be converted
 
 
@@ -39,17 +39,18 @@ def replay(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Those modified before this date.")] = None,
     no_calls: Annotated[
-        bool, typer.Option("--no-calls", help="With --to: ask the tenant nothing; say what that leaves out.")
+        bool, typer.Option("--no-calls", help="With --to: make no call to the tenant; report what that leaves out.")
     ] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Ask for it and end; the enrichers go on.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Request it and end; the enrichers go on.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Give up the unfinished replays.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The outcome as one JSON object.")] = False,
 ) -> None:
     """Make conversations anew from the raw topic, with the mapping as it is now.
 
-    Of each activity the newest version, once. What is known of the tenant's people and accounts is not asked again,
-    however old it is. Into the live topic the enrichers do it, beside their live work: nothing newer is overwritten,
-    and ended with Ctrl-C this command only stops looking. Into another topic (--to) this command does it itself.
+    Of each activity the latest version, once. What is known of the tenant's people and accounts is not looked up
+    again, however old it is. Into the live topic the enrichers do it, beside their live work: nothing newer is
+    overwritten, and ended with Ctrl-C this command only stops showing it. Into another topic (--to) this command does
+    it itself.
     """
     settings = load_settings()
     require(settings)
@@ -69,7 +70,7 @@ def replay(
         _rebuild(settings, codec, registered, to, scope, lanes, no_calls, as_json)
         return
     if no_calls:
-        wrong_use("--no-calls is for --to: into the live topic, the enrichers ask for what they do not know.")
+        wrong_use("--no-calls is for --to: into the live topic, the enrichers look up what they do not know.")
     requests = ReplayRequests(settings, codec, lanes)
     unfinished = [r for r in requests.known() if r.is_open]
     if cancel:
@@ -84,7 +85,7 @@ def replay(
         running = [Replay(lane, f"asked-{now}", now, scope) for lane in lanes]
         for one in running:
             requests.ask(one)
-        notes.print("Asked for. It goes on without this command; [bold]--cancel[/] gives it up.")
+        notes.print("Requested. It goes on without this command; [bold]--cancel[/] gives it up.")
     if not detach:
         _follow(requests, running, as_json)
 
@@ -121,9 +122,9 @@ def _cancel(requests: ReplayRequests, running: Iterable[Replay]) -> None:
 # Into the live topic
 
 
-def _follow(requests: ReplayRequests, asked: Iterable[Replay], as_json: bool) -> None:
+def _follow(requests: ReplayRequests, requested: Iterable[Replay], as_json: bool) -> None:
     """Shows the progress of all its lanes until the end."""
-    lanes = {one.lane: one for one in asked}
+    lanes = {one.lane: one for one in requested}
     id_ = next(iter(lanes.values())).id
     try:
         with _bar() as show:
@@ -143,7 +144,7 @@ def _follow(requests: ReplayRequests, asked: Iterable[Replay], as_json: bool) ->
 
 
 def _watch(requests: ReplayRequests, id_: str, lanes: dict[int, Replay], show: Progress) -> None:
-    """Puts the newest state of each lane into `lanes`; returns when all of them have ended."""
+    """Puts the latest state of each lane into `lanes`; returns when all of them have ended."""
     task = show.add_task("waiting for the enrichers", total=None, written=0, calls=0, cause="")
     quiet_since = time.monotonic()
     for news in requests.follow(id_):
@@ -177,7 +178,7 @@ def _watch(requests: ReplayRequests, id_: str, lanes: dict[int, Replay], show: P
 
 
 def _gave_up(before: Replay, news: Replay) -> bool:
-    """Whether it is given up, though its owner had not heard of it yet."""
+    """Tells a replay that was given up before its owner knew of that."""
     return before.state == "CANCELLED" and news.is_open
 
 
@@ -196,12 +197,12 @@ def _rebuild(
 ) -> None:
     if topics.ensure_like_output(settings, to):
         notes.print(f"Topic {to} is created, like {settings.conversations_topic}.", markup=False)
-    set_up_logging("ERROR")  # what cannot be converted is told below
+    set_up_logging("ERROR")  # what cannot be converted is shown below
     try:
         with _bar() as show:
             task = show.add_task("reading", total=None, written=0, calls=0, cause="")
 
-            def tell(so_far: Rebuilt) -> None:
+            def show_progress(so_far: Rebuilt) -> None:
                 counts = so_far.counts
                 show.update(
                     task,
@@ -212,7 +213,7 @@ def _rebuild(
                     calls=counts.calls,
                 )
 
-            rebuilt = asyncio.run(_run(settings, codec, registered, to, scope, lanes, no_calls, tell))
+            rebuilt = asyncio.run(_run(settings, codec, registered, to, scope, lanes, no_calls, show_progress))
     except KeyboardInterrupt:
         notes.print(f"Ended. What is in {to} is right, but not all there is; the same command does it from the start.")
         raise typer.Exit(130) from None
@@ -243,12 +244,12 @@ async def _run(
     scope: Scope,
     lanes: list[int],
     no_calls: bool,
-    tell: Any,
+    on_progress: Any,
 ) -> Rebuilt:
     clock = SystemClock()
     clients = OfflineClients(clock) if no_calls else ClientPool(settings, KmsVault(settings.kms_key_id), clock)
     try:
-        return await Rebuild(settings, codec, registered, clients, clock, to, scope, tell).run(lanes)
+        return await Rebuild(settings, codec, registered, clients, clock, to, scope, on_progress).run(lanes)
     finally:
         await clients.close()
 

@@ -24,15 +24,15 @@ def poll(
 
     settings = load_settings()
     set_up_logging(settings.log_level)
-    failures = run(settings, only=connector, once=once, on_poll=_tell if once else None)
+    failures = run(settings, only=connector, once=once, on_poll=_show_poll if once else None)
     if once and failures:
         for name, cause in failures.items():
             notes.print(f"[bold]{name}[/]: {escape(cause)}")
         raise typer.Exit(FAILED)
 
 
-def _tell(result: PollResult) -> None:
-    """What a poll did, in a line."""
+def _show_poll(result: PollResult) -> None:
+    """Prints a poll's outcome in a line."""
     parts = [f"{result.written:,} written", f"{result.unchanged:,} known already"]
     if result.tombstones:
         parts.append(f"{result.tombstones:,} deleted")

@@ -1,4 +1,4 @@
-"""`status`: whether every connector does well, and what to do where one does not."""
+"""`status`: the state of every connector, and what to do where one needs something."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from frame_gainsight.cli.operations.connector_status import Overview, ago, overview
+from frame_gainsight.cli.operations.connector_status import ConnectorStatus, ago, connector_statuses
 from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json
 from frame_gainsight.connectors import UnknownConnectorError
 from frame_gainsight.kafka.topics import require
@@ -37,15 +37,15 @@ def status(
     """
     settings = load_settings()
     require(settings)
-    found, services = overview(settings, codec_for(settings.schema_registry_url), SystemClock().now())
+    found, services = connector_statuses(settings, codec_for(settings.schema_registry_url), SystemClock().now())
     if connector is not None:
         known = [one.id for one in found]
         found = [one for one in found if one.id == connector]
         if not found:
             raise UnknownConnectorError(connector, known)
     if as_json:
-        told = {"producers": services.producers, "enrichers": services.enrichers}
-        print_json(told | {"connectors": [one.plain() for one in found]})
+        running = {"producers": services.producers, "enrichers": services.enrichers}
+        print_json(running | {"connectors": [one.plain() for one in found]})
     elif not found:
         answers.print("No connector is registered yet. Add one: frame-gainsight connector add FILE")
     else:
@@ -59,13 +59,13 @@ def status(
             if one.last_error:
                 answers.print(f"\n[{STYLES[one.state]}]{escape(one.id)}[/]: {escape(one.last_error)}")
         if any(one.dead for one in found):
-            answers.print("\nDead letters are looked into with: frame-gainsight dead-letters list")
+            answers.print("\nLook into the dead letters with: frame-gainsight dead-letters list")
         notes.print(f"\n{_running(services.producers, 'producer')}, {_running(services.enrichers, 'enricher')} running")
     if any(one.state in ("late", "broken", "unreadable") for one in found):
         raise typer.Exit(FAILED)
 
 
-def table(found: list[Overview]) -> Table:
+def table(found: list[ConnectorStatus]) -> Table:
     """A line a connector."""
     shown = Table(box=None, padding=(0, 1))
     for name in HEADINGS:
@@ -80,8 +80,8 @@ def table(found: list[Overview]) -> Table:
     return shown
 
 
-def card(one: Overview) -> Table:
-    """The same below each other, for where a line has too little room."""
+def card(one: ConnectorStatus) -> Table:
+    """A connector's cells below each other, for where a line has too little room."""
     shown = Table(box=None, padding=(0, 1), show_header=False)
     shown.add_column(style="dim", no_wrap=True)
     shown.add_column(overflow="fold")
@@ -90,8 +90,8 @@ def card(one: Overview) -> Table:
     return shown
 
 
-def _cells(one: Overview) -> tuple[str, ...]:
-    """As in HEADINGS."""
+def _cells(one: ConnectorStatus) -> tuple[str, ...]:
+    """A connector's cells, one for each of HEADINGS."""
     return (
         escape(one.id),
         f"[{STYLES[one.state]}]{one.state}[/]",

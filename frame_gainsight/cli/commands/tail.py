@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from frame_gainsight.cli.output import answers, print_json
-from frame_gainsight.kafka import ConsumedRecord, consumed_record, reader
-from frame_gainsight.kafka.clients import admin, unreachable
+from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
+from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import Settings, TopicError, load_settings
 from schemas import Codec, SchemaError, codec_for
 
@@ -38,25 +38,15 @@ def records(settings: Settings, topic: str, from_beginning: bool, exit_at_end: b
     if topic not in known:
         listed = ", ".join(sorted(name for name in known if not name.startswith("_"))) or "none"
         raise TopicError(f"There is no topic '{topic}'. There are: {listed}.")
-    consumer = reader(settings)
-    try:
-        start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        consumer.assign([TopicPartition(topic, p, start) for p in known[topic].partitions])
-        yield from _consume(settings, consumer, set(known[topic].partitions), exit_at_end)
-    finally:
-        consumer.close()
-
-
-def _consume(settings: Settings, consumer: Consumer, unread: set[int], exit_at_end: bool) -> Iterator[ConsumedRecord]:
-    while unread or not exit_at_end:
-        for message in consumer.consume(500, 0.5):
-            error = message.error()
-            if error is None:
-                yield consumed_record(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                unread.discard(message.partition() or 0)
-            elif not error.retriable():
-                raise unreachable(settings, KafkaException(error))
+    unread = set(known[topic].partitions)
+    with closing(follow(settings, topic, unread.copy(), 0.5, from_end=not from_beginning, strict=True)) as followed:
+        for found in followed:
+            if isinstance(found, ConsumedRecord):
+                yield found
+            elif isinstance(found, PartitionEnd):
+                unread.discard(found.partition)
+                if exit_at_end and not unread:
+                    return
 
 
 def show(codec: Codec, record: ConsumedRecord, as_json: bool) -> None:

@@ -1,1 +1,1 @@
-"""The demo: the whole way on real parts, held against what the simulated tenant expects."""
+"""The demo: from a simulated tenant to conversations on real parts, compared with those that the tenant expects."""

@@ -1,4 +1,4 @@
-"""`demo`: the whole way, from a tenant to conversations, on real parts, held against the tenant's own truth."""
+"""`demo`: from a simulated tenant to conversations, on real parts, compared with what the tenant expects."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ def _morning(
             progress.update(polls, advance=1)
             _wait(stack, watch, written, progress, raw, out)
     if watch.raw != written:
-        raise BrokerError(f"The producer says it wrote {written} records, but {watch.raw} are in the topic.")
+        raise BrokerError(f"The producer reports that it wrote {written} records, but {watch.raw} are in the topic.")
 
 
 def _wait(stack: Stack, watch: TopicWatcher, written: int, progress: Progress, raw: Any, out: Any) -> None:
-    """Until as many records came out as went in, or nothing has come for a while (then the report says what lacks)."""
+    """Waits until as many records came out as went in, or none has come for a while (the report shows what lacks)."""
     last, since = -1, time.monotonic()
     while watch.outputs + len(watch.dead_letters) < written or watch.raw < written:
         stack.check()
@@ -129,7 +129,7 @@ def _wait(stack: Stack, watch: TopicWatcher, written: int, progress: Progress, r
 
 
 def _serve(stack: Stack, tenant: Tenant, polling: ManualClockProducer, start: int) -> None:
-    """Lets the tenant's clock run, polls on, and tells how to join from another terminal; until it is stopped.
+    """Lets the tenant's clock run, polls on, and shows how to join from another terminal; until it is stopped.
 
     Args:
         start: milliseconds, of the first email.
@@ -146,7 +146,7 @@ def _serve(stack: Stack, tenant: Tenant, polling: ManualClockProducer, start: in
     notes.print(f"  {tail}", markup=False, soft_wrap=True)
     notes.print("  ./dev run frame-gainsight status", markup=False)
     notes.print(
-        "\nThe tenant, to be looked at with connector init. Its secrets are invented: they open only this one.",
+        "\nThe tenant, for connector init. Its secrets are invented: they open only this one.",
         markup=False,
     )
     notes.print(f"  address: {stack.sandbox.url}", markup=False)
@@ -154,7 +154,7 @@ def _serve(stack: Stack, tenant: Tenant, polling: ManualClockProducer, start: in
     notes.print(f"  OAuth client (--oauth): {tenant.client_id}:{tenant.client_secret}", markup=False, soft_wrap=True)
     now = tenant.now() // 1000 * 1000
     notes.print(
-        f"Its clock is simulated too and shows {_iso(now)} now: status and check tell how long ago that is. A "
+        f"Its clock is simulated too and shows {_iso(now)} now: status and check show how long ago that is. A "
         "connector of yours reads what is there with this line in its file:",
         markup=False,
     )

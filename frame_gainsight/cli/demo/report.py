@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.markup import escape
-from rich.panel import Panel
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from frame_gainsight.cli.demo.topic_watcher import TopicWatcher
 from frame_gainsight.cli.demo.verify import Conversation, Verdict
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.cli.output import sample
 
 _SHOWN_FAULTS = 8
-_BODY_LINES = 12
 
 
 def figures(watch: TopicWatcher, verdict: Verdict, calls: Mapping[str, Any], polls: int) -> dict[str, Any]:
@@ -51,7 +46,7 @@ def figures(watch: TopicWatcher, verdict: Verdict, calls: Mapping[str, Any], pol
 
 
 def purposes(calls: Mapping[str, int]) -> dict[str, int]:
-    """What calls were for, by endpoint, for people."""
+    """The purposes of calls, from their endpoints, for people: purpose → calls."""
     found = dict.fromkeys(
         ("for the timeline", "for people and companies", "for deletions", "descriptions, once a day"), 0
     )
@@ -78,7 +73,7 @@ def render(numbers: Mapping[str, Any], verdict: Verdict, samples: Sequence[Conve
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(justify="right", style="bold")
     table.add_column()
-    table.add_row(f"{numbers['conversations']:,}", "conversations, each in its newest version")
+    table.add_row(f"{numbers['conversations']:,}", "conversations, each in its latest version")
     table.add_row(f"{numbers['tombstones']:,}", "deleted again, as the tenant deleted the activity")
     table.add_row(_count(numbers["missing"]), "missing")
     table.add_row(_count(numbers["duplicates"]), "published twice")
@@ -130,44 +125,6 @@ def pick_samples(conversations: Mapping[str, Conversation | None]) -> list[Conve
 
     live = sorted((c for c in conversations.values() if c is not None and c["body_text"]), key=rank)
     return [*live[:1], *[c for c in live[1:] if c["account"] != live[0]["account"]][:1]]
-
-
-def sample(c: Conversation) -> Panel:
-    """A conversation as people like to read it."""
-    grid = Table(show_header=False, box=None, padding=(0, 1))
-    grid.add_column(style="dim", justify="right")
-    grid.add_column(overflow="fold")
-    for p in c["participants"]:
-        identity = f"[green]{p['role']}[/]" if p["user_id"] else f"[yellow]{p['role']}[/]"
-        name = escape(p["name"] or "")
-        grid.add_row(identity, f"{name} <{escape(p['email'] or '')}>  [dim]{_profile(p['profile'])}[/]")
-    if c["account"]:
-        grid.add_row("account", f"{escape(c['account']['name'] or '')}  [dim]{_profile(c['account']['profile'])}[/]")
-    if c["relationship"]:
-        grid.add_row("relationship", escape(c["relationship"]["name"] or ""))
-    if c["tags"]:
-        grid.add_row("tags", escape("  ".join(f"{t['name']}={t['value']}" for t in c["tags"])))
-    at = datetime.fromtimestamp((c["occurred_at"] or c["version"]) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    title = Text(c["subject"] or "(no subject)")  # a text: of markup, codes such as :warning: would become pictures
-    return Panel(Group(grid, Text(), _Body(c["body_text"] or "")), title=title, subtitle=at, width=100)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """The beginning of a body, wrapped to the room that there is, and how much more of it there would be."""
-
-    text: str
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
-        lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
-        yield from lines[:_BODY_LINES]
-        if (more := len(lines) - _BODY_LINES) > 0:
-            yield Text(f"… {more:,} more {'line' if more == 1 else 'lines'}", style="dim")
-
-
-def _profile(profile: Mapping[str, Any]) -> str:
-    return escape(", ".join(f"{k} {v}" for k, v in profile.items()))
 
 
 def _count(number: int) -> str:

@@ -10,17 +10,39 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from frame_gainsight.cli.commands.local import start_kafka
-from frame_gainsight.cli.output import notes
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from frame_gainsight.cli.output import notes, waiting
 from frame_gainsight.kafka.topics import create
 from frame_gainsight.runtime import BusError, Settings, load_settings
 
 if TYPE_CHECKING:
+    from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
     from frame_gainsight.sandbox import Sandbox, Tenant
 
 _STOP_SECONDS = 20
+
+
+def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKafka:
+    """Starts the embedded broker, showing the download that its first start needs. Raises BusError."""
+    from frame_gainsight.embedded_kafka.artifacts import fetch
+    from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=notes, transient=True) as progress:
+        task: Any = None
+
+        def downloaded(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = progress.add_task("Fetching Apache Kafka (only once)", total=total)
+            progress.update(task, completed=done, total=total)
+
+        fetch(progress=downloaded)
+    with waiting("Starting Apache Kafka…"):
+        return EmbeddedKafka(data, port).start()
 
 
 class EnricherDiedError(BusError):

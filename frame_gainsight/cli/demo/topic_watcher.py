@@ -1,34 +1,31 @@
-"""Watches what arrives in the topics, when, and how often: the demo's own reader, committed records only."""
+"""Watches which records arrive in the topics, when, and how often: the demo's reader, committed records only."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-
-from frame_gainsight.kafka import ConsumedRecord, consumed_record, reader
-from frame_gainsight.kafka.clients import unreachable
+from frame_gainsight.kafka import ConsumedRecord, follow
 from frame_gainsight.runtime import Settings
 from schemas import Codec
-
-MARKER = "/!period"
+from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 
 
 class TopicWatcher:
     """Reads raw activities, conversations and dead letters of one connector as they are committed.
 
-    `conversations` is each key's newest value (None: deleted); `seen` counts every version's appearances;
+    `conversations` is each key's latest value (None: deleted); `seen` counts every version's appearances;
     `delays` are the seconds from a page's last API reply to its conversation's being readable here.
     """
 
     def __init__(self, settings: Settings, codec: Codec, connector: str) -> None:
         self._settings = settings
         self._codec = codec
-        self._prefix = f"{connector}/"
+        self._connector = connector
         self._lock = threading.Condition()
         self._stopping = threading.Event()
         self._polled_at: dict[str, int] = {}
@@ -57,7 +54,7 @@ class TopicWatcher:
         return sum(self.seen.values())
 
     def wait(self, seconds: float) -> None:
-        """Returns at the next record, or after so many seconds. Raises what the reading failed with."""
+        """Returns at the next record, or after `seconds`. Raises the error that the reading ended with."""
         with self._lock:
             self._lock.wait(seconds)
         if self._failure is not None:
@@ -72,33 +69,21 @@ class TopicWatcher:
     def _read(self) -> None:
         settings = self._settings
         topics = (settings.raw_topic, settings.conversations_topic, settings.dead_letters_topic)
-        consumer = reader(settings)
-        try:
-            consumer.assign(
-                [TopicPartition(t, p, OFFSET_BEGINNING) for t in topics for p in range(settings.partitions)]
-            )
-            while not self._stopping.is_set():
-                messages = consumer.consume(1000, 0.1)
-                now = time.time_ns() // 1_000_000
-                for message in messages:
-                    error = message.error()
-                    if error is None:
-                        self._take(consumed_record(message), now)
-                    elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
-                        raise unreachable(settings, KafkaException(error))
-                if messages:
+        with closing(follow(settings, topics, range(settings.partitions), 0.1, strict=True)) as followed:
+            for found in followed:
+                if isinstance(found, ConsumedRecord):
+                    self._take(found, time.time_ns() // 1_000_000)
                     with self._lock:
                         self._lock.notify_all()
-        finally:
-            consumer.close()
+                if self._stopping.is_set():
+                    return
 
     def _take(self, record: ConsumedRecord, now: int) -> None:
-        key = (record.key or b"").decode("utf-8", "replace")
-        if not key.startswith(self._prefix):
+        if connector_of(record.key) != self._connector:
             return
-        gsid = key.removeprefix(self._prefix)
+        gsid = gsid_of(record.key)
         if record.topic == self._settings.raw_topic:
-            if not key.endswith(MARKER):
+            if not is_period_marker(record.key):
                 self.raw += 1
                 self._polled_at[gsid] = record.timestamp
         elif record.topic == self._settings.dead_letters_topic:

@@ -1,4 +1,4 @@
-"""Holds the conversations against the simulated tenant's own truth, field by field; counts, assumes nothing."""
+"""Compares the conversations with those that the simulated tenant expects, field by field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Conversation = dict[str, Any]
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found. `mismatches` are `activity: field: expected … found …`."""
+    """The outcome of the comparison. `mismatches` are `activity: field: expected … found …`."""
 
     expected: int = 0
     present: int = 0
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def verify(
-    truth: Mapping[str, Any],
+    expected: Mapping[str, Any],
     definition: Definition,
     conversations: Mapping[str, Conversation | None],
     seen: Mapping[str, int],
@@ -38,12 +38,13 @@ def verify(
     """Compares everything that the tenant has with everything that was published.
 
     Args:
-        truth: `Tenant.truth()`.
-        conversations: activity → newest value; None: deleted.
+        expected: `Tenant.truth()`.
+        conversations: activity → latest value; None: deleted.
         seen: version → how often it was published.
     """
     verdict = Verdict(duplicates=sum(count - 1 for count in seen.values()))
-    wanted = [a for a in truth["activities"] if not definition.activity_types or a["type"] in definition.activity_types]
+    types = definition.activity_types
+    wanted = [a for a in expected["activities"] if not types or a["type"] in types]
     verdict.expected = len(wanted)
     for activity in wanted:
         gsid = activity["activity_id"]
@@ -52,10 +53,10 @@ def verify(
             verdict.missing.append(gsid)
             continue
         verdict.present += 1
-        for name, (expected, got) in differences(activity, found, truth, definition).items():
-            verdict.mismatches.append(f"{gsid}: {name}: expected {expected!r}, found {got!r}")
+        for name, (wanted_value, got) in differences(activity, found, expected, definition).items():
+            verdict.mismatches.append(f"{gsid}: {name}: expected {wanted_value!r}, found {got!r}")
     ids = {activity["activity_id"] for activity in wanted}
-    deleted = {activity["activity_id"] for activity in truth["deleted"]}
+    deleted = {activity["activity_id"] for activity in expected["deleted"]}
     for gsid, found in conversations.items():
         if found is not None and gsid not in ids:
             (verdict.undeleted if gsid in deleted else verdict.surplus).append(gsid)
@@ -63,10 +64,10 @@ def verify(
 
 
 def differences(
-    activity: Mapping[str, Any], found: Conversation, truth: Mapping[str, Any], definition: Definition
+    activity: Mapping[str, Any], found: Conversation, expected: Mapping[str, Any], definition: Definition
 ) -> dict[str, tuple[Any, Any]]:
     """Field → (expected, found), of the fields that differ."""
-    account = truth["accounts"].get(activity["account_id"])
+    account = expected["accounts"].get(activity["account_id"])
     pairs = {
         "subject": (activity["subject"], found["subject"]),
         "type": (activity["type"], found["type"]),
@@ -76,7 +77,7 @@ def differences(
         "logged_at": (activity["logged_at_ms"], found["logged_at"]),
         "account": (_pair(activity, "account"), _idname(found["account"])),
         "relationship": (_pair(activity, "relationship"), _idname(found["relationship"])),
-        "participants": (_expected_people(activity, truth, definition), _found_people(found)),
+        "participants": (_expected_people(activity, expected, definition), _found_people(found)),
         "org_profile": (
             {n: v for n, p in definition.org_paths.items() if (v := _of_account(p, account)) is not None},
             found["account"]["profile"] if found["account"] else {},
@@ -89,10 +90,10 @@ def differences(
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def _expected_people(activity: Mapping[str, Any], truth: Mapping[str, Any], definition: Definition) -> list[Any]:
+def _expected_people(activity: Mapping[str, Any], expected: Mapping[str, Any], definition: Definition) -> list[Any]:
     people = []
     for p in activity["participants"]:
-        known = truth["people"].get(p["email"]) if p["role"] == "customer" else None
+        known = expected["people"].get(p["email"]) if p["role"] == "customer" else None
         rows: dict[str, Any] = {}
         if known is not None:
             membership = known["by_company"].get(p["account_id"]) or known["company_person"] or {}

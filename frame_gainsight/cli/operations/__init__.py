@@ -1,1 +1,1 @@
-"""What commands find out and do, without showing it."""
+"""The work behind some commands, without any output: reading, judging, purging."""

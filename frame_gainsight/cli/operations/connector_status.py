@@ -1,4 +1,4 @@
-"""The state of every connector, from what the topics have: nobody needs to be asked for it."""
+"""The state of every connector, judged from what the topics have; no service needs to answer for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from enricher.activity.raw_record import MARKER_SUFFIX
 from enricher.processing.parked import decode as decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_lookup import FACTS, SPENT
@@ -18,22 +17,23 @@ from frame_gainsight.connectors.definition.model import written
 from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
-from producer.state.checkpoint import Checkpoint
+from producer import Checkpoint
 from producer.state.checkpoint import decode as decode_checkpoint
 from producer.state.poll_failure import PollFailure
-from producer.state.poll_failure import connector_of as troubled
-from producer.state.poll_failure import decode as decode_trouble
+from producer.state.poll_failure import connector_of as connector_of_failure
+from producer.state.poll_failure import decode as decode_failure
 from schemas import Codec, DecodeError
+from schemas.raw_topic import connector_of, is_period_marker
 
 DAY = 86_400_000
 LATE_PERIODS = 3  # without a poll that ended, after which a connector is late
-LEAST_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
-MOST_LAG = 200_000  # records of a lane that are counted by connector
+MIN_LATE = 120_000  # milliseconds: services follow a change and poll anew within that, however short the period is
+MAX_LAG = 200_000  # records of a lane that are counted by connector
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """Parked activities of a connector, and why the last of them is."""
+class ParkedSummary:
+    """Parked activities of a connector: their number, and why the last of them is parked."""
 
     count: int
     cause: str
@@ -48,18 +48,18 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class ConnectorStatus:
     """One connector.
 
     Attributes:
-        state: active, starting (not polled yet, and nothing is wrong with that), paused, waiting (trouble that passes
+        state: active, starting (not polled yet, and nothing is wrong with that), paused, waiting (a failure that passes
             by itself), late (for more than three periods no poll has ended or got on), broken (somebody must do
             something), unreadable.
         fresh_seconds: since the moment up to which everything has been read, by the tenant's clock; None: it was not
             polled yet.
-        polled_seconds: since its last poll ended, by our own clock; None: none has, or it is not known.
+        polled_seconds: since its last poll ended, by this machine's clock; None: none has, or it is not known.
         lag: raw records that are not settled yet; `lag_more`: there are more than were counted.
-        calls_today: API calls of producer and enricher; `calls_ours`: those that we may make a day.
+        calls_today: API calls of producer and enricher; `calls_ours`: those that both may make a day.
         last_error: what failed last and what to do about it; "" when all is well.
     """
 
@@ -77,65 +77,71 @@ class Overview:
     last_error: str
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """The connector's status as JSON."""
         return asdict(self)
 
 
 @dataclass(slots=True)
 class _Read:
-    """`written`, `ended`: when a connector's newest checkpoint was written, and the newest one that ended a poll: by
-    the records' timestamps, which are of the producer's clock, whatever the tenant's says."""
+    """The topics' content, by connector.
+
+    Attributes:
+        written: when its latest checkpoint was written: by the records' timestamps (milliseconds), which are of the
+            producer's clock, whatever the tenant's shows.
+        ended: the same of the latest checkpoint that ended a poll.
+        enricher_calls: day since 1970 (UTC), and the enricher's API calls on it.
+        lag: raw records that are not settled; `lag_more`: not all of them were counted.
+    """
 
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     written: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
-    troubles: dict[str, PollFailure] = field(default_factory=dict)
-    spent: dict[str, tuple[int, int]] = field(default_factory=dict)
-    parked: dict[str, Waiting] = field(default_factory=dict)
+    failures: dict[str, PollFailure] = field(default_factory=dict)
+    enricher_calls: dict[str, tuple[int, int]] = field(default_factory=dict)
+    parked: dict[str, ParkedSummary] = field(default_factory=dict)
     dead: Counter[str] = field(default_factory=Counter)
     lag: Counter[str] = field(default_factory=Counter)
-    more: bool = False
+    lag_more: bool = False
 
 
-def overview(settings: Settings, codec: Codec, now: int) -> tuple[list[Overview], Services]:
+def connector_statuses(settings: Settings, codec: Codec, now: int) -> tuple[list[ConnectorStatus], Services]:
     """Every connector, and how many services run. Raises BrokerError, TopicError, RegistryError."""
     connectors, unreadable = Registry(settings, codec).read()
     services = _services(settings)
     read = _Read()
     _checkpoints(settings, codec, read)
-    _spent(settings, codec, read)
+    _enricher_calls(settings, codec, read)
     _parked(settings, codec, read)
     _dead(settings, read)
     _lag(settings, read)
     found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
     for id_ in sorted(unreadable.keys() - connectors.keys()):
         cause = "Its definition does not read: add it again (connector add FILE), or remove it."
-        found.append(
-            Overview(id_, "unreadable", None, None, 0, False, 0, 0, 0, _count(read.parked, id_), read.dead[id_], cause)
-        )
+        parked, dead = _count(read.parked, id_), read.dead[id_]
+        found.append(ConnectorStatus(id_, "unreadable", None, None, 0, False, 0, 0, 0, parked, dead, cause))
     return found, services
 
 
-def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> Overview:
+def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> ConnectorStatus:
     id_, definition = connector.id, connector.definition
-    checkpoint, trouble = read.checkpoints.get(id_), read.troubles.get(id_)
+    checkpoint, failure = read.checkpoints.get(id_), read.failures.get(id_)
     today = now // DAY
-    spent = [checkpoint.calls if checkpoint is not None else (0, 0), read.spent.get(id_, (0, 0))]
+    calls = [checkpoint.calls if checkpoint is not None else (0, 0), read.enricher_calls.get(id_, (0, 0))]
     fresh = max(0.0, (now - checkpoint.cursor) / 1000) if checkpoint is not None else None
     ended = read.ended.get(id_)
     late = _late(connector, read, now)
     waiting = read.parked.get(id_)
     state, error = connector.state.lower(), ""
     if unreadable:
-        state, error = "unreadable", "Its newest definition does not read; the one before counts. Add it again."
+        state, error = "unreadable", "Its latest definition does not read; the one before counts. Add it again."
     elif connector.state == "PAUSED":
         error = f"Paused: connector resume {id_} goes on from where it stopped."
-    elif trouble is not None and trouble.failure in ("config", "data"):
-        state, error = "broken", trouble.cause
+    elif failure is not None and failure.failure in ("config", "data"):
+        state, error = "broken", failure.cause
     elif late:
-        state, error = "late", f"{late} {_why_late(id_, trouble, services)}"
-    elif trouble is not None:
-        state, error = "waiting", trouble.cause
+        state, error = "late", f"{late} {_why_late(id_, failure, services)}"
+    elif failure is not None:
+        state, error = "waiting", failure.cause
     elif waiting is not None:
         state, error = "waiting", waiting.cause
     elif not services.producers:
@@ -151,14 +157,14 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
             "waiting",
             "A long poll is under way: what it has read comes out, and the next one waits for its end.",
         )
-    return Overview(
+    return ConnectorStatus(
         id_,
         state,
         fresh,
         None if ended is None else max(0.0, (now - ended) / 1000),
         read.lag[id_],
-        read.more,
-        sum(calls for day, calls in spent if day == today),
+        read.lag_more,
+        sum(count for day, count in calls if day == today),
         int(definition.calls_per_day * definition.api_share),
         definition.calls_per_day,
         _count(read.parked, id_),
@@ -169,7 +175,7 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
 
 def _limit(definition: Definition) -> int:
     """Milliseconds after which a connector is late."""
-    return max(LATE_PERIODS * definition.period * 1000, LEAST_LATE)
+    return max(LATE_PERIODS * definition.period * 1000, MIN_LATE)
 
 
 def _start(definition: Definition) -> int:
@@ -177,10 +183,10 @@ def _start(definition: Definition) -> int:
 
 
 def _late(connector: Connector, read: _Read, now: int) -> str:
-    """Since when a connector has not been read, if that is too long ago; "" if it is not.
+    """The sentence that a connector has not been read for too long; "" if it has been.
 
-    Judged by our own clock, and by the newest checkpoint of all: one that ends no poll is a page of a long one, which
-    gets on. A connector that was registered, changed or resumed lately has its time from then.
+    Judged by this machine's clock, and by the latest checkpoint of all: one that ends no poll is a page of a long
+    one, which gets on. A connector that was registered, changed or resumed lately has its time from then.
     """
     began = max(connector.updated_at, _start(connector.definition))
     since = max(read.written.get(connector.id, 0), began)
@@ -193,7 +199,7 @@ def _late(connector: Connector, read: _Read, now: int) -> str:
 
 
 def _is_long(connector: Connector, checkpoint: Checkpoint, ended: int | None, now: int) -> bool:
-    """Whether the poll under way takes longer than it may, though it gets on."""
+    """Tells a poll under way that takes longer than it may, though it gets on."""
     if checkpoint.period is None:
         return False
     if ended is None:  # compacted away: by what the poll reads, then
@@ -202,16 +208,16 @@ def _is_long(connector: Connector, checkpoint: Checkpoint, ended: int | None, no
 
 
 def ago(seconds: float) -> str:
-    """A span as people say it."""
+    """A span of time as people write it: 90 s, 16 min, 3 h, 2 d."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
 
-def _why_late(id_: str, trouble: PollFailure | None, services: Services) -> str:
-    if trouble is not None:
-        return trouble.cause
+def _why_late(id_: str, failure: PollFailure | None, services: Services) -> str:
+    if failure is not None:
+        return failure.cause
     if not services.producers:
         return "No producer runs. Start one: frame-gainsight poll"
     return (
@@ -220,7 +226,7 @@ def _why_late(id_: str, trouble: PollFailure | None, services: Services) -> str:
     )
 
 
-def _count(parked: Mapping[str, Waiting], connector: str) -> int:
+def _count(parked: Mapping[str, ParkedSummary], connector: str) -> int:
     return parked[connector].count if connector in parked else 0
 
 
@@ -231,13 +237,13 @@ def _everywhere(settings: Settings) -> dict[int, int | None]:
 def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
     for record in read_to_end(settings, settings.checkpoints_topic, _everywhere(settings)):
         key = (record.key or b"").decode("utf-8", "replace")
-        connector = troubled(key)
+        connector = connector_of_failure(key)
         try:
             if connector is not None:
                 if record.value is None:
-                    read.troubles.pop(connector, None)
+                    read.failures.pop(connector, None)
                 else:
-                    read.troubles[connector] = decode_trouble(codec, record.value)
+                    read.failures[connector] = decode_failure(codec, record.value)
             elif "/" not in key:
                 if record.value is None:
                     for known in (read.checkpoints, read.written, read.ended):
@@ -247,11 +253,11 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
                     read.written[key] = record.timestamp
                     if checkpoint.period is None:
                         read.ended[key] = record.timestamp
-        except DecodeError:  # the producer tells of it, as trouble
+        except DecodeError:  # the producer reports it, as a poll failure
             continue
 
 
-def _spent(settings: Settings, codec: Codec, read: _Read) -> None:
+def _enricher_calls(settings: Settings, codec: Codec, read: _Read) -> None:
     part = f"/{FACTS}/".encode()
     for record in read_to_end(settings, settings.entities_topic, _everywhere(settings)):
         if part not in (record.key or b"") or record.value is None:
@@ -261,7 +267,7 @@ def _spent(settings: Settings, codec: Codec, read: _Read) -> None:
         except (DecodeError, ValueError):  # only a cache
             continue
         if entity.rows and (spent := entity.rows[0].get(SPENT)):
-            read.spent[entity.key.connector] = (int(spent[0]), int(spent[1]))
+            read.enricher_calls[entity.key.connector] = (int(spent[0]), int(spent[1]))
 
 
 def _parked(settings: Settings, codec: Codec, read: _Read) -> None:
@@ -273,16 +279,16 @@ def _parked(settings: Settings, codec: Codec, read: _Read) -> None:
             try:
                 parked = decode_parked(codec, record.value)
             except DecodeError as error:
-                alive[key] = (key.decode("utf-8", "replace").partition("/")[0], str(error))
+                alive[key] = (connector_of(key), str(error))
             else:
                 alive[key] = (parked.connector, parked.cause)
     for connector, cause in alive.values():
-        read.parked[connector] = Waiting(_count(read.parked, connector) + 1, cause)
+        read.parked[connector] = ParkedSummary(_count(read.parked, connector) + 1, cause)
 
 
 def _dead(settings: Settings, read: _Read) -> None:
     for record in read_to_end(settings, settings.dead_letters_topic, _everywhere(settings)):
-        read.dead[(record.key or b"").decode("utf-8", "replace").partition("/")[0]] += 1
+        read.dead[connector_of(record.key)] += 1
 
 
 def _lag(settings: Settings, read: _Read) -> None:
@@ -299,12 +305,11 @@ def _lag(settings: Settings, read: _Read) -> None:
         raise unreachable(settings, error) from error
     starts = {lane: offset if (offset := committed.get(lane, -1)) >= 0 else None for lane in lanes}
     for number, record in enumerate(read_to_end(settings, settings.raw_topic, starts)):
-        if number >= MOST_LAG:
-            read.more = True
+        if number >= MAX_LAG:
+            read.lag_more = True
             return
-        key = record.key or b""
-        if not key.endswith(MARKER_SUFFIX):
-            read.lag[key.decode("utf-8", "replace").partition("/")[0]] += 1
+        if not is_period_marker(record.key):
+            read.lag[connector_of(record.key)] += 1
 
 
 def _services(settings: Settings) -> Services:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
-
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 from enricher.activity.raw_record import Deletion
 from enricher.conversation.build import tombstone
 from frame_gainsight.connectors import ConnectorError
-from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, consumed_record, put_all, reader
-from frame_gainsight.kafka.clients import unreachable
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, follow, put_all
 from frame_gainsight.runtime import Settings
+from schemas.raw_topic import CONNECTOR, DELETED_AT, connector_of, gsid_of
 
 FOLLOW_SECONDS = 10.0  # after which no service works for a removed connector any more: they follow within five
-ENRICHER_SECONDS = 20.0  # without a tombstone of the enricher's: then it does not run, and we write them
+STEP_SECONDS = 0.5  # between two counts of what is left
+ENRICHER_SECONDS = 20.0  # without a tombstone of the enricher's: then it does not run, and they are written here
 
 
 @dataclass(slots=True)
 class Purged:
-    """How far it is: topic → keys that were there, and those of them that are left."""
+    """Progress of a purge: topic → keys that were there, and those of them that are left."""
 
     found: dict[str, int] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
@@ -33,13 +33,13 @@ class RegisteredAgainError(ConnectorError):
     def __init__(self, connector: str, left: int) -> None:
         super().__init__(
             f"'{connector}' was registered again while it was being purged. The purge has stopped; {left:,} keys are "
-            "left, and what was read of it anew may lack something. To have it whole, remove it with --purge once "
+            "left, and what was read of it anew may lack something. To have all of it, remove it with --purge once "
             "more, and register it when that has ended."
         )
 
 
 class Purge:
-    """One purging.
+    """The purge of one connector.
 
     The raw topic's tombstones make the enricher write those of the conversations, in their order; where it does not
     run they are written here, and it repeats them harmlessly when it comes.
@@ -59,7 +59,7 @@ class Purge:
         ]
         self._alive: dict[tuple[str, int, bytes], bool] = {}  # whether its tombstone is on its way
         self._counted: set[tuple[str, int, bytes]] = set()
-        self._registered: set[tuple[int, bytes]] = set()
+        self._registered_in: set[int] = set()  # partitions that have a definition of it
         self._state = Purged()
 
     def run(self, seconds: float = FOLLOW_SECONDS, enricher_seconds: float = ENRICHER_SECONDS) -> Purged:
@@ -70,48 +70,40 @@ class Purge:
             seconds: since the removal, for which services may still be writing.
             enricher_seconds: for which the enricher's next tombstone is waited for.
         """
-        consumer = reader(self._settings)
-        places = [
-            TopicPartition(t, p, OFFSET_BEGINNING)
-            for t in (*self._topics, self._settings.connectors_topic)
-            for p in range(self._settings.partitions)
-        ]
-        behind = {(place.topic, place.partition) for place in places}
-        begun = told = time.monotonic()
-        try:
-            consumer.assign(places)
-            while True:
-                for message in consumer.consume(5000, 0.5):
-                    error = message.error()
-                    place = (message.topic() or "", message.partition() or 0)
-                    if error is None:
-                        if self._note(consumed_record(message)):
-                            told = time.monotonic()
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        behind.discard(place)
-                    elif not error.retriable():
-                        raise unreachable(self._settings, KafkaException(error))
-                if behind:
+        topics = (*self._topics, self._settings.connectors_topic)
+        partitions = range(self._settings.partitions)
+        unread = {(topic, partition) for topic in topics for partition in partitions}
+        begun = stepped = enricher_wrote_at = time.monotonic()
+        with closing(follow(self._settings, topics, partitions, STEP_SECONDS, strict=True)) as followed:
+            for found in followed:
+                now = time.monotonic()
+                if isinstance(found, ConsumedRecord):
+                    if self._note(found):
+                        enricher_wrote_at = now
+                elif found is not None:
+                    unread.discard((found.topic, found.partition))
+                if unread or (found is not None and now - stepped < STEP_SECONDS):
                     continue
-                self._count()
-                if self._registered:
-                    self._tell()
+                stepped = now
+                self._count_found()
+                if self._registered_in:
+                    self._report()
                     raise RegisteredAgainError(self._connector, len(self._alive))
-                self._send(with_conversations=time.monotonic() - told >= enricher_seconds)
-                self._tell()
-                if not self._alive and time.monotonic() - begun >= seconds:
-                    return self._state
-        finally:
-            consumer.close()
+                self._send(with_conversations=now - enricher_wrote_at >= enricher_seconds)
+                self._report()
+                if not self._alive and now - begun >= seconds:
+                    break
+        return self._state
 
     def _note(self, record: ConsumedRecord) -> bool:
-        """Takes note of a record; whether a conversation went."""
-        key = record.key or b""
-        name = key.decode("utf-8", "replace")
-        if name != self._connector and not name.startswith(f"{self._connector}/"):
+        """Takes note of a record; returns whether it is a conversation's tombstone that was awaited."""
+        if connector_of(record.key) != self._connector:
             return False
+        key = record.key or b""
         if record.topic == self._settings.connectors_topic:
-            self._note_definition(record, name, key)
+            if key == self._connector.encode():
+                note = self._registered_in.discard if record.value is None else self._registered_in.add
+                note(record.partition)
             return False
         place = (record.topic, record.partition, key)
         if record.value is not None:
@@ -121,15 +113,7 @@ class Purge:
             return False
         return record.topic == self._settings.conversations_topic
 
-    def _note_definition(self, record: ConsumedRecord, name: str, key: bytes) -> None:
-        if name != self._connector:
-            return
-        if record.value is None:
-            self._registered.discard((record.partition, key))
-        else:
-            self._registered.add((record.partition, key))
-
-    def _count(self) -> None:
+    def _count_found(self) -> None:
         for place in self._alive.keys() - self._counted:
             self._state.found[place[0]] = self._state.found.get(place[0], 0) + 1
             self._counted.add(place)
@@ -141,17 +125,15 @@ class Purge:
         self._alive.update(dict.fromkeys(due, True))
 
     def _tombstones(self, places: Iterable[tuple[str, int, bytes]]) -> Iterable[ProducerRecord]:
-        headers = (("connector", self._connector.encode()), ("deleted_at", str(self._now).encode()))
+        headers = ((CONNECTOR, self._connector.encode()), (DELETED_AT, str(self._now).encode()))
         for topic, partition, key in places:
             if topic == self._settings.conversations_topic:
                 source = ConsumedRecord(self._settings.raw_topic, partition, -1, key, None, headers)
-                yield tombstone(
-                    self._settings, Deletion(source, self._connector, key.decode("utf-8", "replace").partition("/")[2])
-                )
+                yield tombstone(self._settings, Deletion(source, self._connector, gsid_of(key)))
             else:
                 yield ProducerRecord(topic, partition, key, None, headers)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         left: dict[str, int] = {}
         for topic, _, _ in self._alive:
             left[topic] = left.get(topic, 0) + 1

@@ -1,1 +1,1 @@
-"""The simulated API: server, endpoints, limits, and the switches of its variants."""
+"""The simulated API: the tenant that it answers for, server, endpoints, limits, and the variants of its answers."""

@@ -10,7 +10,15 @@ from uuid import UUID
 import orjson
 
 from frame_gainsight.sandbox.http.calls import Recorded
-from frame_gainsight.sandbox.http.errors import (
+from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply, as_reply, failure, rows, success
+from frame_gainsight.sandbox.http.limits import Limits, Spent
+from frame_gainsight.sandbox.http.switches import Setting
+from frame_gainsight.sandbox.http.tenant import Tenant, moments_of
+from frame_gainsight.sandbox.http.variants import THROTTLED
+from frame_gainsight.sandbox.query.dates import iso
+from frame_gainsight.sandbox.query.describe import described, dropdown, listed
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import (
     NO_ROUTE,
     UNAUTHORIZED,
     ApiError,
@@ -19,20 +27,12 @@ from frame_gainsight.sandbox.http.errors import (
     invalid,
     unknown_object,
 )
-from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply, as_reply, failure, rows, success
-from frame_gainsight.sandbox.http.limits import Limits, Spent
-from frame_gainsight.sandbox.http.switches import Setting
-from frame_gainsight.sandbox.query.dates import iso
-from frame_gainsight.sandbox.query.describe import described, dropdown, listed
-from frame_gainsight.sandbox.query.dialect import Look
 from frame_gainsight.sandbox.query.paths import Paths
 from frame_gainsight.sandbox.query.query import evaluate
 from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS
 from frame_gainsight.sandbox.query.tables import Table
-from frame_gainsight.sandbox.scenarios.variants import THROTTLED
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.gsid import digest
-from frame_gainsight.sandbox.tenant.tenant import Tenant, moments_of
 
 
 @dataclass(slots=True)
@@ -52,9 +52,9 @@ class _Handling:
     by_variant: bool = False
     body: Mapping[str, Any] = field(default_factory=dict)
 
-    def look(self, name: str | None = None) -> Look:
+    def dialect(self, name: str | None = None) -> Dialect:
         name = name or (self.call.objects[0] if self.call.objects else "")
-        return self.tenant.switches.look(self.call.kind, name, self.in_force)
+        return self.tenant.switches.dialect(self.call.kind, name, self.in_force)
 
 
 _Endpoint = Callable[[_Handling], Reply]
@@ -70,7 +70,7 @@ def handle(tenant: Tenant, call: Call) -> Reply:
         reply = _answer(h, endpoint)
         if not h.by_variant:
             reply = _afterwards(h, reply)
-        if h.look().rate_headers and h.spent is not None:
+        if h.dialect().rate_headers and h.spent is not None:
             reply = replace(reply, headers={**reply.headers, **_rate_headers(h.spent)})
         tenant.log.add(Recorded(tenant.wall(), call.endpoint, h.in_values, h.rows, reply.status, h.throttled))
         return reply
@@ -105,29 +105,29 @@ def _before(h: _Handling) -> None:
 
 
 def _spend(h: _Handling) -> None:
-    look, own = h.look(), h.tenant.limits
-    limits = Limits(look.per_minute or own.per_minute, look.per_day or own.per_day)
-    h.spent = h.tenant.windows.spend(limits, look.others)
+    dialect, own = h.dialect(), h.tenant.limits
+    limits = Limits(dialect.per_minute or own.per_minute, dialect.per_day or own.per_day)
+    h.spent = h.tenant.windows.spend(limits, dialect.others)
     if not h.spent.allowed:
         raise ApiError(THROTTLED)
 
 
 def _failed(h: _Handling, what: Failure) -> Reply:
-    look, headers = h.look(), {}
+    dialect, headers = h.dialect(), {}
     if what is THROTTLED:
         h.throttled = True
-        if look.throttle == "gs_apig_2404":
+        if dialect.throttle == "gs_apig_2404":
             what = replace(what, status=200)
-        elif look.throttle == "429_retry_after":
+        elif dialect.throttle == "429_retry_after":
             headers["Retry-After"] = str(h.spent.reset if h.spent else 1)
     instance = iso(h.tenant.now()).replace("T", " ").replace("Z", " UTC")
-    return failure(what, h.request_id, look, headers, instance)
+    return failure(what, h.request_id, dialect, headers, instance)
 
 
 def _afterwards(h: _Handling, reply: Reply) -> Reply:
     """Hooks on the finished reply and on the timeline; every setting that had an effect is spent once."""
     for setting in h.in_force:
-        variant, effect = setting.variant, setting.variant.look is not None
+        variant, effect = setting.variant, setting.variant.dialect is not None
         if variant.after is not None:
             reply, effect = variant.after(reply, setting.value), True
         if variant.timeline is not None and h.call.objects == (ACTIVITY.name,) and reply.status == 200:
@@ -167,46 +167,46 @@ def _token(h: _Handling) -> Reply:
 
 def _table(h: _Handling, name: str, tables: Mapping[str, Table]) -> Table:
     table = tables.get(name.lower())
-    look = h.look(name)
-    hidden_log = name.lower() in (DELETE_LOG.name, DELETE_LOG_HIGH.name) and name.lower() not in look.delete_logs
-    if table is None or look.absent or hidden_log:
+    dialect = h.dialect(name)
+    hidden_log = name.lower() in (DELETE_LOG.name, DELETE_LOG_HIGH.name) and name.lower() not in dialect.delete_logs
+    if table is None or dialect.absent or hidden_log:
         raise unknown_object(name)
     return table
 
 
 def _query(h: _Handling) -> Reply:
     tenant = h.tenant
-    tables = tenant.tables(h.look(DELETE_LOG_HIGH.name).high_volume)
+    tables = tenant.tables(h.dialect(DELETE_LOG_HIGH.name).high_volume)
     table = _table(h, h.call.argument, tables)
-    paths = Paths(tables, h.look)
+    paths = Paths(tables, h.dialect)
     chance = Random(f"order:{tenant.seed}:{h.number}")
     answer = evaluate(h.body, table, paths, tenant.world.picklists, chance)
     h.in_values, h.rows = answer.in_values, len(answer.rows)
     h.seen = answer.records if table.schema is ACTIVITY else ()
-    return rows(answer.rows, h.request_id, h.look())
+    return rows(answer.rows, h.request_id, h.dialect())
 
 
 def _describe_one(h: _Handling) -> Reply:
     schema = _table(h, h.call.argument, h.tenant.tables()).schema
-    return success([described(schema, h.look(schema.name), h.tenant.world.picklists)], h.request_id, h.look())
+    return success([described(schema, h.dialect(schema.name), h.tenant.world.picklists)], h.request_id, h.dialect())
 
 
 def _describe_many(h: _Handling) -> Reply:
-    asked = h.body.get("objectNames")
-    if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
+    requested = h.body.get("objectNames")
+    if not isinstance(requested, list) or not all(isinstance(name, str) for name in requested):
         raise bad_mapping("objectNames must be a list of object names")
     tables = h.tenant.tables()
     found = [
         described(
             schema,
-            h.look(schema.name),
+            h.dialect(schema.name),
             h.tenant.world.picklists,
             options=_yes(h.body.get("populatePickListOptions")),
             remove_hidden=_yes(h.body.get("removeHidden")),
         )
-        for schema in (_table(h, name, tables).schema for name in asked)
+        for schema in (_table(h, name, tables).schema for name in requested)
     ]
-    return success(found, h.request_id, h.look())
+    return success(found, h.request_id, h.dialect())
 
 
 def _yes(flag: object) -> bool:
@@ -215,18 +215,18 @@ def _yes(flag: object) -> bool:
 
 def _list(h: _Handling) -> Reply:
     def there(name: str) -> bool:
-        look = h.look(name)
+        dialect = h.dialect(name)
         log = name in (DELETE_LOG.name, DELETE_LOG_HIGH.name)
-        return not look.absent and (not log or name in look.delete_logs)
+        return not dialect.absent and (not log or name in dialect.delete_logs)
 
-    found = [listed(schema, h.look(name)) for name, schema in SCHEMAS.items() if there(name)]
-    return success(found, h.request_id, h.look())
+    found = [listed(schema, h.dialect(name)) for name, schema in SCHEMAS.items() if there(name)]
+    return success(found, h.request_id, h.dialect())
 
 
 def _dropdown(h: _Handling) -> Reply:
     for name, picklist in h.tenant.world.picklists.items():
         if picklist.gsid == h.call.argument:
-            return success(dropdown(picklist, name), h.request_id, h.look())
+            return success(dropdown(picklist, name), h.request_id, h.dialect())
     raise ApiError(Failure(400, "GSOBJ_1004", "GSID missing or invalid in path"))
 
 
@@ -240,7 +240,7 @@ def _deleted(h: _Handling) -> Reply:
         if span[0] <= d.deleted_ms < span[1]
     ]
     h.rows = len(found)
-    return rows(found, h.request_id, h.look())
+    return rows(found, h.request_id, h.dialect())
 
 
 _ROUTES: Sequence[tuple[str, re.Pattern[str], str, _Endpoint]] = (
@@ -256,7 +256,7 @@ _ROUTES: Sequence[tuple[str, re.Pattern[str], str, _Endpoint]] = (
 
 
 def _route(call: Call) -> tuple[Call, _Endpoint | None]:
-    """The call with its kind, objects and path argument, and its endpoint; None for a path that nobody serves."""
+    """The call with its kind, objects and path argument, and its endpoint; None for a path without an endpoint."""
     for method, pattern, kind, endpoint in _ROUTES:
         found = pattern.fullmatch(call.path)
         if found is None or method != call.method:
@@ -264,15 +264,15 @@ def _route(call: Call) -> tuple[Call, _Endpoint | None]:
         argument = found[1] if pattern.groups else ""
         objects: tuple[str, ...] = (argument.lower(),) if argument and kind != "dropdown" else ()
         if endpoint is _describe_many:
-            objects = _asked(call.body)
+            objects = _requested(call.body)
         return replace(call, kind=kind, objects=objects, argument=argument), endpoint
     return call, None
 
 
-def _asked(body: bytes) -> tuple[str, ...]:
+def _requested(body: bytes) -> tuple[str, ...]:
     try:
         content = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError:
         return ()
-    asked = content.get("objectNames") if isinstance(content, dict) else None
-    return tuple(str(name).lower() for name in asked) if isinstance(asked, list) else ()
+    requested = content.get("objectNames") if isinstance(content, dict) else None
+    return tuple(str(name).lower() for name in requested) if isinstance(requested, list) else ()

@@ -7,9 +7,9 @@ import orjson
 
 from frame_gainsight.sandbox.http.exchange import Reply, as_reply
 from frame_gainsight.sandbox.http.switches import UnknownVariantError
+from frame_gainsight.sandbox.http.tenant import Tenant
+from frame_gainsight.sandbox.http.variants import VARIANTS
 from frame_gainsight.sandbox.query.dates import iso_fraction
-from frame_gainsight.sandbox.scenarios.variants import VARIANTS
-from frame_gainsight.sandbox.tenant.tenant import Tenant
 
 PREFIX = "/_sandbox"
 

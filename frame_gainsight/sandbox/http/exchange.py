@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import orjson
 
-from frame_gainsight.sandbox.http.errors import ADDRESS_NOT_ALLOWED, UNAUTHORIZED, Failure
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import ADDRESS_NOT_ALLOWED, UNAUTHORIZED, Failure
 
 JSON = "application/json"
 
@@ -57,40 +57,40 @@ def as_reply(content: object, status: int = 200, headers: Mapping[str, str] | No
     return Reply(status, orjson.dumps(content), headers or {})
 
 
-def success(data: Any, request_id: str, look: Look) -> Reply:
+def success(data: Any, request_id: str, dialect: Dialect) -> Reply:
     """`data` in the envelope of a call that worked."""
-    return as_reply(_envelope({"result": True, "errorCode": None, "errorDesc": None}, request_id, data, look))
+    return as_reply(_envelope({"result": True, "errorCode": None, "errorDesc": None}, request_id, data, dialect))
 
 
-def rows(found: list[dict[str, Any]], request_id: str, look: Look) -> Reply:
+def rows(found: list[dict[str, Any]], request_id: str, dialect: Dialect) -> Reply:
     """Rows in the envelope; no rows in the tenant's form of nothing."""
     if not found:
-        if look.empty == "no_data":
+        if dialect.empty == "no_data":
             text = "No data found for given criteria"
-            return failure(Failure(200, "GSOBJ_1XXX", text), request_id, look)
-        if look.empty == "gsobj_1011":
-            return failure(Failure(400, "GSOBJ_1011", "No entity found for the given criteria"), request_id, look)
-        if look.empty == "null":
-            return success(None, request_id, look)
-    return success(found if look.data == "list" else {"records": found}, request_id, look)
+            return failure(Failure(200, "GSOBJ_1XXX", text), request_id, dialect)
+        if dialect.empty == "gsobj_1011":
+            return failure(Failure(400, "GSOBJ_1011", "No entity found for the given criteria"), request_id, dialect)
+        if dialect.empty == "null":
+            return success(None, request_id, dialect)
+    return success(found if dialect.data == "list" else {"records": found}, request_id, dialect)
 
 
 def failure(
-    what: Failure, request_id: str, look: Look, headers: Mapping[str, str] | None = None, instance: str = ""
+    what: Failure, request_id: str, dialect: Dialect, headers: Mapping[str, str] | None = None, instance: str = ""
 ) -> Reply:
     """A failed call; `instance` is the time that the shape with a title shows."""
-    status = look.error_status if what.semantic else what.status
+    status = dialect.error_status if what.semantic else what.status
     if what.title:
         shape = {"requestId": request_id, "result": False, "instance": instance, "title": what.code}
         return as_reply({**shape, "detail": what.text, "errorDesc": "Requested object not found."}, status, headers)
     head = {"result": False, "errorCode": what.code, "errorDesc": what.text}
     if what in (UNAUTHORIZED, ADDRESS_NOT_ALLOWED) or what.code == "GS_APIG_2404":
         return as_reply({**head, "requestId": request_id, "message": what.text}, status, headers)
-    return as_reply(_envelope(head, request_id, None, look), status, headers)
+    return as_reply(_envelope(head, request_id, None, dialect), status, headers)
 
 
-def _envelope(head: dict[str, Any], request_id: str, data: Any, look: Look) -> dict[str, Any]:
+def _envelope(head: dict[str, Any], request_id: str, data: Any, dialect: Dialect) -> dict[str, Any]:
     envelope = {**head, "requestId": request_id, "data": data, "message": None}
-    if look.localized:
+    if dialect.localized:
         envelope |= {"localizedErrorDesc": head["errorDesc"], "localizedMessage": None}
     return envelope

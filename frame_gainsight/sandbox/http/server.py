@@ -12,8 +12,8 @@ from aiohttp import web
 from frame_gainsight.sandbox.http.api import handle
 from frame_gainsight.sandbox.http.control import PREFIX, control
 from frame_gainsight.sandbox.http.exchange import Call, Reply
+from frame_gainsight.sandbox.http.tenant import Tenant
 from frame_gainsight.sandbox.query.dates import http_date
-from frame_gainsight.sandbox.tenant.tenant import Tenant
 
 _LARGEST_BODY = 32 * 1024 * 1024
 _WORTH_ZIPPING = 1024
@@ -32,7 +32,7 @@ def application(tenants: Tenants) -> web.Application:
             return web.json_response({"error": f"no tenant is called {request.host}"}, status=404)
         body = await request.read()
         if request.path.startswith(PREFIX):
-            # The truth of a large tenant takes a while; API calls must not wait for it.
+            # The expected conversations of a large tenant takes a while; API calls must not wait for it.
             reply = await asyncio.to_thread(control, tenant, request.method, request.path, body)
         else:
             headers = {name.lower(): value for name, value in request.headers.items()}

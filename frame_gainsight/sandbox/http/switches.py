@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from frame_gainsight.sandbox.query.dialect import Look, default_look
-from frame_gainsight.sandbox.scenarios.variants import VARIANTS, Variant
+from frame_gainsight.sandbox.http.variants import VARIANTS, Variant
+from frame_gainsight.sandbox.query.dialect import Dialect, default_dialect
 
 
 class UnknownVariantError(ValueError):
@@ -40,7 +40,7 @@ Settings = dict[tuple[str, str | None, str | None], Setting]
 
 
 class Switches:
-    """The settings of one tenant.  Without any it has its default look."""
+    """The settings of one tenant.  Without any it has its default dialect."""
 
     def __init__(self) -> None:
         self._settings: Settings = {}
@@ -124,18 +124,18 @@ class Switches:
             if setting.times <= 0 and self._settings.get(key) is setting:
                 del self._settings[key]
 
-    def look(self, kind: str, name: str, in_force: Sequence[Setting] = ()) -> Look:
-        """The look of object `name`: the settings in force for the call, and those that are scoped to this object.
+    def dialect(self, kind: str, name: str, in_force: Sequence[Setting] = ()) -> Dialect:
+        """The dialect of object `name`: the settings in force for the call, and those that are scoped to this object.
 
         The second matter for objects that a call reaches through look-ups.
         """
         name = name.lower()
         others = [s for s in self._settings.values() if s.object == name and s.every == 1 and s not in in_force]
-        look = default_look(name)
+        dialect = default_dialect(name)
         for setting in (*in_force, *others):
-            if setting.variant.look is not None and setting.covers(kind, (name,)):
-                look = setting.variant.look(look, setting.value)
-        return look
+            if setting.variant.dialect is not None and setting.covers(kind, (name,)):
+                dialect = setting.variant.dialect(dialect, setting.value)
+        return dialect
 
 
 _ORDER = {name: number for number, name in enumerate(VARIANTS)}

@@ -1,4 +1,4 @@
-"""The values that a variant's switch accepts: each kind checks what it is given and says what it wants."""
+"""The values that a variant's switch accepts: each kind checks what it is given and names what it accepts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """`text` says what is accepted; `check` returns the value in its settled form or raises ValueError."""
+    """`text` names what is accepted; `check` returns the value in its settled form or raises ValueError."""
 
     text: str
     check: Callable[[Any], Any]

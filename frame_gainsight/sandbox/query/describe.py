@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from frame_gainsight.sandbox.query.dialect import Look
-from frame_gainsight.sandbox.query.schema import SCHEMAS, Field, ObjectSchema
-from frame_gainsight.sandbox.tenant.world import Picklist
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.schema import SCHEMAS, Field, ObjectSchema, Picklist
 
 
-def listed(schema: ObjectSchema, look: Look) -> dict[str, Any]:
+def listed(schema: ObjectSchema, dialect: Dialect) -> dict[str, Any]:
     """An object as the list calls show it."""
     return {
         "objectName": schema.name,
@@ -16,7 +15,7 @@ def listed(schema: ObjectSchema, look: Look) -> dict[str, Any]:
         "objectType": schema.kind,
         "keyPrefix": schema.prefix,
         "transactional": True,
-        "readable": look.readable,
+        "readable": dialect.readable,
         "createable": schema.kind != "SYSTEM",
         "schemaUpdateable": schema.kind == "CUSTOM",
     }
@@ -24,7 +23,7 @@ def listed(schema: ObjectSchema, look: Look) -> dict[str, Any]:
 
 def described(
     schema: ObjectSchema,
-    look: Look,
+    dialect: Dialect,
     picklists: Mapping[str, Picklist],
     *,
     options: bool = True,
@@ -32,12 +31,12 @@ def described(
 ) -> dict[str, Any]:
     """An object with its fields.  Fields gone from queries are still here: describes are cached, fields vanish."""
     fields = [
-        _field(f, look, picklists, options)
+        _field(f, dialect, picklists, options)
         for f in schema.fields
-        if not _is_in(look.missing, f, look) and not (remove_hidden and _is_in(look.hidden, f, look))
+        if not _is_in(dialect.missing, f, dialect) and not (remove_hidden and _is_in(dialect.hidden, f, dialect))
     ]
-    fields += _padding(look.padding)
-    return {**listed(schema, look), "fields": fields}
+    fields += _padding(dialect.padding)
+    return {**listed(schema, dialect), "fields": fields}
 
 
 def dropdown(picklist: Picklist, name: str) -> dict[str, Any]:
@@ -49,15 +48,15 @@ def dropdown(picklist: Picklist, name: str) -> dict[str, Any]:
     }
 
 
-def _field(field: Field, look: Look, picklists: Mapping[str, Picklist], options: bool) -> dict[str, Any]:
+def _field(field: Field, dialect: Dialect, picklists: Mapping[str, Picklist], options: bool) -> dict[str, Any]:
     picklist = picklists[field.picklist] if field.picklist else None
-    name = look.spelt(field.name)
+    name = dialect.spelt(field.name)
     meta: dict[str, Any] = {
         "required": field.name == "Gsid",
         "nillable": field.name != "Gsid",
         "filterable": field.filterable,
         "sortable": field.filterable,
-        "hidden": _is_in(look.hidden, field, look),
+        "hidden": _is_in(dialect.hidden, field, dialect),
         "richText": field.type == "RICHTEXTAREA",
         "hasLookup": field.lookup is not None,
         "length": 131_072 if field.type == "RICHTEXTAREA" else 255,
@@ -86,14 +85,14 @@ def _field(field: Field, look: Look, picklists: Mapping[str, Picklist], options:
     return shown
 
 
-def _is_in(names: frozenset[str], field: Field, look: Look) -> bool:
+def _is_in(names: frozenset[str], field: Field, dialect: Dialect) -> bool:
     """Whether the field is named, in its own spelling or in the tenant's."""
-    return not {field.name.lower(), look.spelt(field.name).lower()}.isdisjoint(names)
+    return not {field.name.lower(), dialect.spelt(field.name).lower()}.isdisjoint(names)
 
 
 def _padding(characters: int) -> list[dict[str, Any]]:
     """Custom fields without a use, as many as make the describe at least that much longer."""
-    blank = Look()
+    blank = Dialect()
     return [
         _field(Field(f"Legacy_{number:04d}__gc", "STRING", f"Legacy field {number}"), blank, {}, False)
         for number in range(-(-characters // 240))

@@ -1,10 +1,10 @@
-"""How a tenant looks from outside: every choice that real tenants are thought to make differently, in one value."""
+"""A tenant's dialect: every choice that real tenants are thought to make differently, in one value."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Dialect:
     """The forms in which replies are given.  Variants change single fields of it."""
 
     # rows
@@ -61,12 +61,12 @@ class Look:
         return None if self.spelt(name) != name else name
 
 
-LIST_OF_MS = Look(data="list", dates="ms")
+LIST_OF_MS = Dialect(data="list", dates="ms")
 
 DEFAULTS = {"company": LIST_OF_MS, "contract__gc": LIST_OF_MS}
-"""The look of a tenant without variants, as the vendor's samples mix it; every other object has a plain `Look()`."""
+"""Dialects of a tenant without variants, as the vendor's samples mix them; other objects have a plain `Dialect()`."""
 
 
-def default_look(object_name: str | None) -> Look:
-    """The look of `object_name` in a tenant without variants."""
-    return DEFAULTS.get((object_name or "").lower(), Look())
+def default_dialect(object_name: str | None) -> Dialect:
+    """The dialect of `object_name` in a tenant without variants."""
+    return DEFAULTS.get((object_name or "").lower(), Dialect())

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from frame_gainsight.sandbox.http.errors import (
+from frame_gainsight.sandbox.query.dates import moment
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import (
     ApiError,
     Failure,
     bad_date,
@@ -14,12 +16,9 @@ from frame_gainsight.sandbox.http.errors import (
     refused_path,
     unsupported,
 )
-from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.dialect import Look
 from frame_gainsight.sandbox.query.paths import Column
-from frame_gainsight.sandbox.query.schema import DATES, Field, Value
+from frame_gainsight.sandbox.query.schema import DATES, Field, Picklist, Value
 from frame_gainsight.sandbox.query.tables import Narrowing
-from frame_gainsight.sandbox.tenant.world import Picklist
 
 Predicate = Callable[[Any], bool]
 
@@ -69,7 +68,7 @@ class _Condition:
 
 
 def compile_where(
-    where: object, column: Callable[[str], Column], look: Look, picklists: Mapping[str, Picklist]
+    where: object, column: Callable[[str], Column], dialect: Dialect, picklists: Mapping[str, Picklist]
 ) -> Where:
     """Compile the `where` of a request body.  An alias that the expression leaves out is silently not applied."""
     if where is None or where == {}:
@@ -80,22 +79,26 @@ def compile_where(
     for number, raw in enumerate(where.get("conditions") or []):
         if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
             raise bad_mapping("a condition needs a name")
-        if "." in raw["name"] and look.dotted_where:
-            raise refused_path(raw["name"], look.dotted_where)
+        if "." in raw["name"] and dialect.dotted_where:
+            raise refused_path(raw["name"], dialect.dotted_where)
         alias = str(raw.get("alias") or f"#{number}")
-        conditions[alias] = _condition(raw, column(raw["name"]), look, picklists)
+        conditions[alias] = _condition(raw, column(raw["name"]), dialect, picklists)
     longest = max((c.in_values for c in conditions.values()), default=0)
-    if look.in_max is not None and longest > look.in_max:
-        raise ApiError(Failure(look.in_status, "GSOBJ_1008", f"Too many values for IN: {longest} > {look.in_max}"))
+    if dialect.in_max is not None and longest > dialect.in_max:
+        raise ApiError(
+            Failure(dialect.in_status, "GSOBJ_1008", f"Too many values for IN: {longest} > {dialect.in_max}")
+        )
     if not conditions:
         return Where()
     expression = str(where.get("expression") or " AND ".join(conditions))
-    matches, needed = _Expression(expression, conditions, either=not look.no_or).parse()
+    matches, needed = _Expression(expression, conditions, either=not dialect.no_or).parse()
     narrowings = tuple(n for alias in needed if (n := conditions[alias].narrowing) is not None)
     return Where(matches, narrowings, longest)
 
 
-def _condition(raw: Mapping[str, Any], column: Column, look: Look, picklists: Mapping[str, Picklist]) -> _Condition:
+def _condition(
+    raw: Mapping[str, Any], column: Column, dialect: Dialect, picklists: Mapping[str, Picklist]
+) -> _Condition:
     field, operator, values = column.field, raw.get("operator"), raw.get("value", [])
     if operator not in OPERATORS.get(field.type, _TEXT):
         raise unsupported(f"Operator {operator} is not supported for {field.type} field {column.path}")
@@ -106,21 +109,21 @@ def _condition(raw: Mapping[str, Any], column: Column, look: Look, picklists: Ma
         return _Condition(lambda r: read(r) in (None, "", []), None, 0)
     if operator == "IS_NOT_NULL":
         return _Condition(lambda r: read(r) not in (None, "", []), None, 0)
-    wanted = [_typed(v, field, look, picklists) for v in values]
+    wanted = [_typed(v, field, dialect, picklists) for v in values]
     if not wanted and operator != "IN":
         raise invalid(f"value of {column.path} is empty")
     if field.type == "BOOLEAN" and not isinstance(wanted[0], bool):
         return _Condition(lambda r: True, None, 0)  # a string silently stops filtering
     narrowing = _narrowing(column, operator, wanted)
     in_values = len(wanted) if operator == "IN" else 0
-    return _Condition(_predicate(read, field, operator, wanted, look), narrowing, in_values)
+    return _Condition(_predicate(read, field, operator, wanted, dialect), narrowing, in_values)
 
 
-def _typed(value: Any, field: Field, look: Look, picklists: Mapping[str, Picklist]) -> Any:
+def _typed(value: Any, field: Field, dialect: Dialect, picklists: Mapping[str, Picklist]) -> Any:
     """`value` in the field's stored type."""
     if field.type in DATES:
         try:
-            return moment(value, look.filter_zone, offset_ignored=look.offset_ignored)
+            return moment(value, dialect.filter_zone, offset_ignored=dialect.offset_ignored)
         except (ValueError, TypeError, AttributeError, OverflowError):
             raise bad_date(str(value)[:40], field.type) from None
     if field.type in ("NUMBER", "CURRENCY", "PERCENTAGE"):
@@ -139,7 +142,9 @@ def _typed(value: Any, field: Field, look: Look, picklists: Mapping[str, Picklis
     return text
 
 
-def _predicate(read: Callable[[Any], Value], field: Field, operator: str, wanted: list[Any], look: Look) -> Predicate:
+def _predicate(
+    read: Callable[[Any], Value], field: Field, operator: str, wanted: list[Any], dialect: Dialect
+) -> Predicate:
     if field.type == "EMAIL":
         plain = read
 
@@ -162,9 +167,9 @@ def _predicate(read: Callable[[Any], Value], field: Field, operator: str, wanted
         if len(wanted) != 2:
             raise invalid("BTW needs two values")
         low, high = wanted
-        if look.between == "inclusive":
+        if dialect.between == "inclusive":
             return lambda r: (value := read(r)) is not None and low <= value <= high
-        if look.between == "half_open":
+        if dialect.between == "half_open":
             return lambda r: (value := read(r)) is not None and low <= value < high
         return lambda r: (value := read(r)) is not None and low < value < high
     compare, operand = _ORDERED[operator], wanted[0]

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from frame_gainsight.sandbox.http.errors import not_a_lookup, unknown_field
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import not_a_lookup, unknown_field
 from frame_gainsight.sandbox.query.schema import Field, Value
 from frame_gainsight.sandbox.query.tables import INDEXED, Narrowing, Reader, Table
 
 MOST_LEVELS = 2
-"""Look-ups in one path; deeper ones are documented nowhere."""
+"""Dialect-ups in one path; deeper ones are documented nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Column:
         return not self.hops
 
     def among(self, values: Sequence[Value]) -> Narrowing | None:
-        """What the object's own field must hold for the path to lead to one of `values`; None: no index tells."""
+        """The condition on the object's own field under which the path leads to one of `values`; None: not indexed."""
         own = Narrowing(self.field.name, values)
         if self.hops and self.field.type not in INDEXED:
             return None
@@ -42,10 +42,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Resolves paths for one call: `tables` by lower-case object name, `look` of any object."""
+    """Resolves paths for one call: `tables` by lower-case object name, `dialect` of any object."""
 
     tables: Mapping[str, Table]
-    look: Callable[[str], Look]
+    dialect: Callable[[str], Dialect]
 
     def resolve(self, table: Table, path: str) -> Column:
         """The column that `path` names.  Raises P_5005 for a field that is not there, P_5068 for a wrong look-up."""
@@ -60,23 +60,23 @@ class Paths:
             field = self._field(table, base, path)
             if base == step or field.lookup is None:
                 raise not_a_lookup(base)
-            look, target = self.look(table.schema.name), self.tables[field.lookup]
-            spelling.append(f"{look.spelt(field.name)}__gr")
+            dialect, target = self.dialect(table.schema.name), self.tables[field.lookup]
+            spelling.append(f"{dialect.spelt(field.name)}__gr")
             hops.append((field, target))
-            readers.append((table.reader(field.name, look), target))
+            readers.append((table.reader(field.name, dialect), target))
             table = target
         field = self._field(table, last, path)
-        look = self.look(table.schema.name)
-        spelling.append(look.spelt(field.name))
-        read = table.reader(field.name, look)
+        dialect = self.dialect(table.schema.name)
+        spelling.append(dialect.spelt(field.name))
+        read = table.reader(field.name, dialect)
         for reader, target in reversed(readers):
             read = _through(reader, target, read)
         return Column(path, ".".join(spelling), field, read, tuple(hops))
 
     def _field(self, table: Table, name: str, path: str) -> Field:
-        look = self.look(table.schema.name)
-        field = table.schema.find(look.meant(name) or "")
-        if field is None or not {name.lower(), field.name.lower()}.isdisjoint(look.missing | look.gone):
+        dialect = self.dialect(table.schema.name)
+        field = table.schema.find(dialect.meant(name) or "")
+        if field is None or not {name.lower(), field.name.lower()}.isdisjoint(dialect.missing | dialect.gone):
             raise unknown_field(path)
         return field
 

@@ -1,4 +1,4 @@
-"""Evaluates a query body on a table: filter, order, page, and rows in the forms of the tenant's look."""
+"""Evaluates a query body on a table: filter, order, page, and rows in the forms of the tenant's dialect."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,13 @@ from operator import itemgetter
 from random import Random
 from typing import Any
 
-from frame_gainsight.sandbox.http.errors import bad_mapping, invalid, refused_path, unsupported
 from frame_gainsight.sandbox.query.dates import iso, iso_date, iso_fraction, iso_offset
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import bad_mapping, invalid, refused_path, unsupported
 from frame_gainsight.sandbox.query.filter import Where, compile_where
 from frame_gainsight.sandbox.query.paths import Column, Paths
-from frame_gainsight.sandbox.query.schema import Field
+from frame_gainsight.sandbox.query.schema import Field, Picklist
 from frame_gainsight.sandbox.query.tables import Candidates, Table
-from frame_gainsight.sandbox.tenant.world import Picklist
 
 Format = Callable[[Any], Any]
 
@@ -30,7 +29,7 @@ _STAMPS: Mapping[str, Callable[[int], str | int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A query's rows in wire form, the records behind them, and the longest `IN` list asked for."""
+    """A query's rows in wire form, the records behind them, and the length of the longest `IN` list."""
 
     rows: list[dict[str, Any]]
     records: list[Any]
@@ -48,37 +47,37 @@ def evaluate(
 
     Without `orderBy` the order is arbitrary: `chance` shuffles it, differently in every call.
     """
-    look = paths.look(table.schema.name)
+    dialect = paths.dialect(table.schema.name)
     columns = _columns(body.get("select"), table, paths)
-    where = compile_where(body.get("where"), lambda path: paths.resolve(table, path), look, picklists)
-    limit, offset = _page(body, look)
+    where = compile_where(body.get("where"), lambda path: paths.resolve(table, path), dialect, picklists)
+    limit, offset = _page(body, dialect)
     order = _order(body.get("orderBy"), table, paths)
     records = _select(table.candidates(where.narrowings), where, order, chance, offset, limit)
-    return Answer(_rows(records, columns, look, picklists), records, where.in_values)
+    return Answer(_rows(records, columns, dialect, picklists), records, where.in_values)
 
 
 def _columns(select: object, table: Table, paths: Paths) -> list[Column]:
     if not isinstance(select, list) or not select or not all(isinstance(name, str) for name in select):
         raise bad_mapping("select must be a non-empty list of field names")
-    refused = paths.look(table.schema.name).dotted_select
+    refused = paths.dialect(table.schema.name).dotted_select
     if refused and (dotted := next((name for name in select if "." in name), None)):
         raise refused_path(dotted, refused)
     # Of two spellings of one field only the last comes back, as in a vendor sample.
     return list({name.lower(): paths.resolve(table, name) for name in select}.values())
 
 
-def _page(body: Mapping[str, Any], look: Look) -> tuple[int, int]:
+def _page(body: Mapping[str, Any], dialect: Dialect) -> tuple[int, int]:
     limit, offset = body.get("limit"), body.get("offset", 0)
     if limit is None:
-        limit = look.page_cap
+        limit = dialect.page_cap
     if offset is None:
         offset = 0
     for name, number in (("limit", limit), ("offset", offset)):
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise invalid(f"{name} must be a whole number")
-    if limit > look.page_cap and look.over_limit == "error":
-        raise invalid(f"limit must not exceed {look.page_cap}")
-    return min(limit, look.page_cap), min(offset, _FARTHEST)
+    if limit > dialect.page_cap and dialect.over_limit == "error":
+        raise invalid(f"limit must not exceed {dialect.page_cap}")
+    return min(limit, dialect.page_cap), min(offset, _FARTHEST)
 
 
 def _order(order: object, table: Table, paths: Paths) -> list[tuple[Column, bool]]:
@@ -135,17 +134,17 @@ def _sorted(records: list[Any], column: Column, descending: bool) -> list[Any]:
 
 
 def _rows(
-    records: Iterable[Any], columns: Sequence[Column], look: Look, picklists: Mapping[str, Picklist]
+    records: Iterable[Any], columns: Sequence[Column], dialect: Dialect, picklists: Mapping[str, Picklist]
 ) -> list[dict[str, Any]]:
-    plan = [(_key(c, look.keys), c.read, _format(c.field, look, picklists)) for c in columns]
-    blank = "" if look.nulls == "empty" else None
+    plan = [(_key(c, dialect.keys), c.read, _format(c.field, dialect, picklists)) for c in columns]
+    blank = "" if dialect.nulls == "empty" else None
     rows = []
     for record in records:
         row: dict[str, Any] = {}
         for key, read, form in plan:
             value = read(record)
             if value is None:
-                if look.nulls != "absent":
+                if dialect.nulls != "absent":
                     row[key] = blank
             else:
                 row[key] = value if form is None else form(value)
@@ -161,17 +160,17 @@ def _key(column: Column, keys: str) -> str:
     return column.spelling if keys == "described" else column.path
 
 
-def _format(field: Field, look: Look, picklists: Mapping[str, Picklist]) -> Format | None:
+def _format(field: Field, dialect: Dialect, picklists: Mapping[str, Picklist]) -> Format | None:
     if field.type == "DATETIME":
-        return _STAMPS[look.dates]
+        return _STAMPS[dialect.dates]
     if field.type == "DATE":
-        return int if look.dates == "ms" else iso_date
+        return int if dialect.dates == "ms" else iso_date
     if field.type == "MULTISELECTDROPDOWNLIST" and field.picklist:
-        items = dict(picklists[field.picklist].items) if look.picklists == "label" else {}
-        if look.multi_select == "joined":
+        items = dict(picklists[field.picklist].items) if dialect.picklists == "label" else {}
+        if dialect.multi_select == "joined":
             return lambda values: ";".join(items.get(v, v) for v in values)
         return lambda values: [items.get(v, v) for v in values]
-    if field.picklist and look.picklists == "label":
+    if field.picklist and dialect.picklists == "label":
         labels = dict(picklists[field.picklist].items)
         return lambda value: labels.get(value, value)
     return None

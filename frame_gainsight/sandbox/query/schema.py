@@ -7,6 +7,9 @@ from types import MappingProxyType
 Value = str | int | float | bool | list[str] | None
 """A stored value: dates are epoch milliseconds, multi-selects lists of item Gsids."""
 
+Row = dict[str, Value]
+"""A stored record: field → value."""
+
 DATES = frozenset({"DATE", "DATETIME"})
 
 
@@ -43,6 +46,18 @@ class ObjectSchema:
     def find(self, name: str) -> Field | None:
         """The field of that name, upper or lower case."""
         return self._by_name.get(name.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Picklist:
+    """A picklist: its category Gsid and its items as (item Gsid, label)."""
+
+    gsid: str
+    items: tuple[tuple[str, str], ...]
+
+    def label(self, item: Value) -> str | None:
+        """The label of an item Gsid."""
+        return next((label for gsid_, label in self.items if gsid_ == item), None)
 
 
 def _fields(text: str) -> tuple[Field, ...]:

@@ -1,15 +1,11 @@
-"""Tables that queries read: plain rows with indexes, and the timeline, whose columns are computed from activities."""
+"""Tables that queries read: what a table is, and plain rows with indexes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from frame_gainsight.sandbox.query.attendee_formats import write, written_elsewhere
-from frame_gainsight.sandbox.query.dialect import Look
-from frame_gainsight.sandbox.query.schema import ACTIVITY, ObjectSchema, Value
-from frame_gainsight.sandbox.tenant.activity import Activity
-from frame_gainsight.sandbox.tenant.timeline import Timeline
-from frame_gainsight.sandbox.tenant.world import Row, World
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.schema import ObjectSchema, Row, Value
 
 Reader = Callable[[Any], Value]
 
@@ -26,7 +22,7 @@ class Narrowing:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Records that may be wanted; `sorted_by` tells their order where there is one."""
+    """Records that may be wanted; `sorted_by`: their order where there is one."""
 
     records: Iterable[Any]
     sorted_by: tuple[str, ...] = ()
@@ -40,7 +36,7 @@ class Table(Protocol):
         """The object."""
         ...
 
-    def reader(self, field: str, look: Look) -> Reader:
+    def reader(self, field: str, dialect: Dialect) -> Reader:
         """A function from a record to the stored value of `field` (its exact name)."""
         ...
 
@@ -58,7 +54,7 @@ INDEXED = frozenset({"GSID", "LOOKUP", "EMAIL"})
 
 
 class RowTable:
-    """Rows as dicts.  Gsids, look-ups and emails are indexed when first asked for."""
+    """Rows as dicts.  Gsids, look-ups and emails are indexed when first looked up."""
 
     def __init__(self, schema: ObjectSchema, rows: Sequence[Row]) -> None:
         self._schema = schema
@@ -69,7 +65,7 @@ class RowTable:
     def schema(self) -> ObjectSchema:
         return self._schema
 
-    def reader(self, field: str, look: Look) -> Reader:
+    def reader(self, field: str, dialect: Dialect) -> Reader:
         return lambda row: row[field]
 
     def get(self, gsid: Value) -> Row | None:
@@ -116,101 +112,3 @@ def _hashable(value: Value) -> Value:
 
 def _folded(value: Value) -> Value:
     return value.lower() if isinstance(value, str) else None
-
-
-class TimelineTable:
-    """The activities.  Sorted by LastModifiedDate and Gsid, indexed by Gsid."""
-
-    def __init__(self, timeline: Timeline, world: World) -> None:
-        self._timeline = timeline
-        self._world = world
-
-    @property
-    def schema(self) -> ObjectSchema:
-        return ACTIVITY
-
-    def get(self, gsid: Value) -> Activity | None:
-        return self._timeline.current.get(gsid) if isinstance(gsid, str) else None
-
-    def candidates(self, narrowings: Sequence[Narrowing]) -> Candidates:
-        low, high, ranged = 0, 1 << 60, False
-        for narrowing in narrowings:
-            name = narrowing.field.lower()
-            if name == "gsid" and narrowing.values is not None:
-                found = [self.get(v) for v in dict.fromkeys(narrowing.values)]
-                return Candidates([a for a in found if a is not None])
-            if name == "lastmodifieddate" and narrowing.values is None:
-                ranged = True
-                low = max(low, narrowing.low if narrowing.low is not None else low)
-                high = min(high, narrowing.high if narrowing.high is not None else high)
-        if ranged and low > high:
-            return Candidates([])
-        return Candidates(self._timeline.between(low, high), ("lastmodifieddate", "gsid"))
-
-    def reader(self, field: str, look: Look) -> Reader:
-        if field in ("InternalAttendees", "ExternalAttendees"):
-            return self._attendees(field == "InternalAttendees", look)
-        if field in ("UserName", "UserEmail"):
-            column = "Name" if field == "UserName" else "Email"
-            return lambda a: self._user(a.logged_by, column)
-        if field == "ActivityDate" and look.undated_every:
-            every = look.undated_every
-            return lambda a: None if int(a.gsid[-6:], 36) % every == 0 else a.occurred_ms
-        return _COLUMNS[field]
-
-    def _user(self, gsid: str | None, column: str) -> Value:
-        user = self._world.by_id("gsuser").get(gsid or "")
-        return user[column] if user else None
-
-    def _attendees(self, internal: bool, look: Look) -> Reader:
-        ids = self._world.known_id
-
-        def read(a: Activity) -> Value:
-            people = a.internal if internal else a.external
-            form, delimiter = a.form[:-1], look.delimiter or a.form[-1]
-            if look.attendees != "mixed":
-                form = look.attendees
-            author = self._user(a.author, "Email")
-            return write(people, form, delimiter, ids, written_elsewhere(a, str(author) if author else None))
-
-        return read
-
-
-def _sender(a: Activity) -> Value:
-    return write((a.sender,), a.headers[:-1], a.headers[-1]) if a.sender else None
-
-
-def _class_of(type_name: str) -> str:
-    return type_name if type_name in ("Email", "Call", "Meeting", "Update") else "Meeting"
-
-
-_COLUMNS: Mapping[str, Callable[[Activity], Value]] = {
-    "Gsid": lambda a: a.gsid,
-    "Subject": lambda a: a.subject,
-    "Notes": lambda a: a.body.html,
-    "NotesPlainText": lambda a: a.body.text if a.plain else None,
-    "ActivityDate": lambda a: a.occurred_ms,
-    "CreatedDate": lambda a: a.created_ms,
-    "LastModifiedDate": lambda a: a.modified_ms,
-    "TypeName": lambda a: a.type_name,
-    "ReportingCategory": lambda a: _class_of(a.type_name),
-    "ContextName": lambda a: a.context,
-    "ContextId": lambda a: a.context_id,
-    "GsCompanyId": lambda a: a.company,
-    "GsRelationshipId": lambda a: a.relationship,
-    "AuthorId": lambda a: a.author,
-    "GsCreatedByUserId": lambda a: a.logged_by,
-    "CreatedBy": lambda a: a.logged_by,
-    "UserId": lambda a: a.logged_by,
-    "LastModifiedBy": lambda a: a.logged_by,
-    "From": _sender,
-    "To": lambda a: write(a.to, a.headers[:-1], a.headers[-1]),
-    "ConversationId": lambda a: a.conversation,
-    "ExternalId": lambda a: f"ext-{a.gsid[4:16].lower()}" if a.source in ("EMAIL", "API") else None,
-    "Source": lambda a: a.source,
-    "ExternalSource": lambda a: None,
-    "DurationInMins": lambda a: a.minutes,
-    "ActivitySentiment": lambda a: None,
-    "Ant__Sentiment__c": lambda a: a.sentiment,
-    "Ant__Topics__c": lambda a: list(a.topics) or None,
-}

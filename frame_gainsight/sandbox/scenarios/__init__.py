@@ -1,1 +1,1 @@
-"""What happens at a simulated tenant: mornings of email, live traffic, real mail, variants."""
+"""Events at a simulated tenant: mornings of email, live traffic, real mail; and profiles of differing tenants."""

@@ -8,9 +8,9 @@ from itertools import count
 from random import Random
 
 from frame_gainsight.sandbox.query.dates import MINUTE, SECOND, moment
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.clock import Clock
-from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.email_generator import EmailGenerator
+from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World
 
 _MOST_LATE_MS = 120 * SECOND
@@ -23,7 +23,7 @@ class Live:
 
     Calls and meetings come on top (one for nine emails); `edits` and `deletes` are shares of the emails and hit those
     of the last hours, `late` is the share of changes that show up to two minutes after their LastModifiedDate.  The
-    stream depends on the seed and on `start` alone, not on who asks when.  `start` None: an hour before the clock's
+    stream depends on the seed and on `start` alone, not on when it is read.  `start` None: an hour before the clock's
     time when the tenant was made, so that a fresh tenant is not empty.
     """
 
@@ -48,7 +48,7 @@ class Live:
         start_ms = began_ms - 60 * MINUTE if self.start is None else moment(self.start)
         start_ms = start_ms // MINUTE * MINUTE
         rng = Random(f"live:{world.seed}:{start_ms}")
-        writer = Writer(world, rng, f"live:{start_ms}")
+        writer = EmailGenerator(world, rng, f"live:{start_ms}")
         alive: deque[Change] = deque(maxlen=_REMEMBERED)
         waiting: list[tuple[int, int, Change]] = []
         number = count()
@@ -58,7 +58,7 @@ class Live:
             while waiting and waiting[0][0] < minute + MINUTE:  # later minutes bring nothing that shows earlier
                 yield heapq.heappop(waiting)[2]
 
-    def _minute(self, minute: int, writer: Writer, alive: deque[Change], rng: Random) -> list[Change]:
+    def _minute(self, minute: int, writer: EmailGenerator, alive: deque[Change], rng: Random) -> list[Change]:
         """The changes that happen in one minute, oldest first; `alive` holds the latest visible version of each."""
         events: list[tuple[int, str]] = []
         shares = (("email", 1.0), ("other", 1 / 9), ("edit", self.edits), ("delete", self.deletes))
@@ -72,7 +72,7 @@ class Live:
                 found.append(change)
         return found
 
-    def _happen(self, at: int, kind: str, writer: Writer, alive: deque[Change], rng: Random) -> Change | None:
+    def _happen(self, at: int, kind: str, writer: EmailGenerator, alive: deque[Change], rng: Random) -> Change | None:
         visible = at + (rng.randrange(SECOND, _MOST_LATE_MS) if rng.random() < self.late else 0)
         if kind == "email":
             change = Change(visible, at, "create", writer.email(at))

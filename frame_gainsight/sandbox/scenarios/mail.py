@@ -7,17 +7,18 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 
-from frame_gainsight.sandbox.query.attendee_formats import FORMS
 from frame_gainsight.sandbox.query.dates import SECOND, moment
+from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.scenarios.parse_email import Mailed, read_message, text_of_html
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.activity import NO_BODY, Activity, Address, Body, Written
+from frame_gainsight.sandbox.tenant.attendee_formats import FORMS
 from frame_gainsight.sandbox.tenant.clock import Clock
 from frame_gainsight.sandbox.tenant.gsid import digest, gsid
-from frame_gainsight.sandbox.tenant.world import Row, World, local_part
+from frame_gainsight.sandbox.tenant.scenario import Change
+from frame_gainsight.sandbox.tenant.world import World, local_part
 
 USERS, PERSONS = 15, 60
-"""Of a hundred addresses so many are made users, so many persons; the rest is unknown to the tenant."""
+"""Of a hundred addresses, how many are made users and how many persons; the rest is unknown to the tenant."""
 
 _FORMS = tuple(f for f in FORMS if f not in ("gsids", "null", "names"))
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from random import Random
 
 from frame_gainsight.sandbox.query.dates import SECOND, moment
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.clock import Clock
-from frame_gainsight.sandbox.tenant.email_generator import Writer
+from frame_gainsight.sandbox.tenant.email_generator import EmailGenerator
+from frame_gainsight.sandbox.tenant.scenario import Change
 from frame_gainsight.sandbox.tenant.world import World
 
 MOST_LATE_MS = 120 * SECOND
@@ -73,7 +73,7 @@ class _Plan:
     def __init__(self, morning: Morning, world: World) -> None:
         self._m = morning
         self._rng = Random(f"morning:{world.seed}")
-        self._writer = Writer(world, self._rng, "morning")
+        self._writer = EmailGenerator(world, self._rng, "morning")
         self._period_ms = morning.period * SECOND
         self._margin = max(3 * SECOND, min(30 * SECOND, self._period_ms // 20))
         self._last = morning.end_ms - self._margin

@@ -22,7 +22,7 @@ _LONGEST = 131_000
 
 @dataclass(frozen=True, slots=True)
 class Mailed:
-    """What a message says; whatever is missing or unreadable is None or empty."""
+    """The content of a message; whatever is missing or unreadable is None or empty."""
 
     subject: str | None
     sender: Address | None

@@ -1,4 +1,4 @@
-"""Implementations: tenants that were set up differently, as the variants that make them so.
+"""Tenant profiles: tenants that were set up differently, as the variants that make them so.
 
 No two customers' Gainsight look the same. `relationships` is the tenant without any variant: relationships, a custom
 object for contracts, look-ups, picklists by their ids. `plain` has none of these, and other spellings and forms.
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from frame_gainsight.sandbox.tenant.tenant import Tenant
+from frame_gainsight.sandbox.http.tenant import Tenant
 
 Setting = tuple[str, Any, str | None]
 """Variant, value, and the object that it is for (None: all of them)."""
 
-IMPLEMENTATIONS: Mapping[str, tuple[Setting, ...]] = MappingProxyType(
+TENANT_PROFILES: Mapping[str, tuple[Setting, ...]] = MappingProxyType(
     {
         "relationships": (),
         "plain": (
@@ -32,8 +32,8 @@ IMPLEMENTATIONS: Mapping[str, tuple[Setting, ...]] = MappingProxyType(
 )
 
 
-def implement(tenant: Tenant, name: str) -> Tenant:
+def apply_profile(tenant: Tenant, name: str) -> Tenant:
     """Sets a tenant up so; returns it. Raises KeyError for a name that is not in the table."""
-    for variant, value, of in IMPLEMENTATIONS[name]:
+    for variant, value, of in TENANT_PROFILES[name]:
         tenant.set_variant(variant, value, object=of)
     return tenant

@@ -1,1 +1,1 @@
-"""The simulated tenant's data, and what a perfect connector makes of it."""
+"""The simulated tenant's data, and the conversations that a connector must make of it."""

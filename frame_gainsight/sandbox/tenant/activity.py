@@ -76,28 +76,28 @@ class Composed:
 
     def _lines(self) -> list[str]:
         sentences = self.language.sentences
-        said = [sentences[i % len(sentences)] for i in self.picks] * self.repeat
-        return [self.language.greeting.format(name=self.to), *said, self.language.closing, self.signature]
+        chosen = [sentences[i % len(sentences)] for i in self.picks] * self.repeat
+        return [self.language.greeting.format(name=self.to), *chosen, self.language.closing, self.signature]
 
     def _quoted(self) -> tuple[list[tuple[str, str]], list[str]]:
         if self.quote is None:
             return [], []
         quote, sentences = self.quote, self.language.sentences
-        said = [sentences[i % len(sentences)] for i in quote.picks]
+        quotation = [sentences[i % len(sentences)] for i in quote.picks]
         if not quote.headers:
-            return [("", self.language.wrote.format(date=iso(quote.sent_ms)[:10], who=quote.sender))], said
+            return [("", self.language.wrote.format(date=iso(quote.sent_ms)[:10], who=quote.sender))], quotation
         values = (quote.sender, iso(quote.sent_ms), quote.to, quote.subject)
-        return list(zip(self.language.labels, values, strict=True)), said
+        return list(zip(self.language.labels, values, strict=True)), quotation
 
     @property
     def text(self) -> str:
-        heads, said = self._quoted()
+        heads, quotation = self._quoted()
         quoted = [f"{label}: {value}" if label else value for label, value in heads]
-        return "\n".join([*self._lines(), *quoted, *said, *self.added])
+        return "\n".join([*self._lines(), *quoted, *quotation, *self.added])
 
     @property
     def html(self) -> str:
-        heads, said = self._quoted()
+        heads, quotation = self._quoted()
         parts = [f"<p>{escape(line, quote=False)}</p>" for line in self._lines()]
         if heads:
             written = (
@@ -106,7 +106,7 @@ class Composed:
                 else f"{escape(value, quote=False)}<br>"
                 for label, value in heads
             )
-            quoted = "".join(f"<p>{escape(line, quote=False)}</p>" for line in said)
+            quoted = "".join(f"<p>{escape(line, quote=False)}</p>" for line in quotation)
             parts.append(f'<div class="quote"><div>{"".join(written)}</div><blockquote>{quoted}</blockquote></div>')
         parts += [f"<p>{escape(line, quote=False)}</p>" for line in self.added]
         return "".join(parts)
@@ -144,7 +144,7 @@ class Activity:
     topics: tuple[str, ...]
     source: str
     form: str
-    """How this row writes its attendees (a name in `frame_gainsight.sandbox.query.attendee_formats.FORMS`)."""
+    """How this row writes its attendees (a name in `frame_gainsight.sandbox.tenant.attendee_formats.FORMS`)."""
     headers: str
     """How this row writes From and To, likewise."""
     plain: bool

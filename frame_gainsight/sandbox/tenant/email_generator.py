@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from frame_gainsight.sandbox.query.attendee_formats import FORMS, angle
 from frame_gainsight.sandbox.query.dates import DAY, MINUTE, SECOND
+from frame_gainsight.sandbox.query.schema import Row
 from frame_gainsight.sandbox.tenant.activity import NO_BODY, Activity, Address, Body, Composed, Quote
+from frame_gainsight.sandbox.tenant.attendee_formats import FORMS, angle
 from frame_gainsight.sandbox.tenant.gsid import digest, gsid
 from frame_gainsight.sandbox.tenant.names import NAME_ONLY, VENDOR_DOMAIN
 from frame_gainsight.sandbox.tenant.phrases import LANGUAGES, WEIGHTS, Language
-from frame_gainsight.sandbox.tenant.world import Row, World, address_of
+from frame_gainsight.sandbox.tenant.world import World, address_of
 
 LONGEST_BODY = 131_000
 """Characters: the longest body that Auto Email Capture keeps."""
@@ -33,7 +34,7 @@ class _Thread:
     from_agent: bool
 
 
-class Writer:
+class EmailGenerator:
     """Writes one activity after the other from one stream of chance; replies go to threads it wrote before.
 
     Args:
@@ -68,7 +69,7 @@ class Writer:
         external = (customer, *extra_customers)
         form, headers = self._forms()
         chance = rng.random()
-        if chance < 0.06:  # nobody but From and To is listed
+        if chance < 0.06:  # only From and To are listed
             internal, external = (), ()
         elif chance < 0.09:  # a colleague whom the tenant does not know as a user
             internal = (*internal, self._stranger(VENDOR_DOMAIN))
@@ -235,8 +236,8 @@ class Writer:
         to = (thread.customer.name or "all").partition(" ")[0]
         body = Composed(thread.language, to, picks, str(thread.agent["Name"]), quote)
         if long_body:
-            said = len(body.html) - len(replace(body, repeat=0).html)
-            body = replace(body, repeat=max(1, (LONGEST_BODY - len(body.html)) // said))
+            per_repeat = len(body.html) - len(replace(body, repeat=0).html)
+            body = replace(body, repeat=max(1, (LONGEST_BODY - len(body.html)) // per_repeat))
         return body, picks
 
     def _others(self, thread: _Thread) -> tuple[tuple[Address, ...], tuple[Address, ...]]:

@@ -1,4 +1,4 @@
-"""What a perfect connector must have produced by the tenant's present time, whatever forms the API serves it in.
+"""The conversations that a perfect connector must have produced by now, whatever forms the API serves rows in.
 
 The rules:
 
@@ -6,7 +6,7 @@ The rules:
   the author, or where there is none whoever logged it, in this order.  One without an email counts once per name.
 - *role*: `agent` when the email belongs to a gsuser; `customer` when it belongs to a person and to no gsuser; otherwise
   as listed: `agent` when in InternalAttendees, else `unknown`.
-- *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  Bare names identify nobody.
+- *user_id* is the gsuser's Gsid for the email of a gsuser, else the person's, else null.  A bare name identifies none.
 - *account_id*, for customers only, is the company of one of the person's company_person rows: that of the activity's
   company, active or not, else an active one before one that is not, then the primary one, then the first by Gsid.  Null
   without any.
@@ -24,18 +24,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from frame_gainsight.sandbox.query.dates import iso
-from frame_gainsight.sandbox.query.schema import SCHEMAS, Value
+from frame_gainsight.sandbox.query.schema import SCHEMAS, Row, Value
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.timeline import Deletion
-from frame_gainsight.sandbox.tenant.world import Row, World
+from frame_gainsight.sandbox.tenant.world import World
 
 
-def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deletion], now_ms: int) -> dict[str, Any]:
-    """The truth at `now_ms`, from the activities (in the order to show them) and deletions visible then."""
-    teller = _Teller(world)
+def expected_conversations(
+    world: World, activities: Iterable[Activity], deleted: Iterable[Deletion], now_ms: int
+) -> dict[str, Any]:
+    """The oracle's answer at `now_ms`, from the activities (in the order to show them) and deletions visible then."""
+    expected = _Expected(world)
     return {
         "clock": iso(now_ms),
-        "activities": [teller.activity(a) for a in activities],
+        "activities": [expected.activity(a) for a in activities],
         "deleted": [
             {
                 "activity_id": d.gsid,
@@ -45,12 +47,12 @@ def truth(world: World, activities: Iterable[Activity], deleted: Iterable[Deleti
             }
             for d in deleted
         ],
-        "people": teller.people(),
-        "accounts": teller.accounts(),
+        "people": expected.people(),
+        "accounts": expected.accounts(),
     }
 
 
-class _Teller:
+class _Expected:
     def __init__(self, world: World) -> None:
         self._world = world
         self._companies = world.by_id("company")

@@ -1,4 +1,4 @@
-"""Changes asked for through the control API: field names and values as Gainsight writes them, onto an activity."""
+"""Manual edits, made through the control API: field names and values as Gainsight writes them, onto an activity."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -87,7 +87,7 @@ SENTIMENTS = ("Positive", "Neutral", "Negative", "Escalated 🔥")
 TOPICS = ("Renewal", "Outage", "Feature request", "Training", "Billing; invoices")
 
 NAME_ONLY = ("Front Desk", "Conference Room 4B", "Night Shift", "Interpreter")
-"""Attendees written as a bare name that belongs to nobody in the tenant."""
+"""Attendees written as a bare name that no record of the tenant has."""
 
 VENDOR_DOMAIN = "acme.example"
 """The Gainsight customer's own domain: its CSMs and agents write from here."""

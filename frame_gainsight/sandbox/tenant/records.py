@@ -6,9 +6,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.schema import DATES, SCHEMAS, Field, ObjectSchema, Value
+from frame_gainsight.sandbox.query.schema import DATES, SCHEMAS, Field, ObjectSchema, Row, Value
 from frame_gainsight.sandbox.query.tables import RowTable
-from frame_gainsight.sandbox.tenant.world import Row, World
+from frame_gainsight.sandbox.tenant.world import World
 
 OBJECTS = ("company", "person", "company_person", "relationship", "gsuser", "contract__gc")
 """The objects whose records can be changed."""
@@ -38,7 +38,7 @@ class Removal:
 class Records:
     """Changes a world's rows and keeps its look-ups and its tables' indexes right.
 
-    Changes take place at once and have no history: setting the clock back does not undo them.  Every `at_ms` is the
+    Changes have no history: setting the clock back does not undo them.  Every `at_ms` is the
     tenant's present, which becomes ModifiedDate unless that is given.  `fields` are as in describe, in any case;
     picklist items by label or Gsid, dates in any form that queries take, look-ups as Gsids of records that are there.
     All methods raise KeyError for a record that is not there, and ValueError, in words for people, for an object that

@@ -5,8 +5,8 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from frame_gainsight.sandbox.scenarios.scenario import Change
 from frame_gainsight.sandbox.tenant.activity import Activity
+from frame_gainsight.sandbox.tenant.scenario import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Timeline:
 
     def __init__(self, stream: Callable[[], Iterator[Change]]) -> None:
         self._stream = stream
-        self._by_hand: list[Change] = []
+        self._manual: list[Change] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -36,7 +36,7 @@ class Timeline:
         self._at = -1
         self._source = self._stream()
         self._next = next(self._source, None)
-        self._waiting = [(c.visible_ms, n, c) for n, c in enumerate(self._by_hand)]
+        self._waiting = [(c.visible_ms, n, c) for n, c in enumerate(self._manual)]
         heapq.heapify(self._waiting)
 
     def catch_up(self, now_ms: int) -> None:
@@ -57,8 +57,8 @@ class Timeline:
 
     def insert(self, change: Change) -> None:
         """Add a change by hand; it shows as soon as the clock has reached its `visible_ms`."""
-        self._by_hand.append(change)
-        heapq.heappush(self._waiting, (change.visible_ms, len(self._by_hand), change))
+        self._manual.append(change)
+        heapq.heappush(self._waiting, (change.visible_ms, len(self._manual), change))
         self.catch_up(max(self._at, 0))
 
     def between(self, low_ms: int, high_ms: int) -> Iterator[Activity]:

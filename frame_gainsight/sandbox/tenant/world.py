@@ -7,27 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from frame_gainsight.sandbox.query.dates import DAY, SECOND, moment
-from frame_gainsight.sandbox.query.schema import SCHEMAS, Value
+from frame_gainsight.sandbox.query.schema import SCHEMAS, Picklist, Row, Value
 from frame_gainsight.sandbox.tenant import names
 from frame_gainsight.sandbox.tenant.activity import Address
 from frame_gainsight.sandbox.tenant.gsid import gsid
 
-Row = dict[str, Value]
-
 EPOCH = moment("2026-03-01T00:00:00Z")
 """Everything in a new world was last modified before this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picklist:
-    """A picklist: its category Gsid and its items as (item Gsid, label)."""
-
-    gsid: str
-    items: tuple[tuple[str, str], ...]
-
-    def label(self, item: Value) -> str | None:
-        """The label of an item Gsid."""
-        return next((label for gsid_, label in self.items if gsid_ == item), None)
 
 
 @dataclass(slots=True)

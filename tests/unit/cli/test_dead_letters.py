@@ -1,4 +1,4 @@
-"""Which dead letters a retry leaves alone."""
+"""`dead-letters retry`: letters whose activity came out since are not tried again."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ from frame_gainsight.cli.commands.dead_letters import Letter, Output, has_come_o
         "unreadable, and nothing since",
     ],
 )
-def test_what_has_come_out_since(version: int | None, output: Output | None, come_out: bool) -> None:
+def test_a_retry_skips_what_came_out_since(version: int | None, output: Output | None, come_out: bool) -> None:
     letter = Letter("0:1", "acme", "G1", "Why.", 400, 500, "raw 0:0", b"")
     assert has_come_out(letter, version, output) is come_out

@@ -1,4 +1,4 @@
-"""What reaches a terminal: nothing that steers it, every word of an error, and all of a body that is announced."""
+"""Output at a terminal: nothing that steers it, every word of an error, and the count of a body's hidden lines."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import logging
 from typing import Any
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from frame_gainsight.cli import output
-from frame_gainsight.cli.demo.report import sample
-from frame_gainsight.cli.output import HarmlessConsole
+from frame_gainsight.cli.output import HarmlessConsole, sample
 from frame_gainsight.runtime.terminal import escaped, harmless
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07\x9b31m\x7f\u202egnp.exe\u2066:warning:"
@@ -50,7 +50,7 @@ def test_a_conversation_cannot_steer_the_terminal() -> None:
     assert {len(line) for line in shown.splitlines()} == {80}, "the frame holds"
 
 
-def test_neither_can_tables_lines_and_what_moves() -> None:
+def test_tables_lines_and_progress_bars_cannot_steer_the_terminal() -> None:
     screen, out = console()
     table = Table("a", title=EVIL)
     table.add_row(EVIL)
@@ -61,7 +61,7 @@ def test_neither_can_tables_lines_and_what_moves() -> None:
     assert not STEERING & set(out.getvalue())
 
 
-def test_colours_and_spinners_are_left() -> None:
+def test_rich_s_own_colours_and_spinners_reach_the_terminal() -> None:
     screen, out = console(force_terminal=True, color_system="standard")
     screen.print("[bold red]Error[/]")
     with screen.status("waiting"):
@@ -69,7 +69,7 @@ def test_colours_and_spinners_are_left() -> None:
     assert "\x1b[1;31mError\x1b[0m" in out.getvalue() and "\x1b[?25l" in out.getvalue()
 
 
-def test_json_says_the_same_and_cannot_steer_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_json_decodes_to_its_value_and_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, out = console(soft_wrap=True)
     monkeypatch.setattr(output, "answers", screen)
     output.print_json({"subject": EVIL, "smile": ":smile: Grüße"})
@@ -78,7 +78,7 @@ def test_json_says_the_same_and_cannot_steer_it_either(monkeypatch: pytest.Monke
     assert out.getvalue().count("\n") == 1
 
 
-def test_what_is_harmless() -> None:
+def test_readable_text_stays_and_control_characters_go() -> None:
     text = "Grüße\n\tab 日本語 👩‍👩‍👧 مرحبا"
     assert harmless(text) == escaped(text) == text
     assert not STEERING & set(harmless("".join(STEERING)))
@@ -109,7 +109,7 @@ def test_logs_at_a_terminal_cannot_steer_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert "\x1b[2J" not in terminal.getvalue() and "\u202e" not in terminal.getvalue()
 
 
-def test_a_body_is_wrapped_and_what_is_left_out_is_counted() -> None:
+def test_a_long_body_is_wrapped_and_its_hidden_lines_are_counted() -> None:
     long = " ".join(f"word{number}" for number in range(40))
     screen, out = console(40, soft_wrap=True)
     screen.print(sample(conversation(body_text="\n\n".join([long, *map(str, range(12))]))))
@@ -119,3 +119,13 @@ def test_a_body_is_wrapped_and_what_is_left_out_is_counted() -> None:
     screen, out = console(100, soft_wrap=True)
     screen.print(sample(conversation(body_text="one\ntwo")))
     assert "more line" not in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_an_error_is_wrapped_at_blanks_and_keeps_every_word(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(output, "notes", Console(file=out, width=width))
+    text = "acme.yaml is not valid: " + "a word or two and more of them [not markup] " * 5
+    assert output.fail(ValueError(text)) == output.FAILED
+    assert out.getvalue().split() == ["Error", *text.split()], "no word is broken"
+    assert max(map(len, out.getvalue().splitlines())) <= width

@@ -13,7 +13,7 @@ from enricher.preview import preview
 from frame_gainsight.connectors import Definition, parse_yaml
 from frame_gainsight.gainsight import AccessKey, CallBudget, Condition, GainsightClient, Query
 from frame_gainsight.runtime import SystemClock
-from frame_gainsight.sandbox import IMPLEMENTATIONS, Limits, Morning, Sandbox, Tenant, implement
+from frame_gainsight.sandbox import TENANT_PROFILES, Limits, Morning, Sandbox, Tenant, apply_profile
 
 PAGE = (Path(__file__).parents[3] / "docs/mapping.md").read_text()
 SEEDS = {"relationships": 7, "plain": 8}
@@ -43,11 +43,11 @@ def part_of(shown: Any, whole: Any, where: str = "") -> None:
         assert shown == whole, where
 
 
-@pytest.mark.parametrize("name", list(IMPLEMENTATIONS))
+@pytest.mark.parametrize("name", list(TENANT_PROFILES))
 async def test_an_example_is_what_comes_out(name: str) -> None:
     text, rows, shown = blocks(name)
     tenant = Tenant(seed=SEEDS[name], scenario=Morning(emails=60, periods=1), size=8, limits=Limits(None, None))
-    implement(tenant, name).advance(3600)
+    apply_profile(tenant, name).advance(3600)
     clock = SystemClock()
     with Sandbox(tenant) as sandbox:
         definition = Definition.model_validate(parse_yaml(text).model_dump() | {"host": sandbox.url})

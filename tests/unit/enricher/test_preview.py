@@ -9,7 +9,7 @@ import pytest
 from enricher.preview import preview
 from frame_gainsight.connectors.onboarding.propose import propose
 from frame_gainsight.gainsight import UnknownFieldError
-from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
+from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
 
 MAPPED = {"user_profile": {"first_name": "person.FirstName"}, "org_profile": {"arr": "company.Arr"}}
 
@@ -44,7 +44,7 @@ async def test_a_mapped_column_that_is_gone_is_named(desk: Any) -> None:
 async def test_it_costs_few_calls_and_fewer_once_the_objects_are_known(
     desk: Any, implementation: str, most: int
 ) -> None:
-    implement(desk.tenant, implementation)
+    apply_profile(desk.tenant, implementation)
     definition = desk.definition(**MAPPED)
     told = await preview(desk.client, desk.clock, [definition], 3)
     assert len(told.shown) == 3

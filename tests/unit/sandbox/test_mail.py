@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from frame_gainsight.sandbox import Clock, Mail, Morning, Tenant
+from frame_gainsight.sandbox import Mail, Tenant
 from frame_gainsight.sandbox.scenarios.parse_email import read_message, text_of_html
 
 PLAIN = b"""From: "Osei, Dana" <Dana.Osei@northwind.example>
@@ -107,37 +107,6 @@ def test_an_mbox_and_a_single_file(tmp_path: Path) -> None:
     assert len(told(one)["activities"]) == 1
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Mail(tmp_path / "nowhere")
-
-
-def test_other_files_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("no mail")
-    assert len(told(write(tmp_path, {"one": PLAIN}))["activities"]) == 1
-
-
-def test_messages_arrive_one_after_the_other(tmp_path: Path) -> None:
-    folder = write(tmp_path, {str(n): PLAIN for n in range(5)})
-    tenant = Tenant(size=3, scenario=Mail(folder, every=10), clock=Clock.stopped("2026-03-02T08:00:00Z"))
-    counts = []
-    for _ in range(6):
-        counts.append(len(tenant.truth()["activities"]))
-        tenant.advance(10)
-    assert counts == [1, 2, 3, 4, 5, 5]
-
-
-def test_people_are_users_persons_and_unknown(tmp_path: Path) -> None:
-    people = {f"{n}": f"From: P{n} <p{n}@d{n % 5}.example>\nSubject: s\n\nbody\n".encode() for n in range(60)}
-    folder = write(tmp_path, people)
-    truth = told(folder)
-    roles = [p["role"] for a in truth["activities"] for p in a["participants"]]
-    assert set(roles) == {"agent", "customer", "unknown"}
-    assert roles.count("customer") > roles.count("agent") > 0
-    assert truth == told(folder)
-
-
-def test_mail_beside_a_morning(tmp_path: Path) -> None:
-    folder = write(tmp_path, {"one": PLAIN})
-    tenant = Tenant(size=5, scenario=[Morning(emails=20), Mail(folder, start="2026-03-02T08:05:00Z")])
-    assert "Grüße 🎉" in {a["subject"] for a in tenant.truth()["activities"]}
 
 
 EMAILS = next((p / "shared" / "emails" for p in Path(__file__).parents if (p / "shared" / "emails").is_dir()), None)

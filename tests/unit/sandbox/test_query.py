@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from frame_gainsight.sandbox.query.dates import moment
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
 from frame_gainsight.sandbox.query.paths import Paths
 
 ACTIVITY = "activity_timeline"
@@ -23,11 +23,6 @@ def test_envelopes_are_mixed_as_documented(reader: Any) -> None:
 def test_reply_keys_are_as_requested_and_fields_match_in_any_case(reader: Any) -> None:
     row = reader.rows("COMPANY", ["gsid", "NAME", "csm__gr.email"], ("GSID", "IS_NOT_NULL", []), limit=1)[0]
     assert list(row) == ["gsid", "NAME", "csm__gr.email"]
-
-
-def test_of_two_spellings_only_the_last_returns(reader: Any) -> None:
-    row = reader.rows(ACTIVITY, ["InternalAttendees", "internalAttendees"], limit=1)[0]
-    assert list(row) == ["internalAttendees"]
 
 
 def test_look_ups_reach_two_levels(reader: Any) -> None:
@@ -89,10 +84,6 @@ def test_conditions_refused(reader: Any, condition: tuple[str, str, Any], code: 
     assert reader.code(reader.ask(ACTIVITY, ["Gsid"], condition)) == (400, code)
 
 
-def test_an_unknown_field_is_named(reader: Any) -> None:
-    assert "t1.Nope" in reader.ask("company", ["Nope"]).json()["errorDesc"]
-
-
 @pytest.mark.parametrize(
     "form", ["2026-03-02T08:10:00Z", "2026-03-02T08:10:00.000+00:00", "2026-03-02 08:10:00", 1772439000000]
 )
@@ -102,64 +93,12 @@ def test_dates_filter_in_every_form_seen(reader: Any, form: Any) -> None:
     assert 0 < len(later) == sum(r["LastModifiedDate"] >= "2026-03-02T08:10:00Z" for r in everything) < len(everything)
 
 
-@pytest.mark.parametrize(
-    ("operator", "value", "fits"),
-    [
-        ("EQ", "Renewal paperwork", lambda s: s == "Renewal paperwork"),
-        ("NE", "Renewal paperwork", lambda s: s != "Renewal paperwork"),
-        ("STARTS_WITH", "Re: ", lambda s: s.startswith("Re: ")),
-        ("ENDS_WITH", "review", lambda s: s.endswith("review")),
-        ("CONTAINS", "form", lambda s: "form" in s),
-        ("DOES_NOT_CONTAINS", "form", lambda s: "form" not in s),
-        ("GT", "M", lambda s: s > "M"),
-        ("LTE", "M", lambda s: s <= "M"),
-    ],
-)
-def test_text_operators(reader: Any, operator: str, value: str, fits: Any) -> None:
-    subjects = [r["Subject"] for r in reader.rows(ACTIVITY, ["Subject"]) if r["Subject"] is not None]
-    found = [r["Subject"] for r in reader.rows(ACTIVITY, ["Subject"], ("Subject", operator, [value]))]
-    assert sorted(found) == sorted(filter(fits, subjects))
-    assert 0 < len(found) < len(subjects)
-
-
-def test_null_operators(reader: Any) -> None:
-    counts = [
-        len(reader.rows(ACTIVITY, ["Gsid"], ("GsRelationshipId", operator, [])))
-        for operator in ("IS_NULL", "IS_NOT_NULL")
-    ]
-    assert all(counts)
-    assert sum(counts) == len(reader.rows(ACTIVITY, ["Gsid"]))
-
-
-def test_between_includes_both_ends(reader: Any) -> None:
-    first = reader.rows(ACTIVITY, ["LastModifiedDate"], orderBy=DEFAULT_ORDER)[0]["LastModifiedDate"]
-    assert reader.rows(ACTIVITY, ["Gsid"], ("LastModifiedDate", "BTW", [first, first]))
-
-
-def test_a_boolean_as_text_silently_stops_filtering(reader: Any) -> None:
-    every = len(reader.rows("company_person", ["Gsid"]))
-    active = len(reader.rows("company_person", ["Gsid"], ("Active", "EQ", [True])))
-    assert active < every
-    assert len(reader.rows("company_person", ["Gsid"], ("Active", "EQ", ["true"]))) == every
-
-
 def test_picklists_filter_by_gsid_and_by_label(reader: Any) -> None:
     item, label = reader.tenant.world.picklists["company.Industry"].items[0]
     by_id = reader.rows("company", ["Industry"], ("Industry", "EQ", [item]))
     assert by_id
     assert {r["Industry"] for r in by_id} == {item}
     assert len(reader.rows("company", ["Industry"], ("Industry", "IN", [label]))) == len(by_id)
-
-
-def test_multi_selects_include_and_exclude(reader: Any) -> None:
-    rows = [r for r in reader.rows(ACTIVITY, ["Ant__Topics__c"]) if r["Ant__Topics__c"]]
-    topic = rows[0]["Ant__Topics__c"][0]
-    found = {
-        operator: len(reader.rows(ACTIVITY, ["Gsid"], ("Ant__Topics__c", operator, [topic])))
-        for operator in ("INCLUDES", "EXCLUDES")
-    }
-    assert found["INCLUDES"] == sum(topic in r["Ant__Topics__c"] for r in rows)
-    assert sum(found.values()) == len(rows)
 
 
 def test_emails_are_found_in_any_case(reader: Any) -> None:
@@ -186,7 +125,7 @@ def test_memberships_are_found_by_their_persons_emails(reader: Any) -> None:
 def test_paths_through_look_ups_are_narrowed_by_indexes(reader: Any) -> None:
     """What keeps a list of a thousand emails quick: no row is looked at that an index rules out."""
     tables = reader.tenant.tables()
-    paths = Paths(tables, lambda name: Look())
+    paths = Paths(tables, lambda name: Dialect())
 
     def looked_at(name: str, path: str, value: Any) -> list[Any]:
         narrowing = paths.resolve(tables[name], path).among([value])
@@ -302,11 +241,3 @@ def test_the_deleted_call_takes_a_range(reader: Any) -> None:
     found = reader.post("/v1/ant/es/activity/deleted", span).json()["data"]["records"]
     assert sorted(r["Gsid"] for r in found) == sorted(d["activity_id"] for d in deleted)
     assert reader.code(reader.post("/v1/ant/es/activity/deleted", {"when": "now"})) == (400, "GSOBJ_1008")
-
-
-def test_a_body_that_is_no_json_object(reader: Any) -> None:
-    for body in (b"{", b"[1]"):
-        reply = reader.http.post(
-            "/v1/data/objects/query/company", content=body, headers={"accesskey": reader.tenant.access_key}
-        )
-        assert reader.code(reply) == (400, "GSOBJ_1008")

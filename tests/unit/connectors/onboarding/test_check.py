@@ -20,7 +20,7 @@ from frame_gainsight.embedded_kafka.node import LOOPBACK
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, OAuthClient
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant
-from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
+from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
 
 YAML = """
 id: acme
@@ -221,7 +221,7 @@ async def test_a_field_behind_a_look_up_that_only_queries_miss_is_named(
 async def test_the_plain_implementation_is_fine_within_the_calls(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
-    implement(tenant, "plain")
+    apply_profile(tenant, "plain")
     changed = {"org_profile": {"arr": "company.Arr"}, "objects": {}, "tags": {}, "activity_types": ("Email",)}
     findings = await check(client, other(definition, **changed))
     assert {f.need for f in findings if f.state != "ok"} == {

@@ -8,7 +8,7 @@ from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, _name, filled, propose
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient
 from frame_gainsight.runtime import SystemClock
-from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant, implement
+from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant, apply_profile
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_what_is_proposed_is_there_and_filled_and_the_calls_are_few() -> N
             assert proposal.types["Email"] > 0
             tenant.set_variant("missing_object", True, object="company_person")
             without = await propose(client, definition)
-            implement(tenant, "plain")
+            apply_profile(tenant, "plain")
             plain = await propose(client, definition)
     assert {p.name for p in without.fields} == {name for _, name in names} - {"title", "role"}
     paths = {p.path for p in plain.fields}

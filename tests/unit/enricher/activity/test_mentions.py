@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enricher.activity.mentions import Mention, Side, mentions, normal_email, parse_attendees, visible
-from frame_gainsight.sandbox.query.attendee_formats import write
 from frame_gainsight.sandbox.tenant.activity import Address
+from frame_gainsight.sandbox.tenant.attendee_formats import write
 
 G1, G2 = "1C00" + "A" * 32, "1P01" + "B" * 32
 

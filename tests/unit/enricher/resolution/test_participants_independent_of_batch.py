@@ -11,8 +11,8 @@ import pytest
 from enricher.conversation.build import build, wanted
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.sandbox import Clock, Limits, Tenant
-from frame_gainsight.sandbox.query.attendee_formats import FORMS, write
 from frame_gainsight.sandbox.tenant.activity import Address
+from frame_gainsight.sandbox.tenant.attendee_formats import FORMS, write
 from tests.unit.enricher.conftest import HOUR, raw
 
 WAYS = pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from frame_gainsight.gainsight import RefusedQueryError
-from frame_gainsight.sandbox.http.errors import Failure
-from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
+from frame_gainsight.sandbox.query.errors import Failure
+from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
 
 MAPPED = {"org_profile": {"arr": "company.Arr", "csm": "company.Csm__gr.Email", "stage": "relationship.Stage"}}
 RIDING = {
@@ -72,7 +72,7 @@ async def test_a_mapped_column_that_the_company_does_not_have_keeps_it_from_ridi
 @pytest.mark.parametrize("code", ["P_5005", "P_5068", "P_5026", "GSOBJ_1002"])
 async def test_a_tenant_that_refuses_them_is_read_without(rig: Any, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     from frame_gainsight.sandbox.http import api
-    from frame_gainsight.sandbox.http.errors import ApiError
+    from frame_gainsight.sandbox.query.errors import ApiError
 
     plain = api.evaluate
 
@@ -129,7 +129,7 @@ async def test_a_tenant_without_look_ups_is_read_by_its_own_columns(rig: Any, co
 
 
 async def test_a_plain_implementation_is_read(rig: Any) -> None:
-    implement(rig.tenant, "plain")
+    apply_profile(rig.tenant, "plain")
     rig.define(tags={"source": "activity.Source"})
     assert len(await polled(rig, 5)) == 5
     assert dict(rig.bus.versions()) == rig.alive()

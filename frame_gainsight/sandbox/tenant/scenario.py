@@ -1,4 +1,4 @@
-"""What happens in a tenant: a scenario is a stream of changes to the timeline, in the order in which they show."""
+"""A scenario: a stream of changes to a tenant's timeline, in the order in which they show."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Scenario(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Nothing happens but what the control API asks for; the clock stands at `start`."""
+    """Nothing happens but what the control API requests; the clock stands at `start`."""
 
     start: str = "2026-03-02T08:00:00Z"
 
@@ -51,7 +51,7 @@ class Quiet:
         return Clock.stopped(self.start)
 
     def populate(self, world: World) -> None:
-        """Nobody is added."""
+        """Nothing is added."""
 
     def changes(self, world: World, began_ms: int) -> Iterator[Change]:
         return iter(())

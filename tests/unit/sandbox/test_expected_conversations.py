@@ -1,4 +1,4 @@
-"""The truth agrees with what is served, and can be found from what is served."""
+"""The oracle: expected conversations agree with what the API serves, and follow from it."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def test_participants_by_the_rules(client: Any) -> None:
             {
                 "From": f"Whoever <{two_jobs['Email'].upper()}>",
                 "To": f"{agent['Email']}, x@nowhere.example",
-                "InternalAttendees": ["new.colleague@acme.example", "Front TenantLookup"],
+                "InternalAttendees": ["new.colleague@acme.example", "Front Desk"],
                 "ExternalAttendees": "Night Shift; x@nowhere.example",
                 "GsCompanyId": company,
             }
@@ -132,7 +132,7 @@ def test_participants_by_the_rules(client: Any) -> None:
         agent["Email"]: ("agent", agent["Gsid"]),
         "x@nowhere.example": ("unknown", None),
         "new.colleague@acme.example": ("agent", None),
-        "Front TenantLookup": ("agent", None),
+        "Front Desk": ("agent", None),
         "Night Shift": ("unknown", None),
     }
     elsewhere = next(p for p in told(third)["participants"] if p["email"] == email)

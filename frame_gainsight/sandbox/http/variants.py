@@ -1,11 +1,11 @@
-"""The table of variants: each way in which a tenant may differ from the default look is one entry.
+"""The table of variants: each way in which a tenant may differ from the default dialect is one entry.
 
 An entry has a name, what it does, the values it takes, the kinds of call it touches, and one hook:
 
-- `look(look, value)` changes the look that the reply is made with;
+- `dialect(dialect, value)` changes the dialect that the reply is made with;
 - `before(call, value)` may answer the call at once, or let it go on by returning None;
 - `after(reply, value)` changes the finished reply;
-- `timeline(hands, value, seen)` changes the timeline after a query of activities has been answered.
+- `timeline(edits, value, seen)` changes the timeline after a query of activities has been answered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,10 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from frame_gainsight.sandbox.http.errors import ADDRESS_NOT_ALLOWED, BAD_AUTHORIZATION, UNAUTHORIZED, ApiError, Failure
 from frame_gainsight.sandbox.http.exchange import Call, EndedError, Reply
 from frame_gainsight.sandbox.http.values import Values, choice, flag, names, number, record, spellings, text, whole
-from frame_gainsight.sandbox.query.dialect import Look
+from frame_gainsight.sandbox.query.dialect import Dialect
+from frame_gainsight.sandbox.query.errors import ADDRESS_NOT_ALLOWED, BAD_AUTHORIZATION, UNAUTHORIZED, ApiError, Failure
 from frame_gainsight.sandbox.tenant.activity import Activity
 
 Group = Literal["access", "faults", "throttling", "rows", "envelope", "queries", "fields", "timeline"]
@@ -29,8 +29,8 @@ QUERY = frozenset({"query"})
 METADATA = frozenset({"query", "describe", "list"})
 
 
-class Hands(Protocol):
-    """What a timeline variant may do to the activities, at the tenant's present time."""
+class TimelineEdits(Protocol):
+    """The changes that a timeline variant may make to the activities, at the tenant's present time."""
 
     def edit_some(self, seen: Sequence[Activity], count: int) -> None:
         """Edit up to `count` of the activities just read, or of those next in line."""
@@ -54,15 +54,15 @@ class Variant:
     what: str
     values: Values
     touches: frozenset[str] = ALL
-    look: Callable[[Look, Any], Look] | None = None
+    dialect: Callable[[Dialect, Any], Dialect] | None = None
     before: Callable[[Call, Any], None] | None = None
     after: Callable[[Reply, Any], Reply] | None = None
-    timeline: Callable[[Hands, Any, Sequence[Activity]], None] | None = None
+    timeline: Callable[[TimelineEdits, Any, Sequence[Activity]], None] | None = None
 
 
-def _set(field: str) -> Callable[[Look, Any], Look]:
-    """A hook that puts the value into one field of the look."""
-    return lambda look, value: replace(look, **{field: value})
+def _set(field: str) -> Callable[[Dialect, Any], Dialect]:
+    """A hook that puts the value into one field of the dialect."""
+    return lambda dialect, value: replace(dialect, **{field: value})
 
 
 def _fail(failure: Failure) -> Callable[[Call, Any], None]:
@@ -116,7 +116,7 @@ def _broken(reply: Reply, how: str) -> Reply:
 
 
 def _extra_data(reply: Reply, keys: int) -> Reply:
-    """Keys nobody asked for in the envelope: readers must pass them over."""
+    """Unrequested keys in the envelope: readers must pass them over."""
     try:
         content = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
@@ -126,8 +126,8 @@ def _extra_data(reply: Reply, keys: int) -> Reply:
     return replace(reply, body=orjson.dumps({**{f"x{n}": {"n": n} for n in range(keys)}, **content}))
 
 
-def _rate(look: Look, value: Mapping[str, int]) -> Look:
-    return replace(look, per_minute=value["per_minute"], per_day=value["per_day"])
+def _rate(dialect: Dialect, value: Mapping[str, int]) -> Dialect:
+    return replace(dialect, per_minute=value["per_minute"], per_day=value["per_day"])
 
 
 def _throttled(call: Call, value: bool) -> None:
@@ -136,17 +136,17 @@ def _throttled(call: Call, value: bool) -> None:
 
 
 THROTTLED = Failure(429, "GS_APIG_2404", "Rate limit reached")
-"""Raised by the allowance and by the variant; its final shape is the look's `throttle`."""
+"""Raised by the allowance and by the variant; its final shape is the dialect's `throttle`."""
 
 
-def _in_limit(look: Look, value: Mapping[str, int]) -> Look:
-    return replace(look, in_max=value["max"], in_status=value["status"])
+def _in_limit(dialect: Dialect, value: Mapping[str, int]) -> Dialect:
+    return replace(dialect, in_max=value["max"], in_status=value["status"])
 
 
-def _delete_logs(look: Look, value: str) -> Look:
+def _delete_logs(dialect: Dialect, value: str) -> Dialect:
     low, high = "record_delete_log", "record_delete_log_high_volume"
     found = {"low": {low}, "high": {high}, "both": {low, high}, "missing": set()}[value]
-    return replace(look, delete_logs=frozenset(found))
+    return replace(dialect, delete_logs=frozenset(found))
 
 
 _FORMS = ("mixed", "emails", "angle", "names", "bare_names", "json_strings", "json_objects", "gsids", "null")
@@ -210,7 +210,7 @@ _TABLE = (
     Variant(
         "gzip",
         "faults",
-        "compression: when accepted, never, or always, asked for or not",
+        "compression: when accepted, never, or always, requested or not",
         choice("accepted", "never", "always"),
         after=lambda reply, value: replace(reply, gzip=value),
     ),
@@ -219,30 +219,30 @@ _TABLE = (
     Variant(
         "throttle_shape",
         "throttling",
-        "how throttling is told: 429, 429 with Retry-After, or GS_APIG_2404 in the body of a 200",
+        "how throttling is reported: 429, 429 with Retry-After, or GS_APIG_2404 in the body of a 200",
         choice("429", "429_retry_after", "gs_apig_2404"),
-        look=_set("throttle"),
+        dialect=_set("throttle"),
     ),
     Variant(
         "rate",
         "throttling",
         "the allowance; without the variant the tenant's own limits hold",
         record(per_minute=whole(1), per_day=whole(1)),
-        look=_rate,
+        dialect=_rate,
     ),
     Variant(
         "others",
         "throttling",
         "calls that other integrations spend of the allowance every minute",
         whole(),
-        look=_set("others"),
+        dialect=_set("others"),
     ),
     Variant(
         "rate_headers",
         "throttling",
         "x-ratelimit-limit, -remaining and -reset on every reply",
         flag(),
-        look=_set("rate_headers"),
+        dialect=_set("rate_headers"),
     ),
     # rows
     Variant(
@@ -251,7 +251,7 @@ _TABLE = (
         "the form of dates: ISO Z with or without fraction, ISO +0000, epoch milliseconds",
         choice("iso", "iso_fraction", "iso_offset", "ms"),
         QUERY,
-        look=_set("dates"),
+        dialect=_set("dates"),
     ),
     Variant(
         "nulls",
@@ -259,15 +259,15 @@ _TABLE = (
         "the form of a missing value (dates too): null, an empty string, or no key",
         choice("null", "empty", "absent"),
         QUERY,
-        look=_set("nulls"),
+        dialect=_set("nulls"),
     ),
     Variant(
         "undated",
         "rows",
-        "one of so many activities has no ActivityDate (0: none)",
+        "one of this many activities has no ActivityDate (0: none)",
         whole(),
         QUERY,
-        look=_set("undated_every"),
+        dialect=_set("undated_every"),
     ),
     Variant(
         "keys",
@@ -275,7 +275,7 @@ _TABLE = (
         "the case of reply keys: as requested, lower, upper, or as in describe",
         choice("requested", "lower", "upper", "described"),
         QUERY,
-        look=_set("keys"),
+        dialect=_set("keys"),
     ),
     Variant(
         "attendees",
@@ -283,7 +283,7 @@ _TABLE = (
         "the form of InternalAttendees and ExternalAttendees; mixed: each row its own",
         choice(*_FORMS),
         QUERY,
-        look=_set("attendees"),
+        dialect=_set("attendees"),
     ),
     Variant(
         "attendee_delimiter",
@@ -291,7 +291,7 @@ _TABLE = (
         "what stands between attendees in a list that is not JSON",
         choice(",", ";"),
         QUERY,
-        look=_set("delimiter"),
+        dialect=_set("delimiter"),
     ),
     Variant(
         "multi_select",
@@ -299,7 +299,7 @@ _TABLE = (
         "multi-select values as a list or joined by `;`",
         choice("list", "joined"),
         QUERY,
-        look=_set("multi_select"),
+        dialect=_set("multi_select"),
     ),
     Variant(
         "picklists",
@@ -307,7 +307,7 @@ _TABLE = (
         "picklist values as item Gsids or as labels",
         choice("gsid", "label"),
         QUERY,
-        look=_set("picklists"),
+        dialect=_set("picklists"),
     ),
     # envelope
     Variant(
@@ -316,7 +316,7 @@ _TABLE = (
         "`data` as a bare list or as {records}",
         choice("list", "records"),
         QUERY,
-        look=_set("data"),
+        dialect=_set("data"),
     ),
     Variant(
         "empty",
@@ -324,13 +324,13 @@ _TABLE = (
         "no rows: as `data` has it, null, `No data found` with 200, or GSOBJ_1011 with 400",
         choice("data", "null", "no_data", "gsobj_1011"),
         QUERY,
-        look=_set("empty"),
+        dialect=_set("empty"),
     ),
-    Variant("localized", "envelope", "localizedErrorDesc and localizedMessage", flag(), look=_set("localized")),
+    Variant("localized", "envelope", "localizedErrorDesc and localizedMessage", flag(), dialect=_set("localized")),
     Variant(
         "extra_keys",
         "envelope",
-        "so many further keys in the envelope",
+        "this many further keys in the envelope",
         whole(),
         after=_extra_data,
     ),
@@ -340,17 +340,17 @@ _TABLE = (
         "the status of P_* failures",
         choice(200, 400, 500),
         QUERY,
-        look=_set("error_status"),
+        dialect=_set("error_status"),
     ),
     # queries
-    Variant("page_cap", "queries", "the most rows in one reply", whole(1), QUERY, look=_set("page_cap")),
+    Variant("page_cap", "queries", "the most rows in one reply", whole(1), QUERY, dialect=_set("page_cap")),
     Variant(
         "over_limit",
         "queries",
         "a `limit` above the cap is lowered or refused",
         choice("cap", "error"),
         QUERY,
-        look=_set("over_limit"),
+        dialect=_set("over_limit"),
     ),
     Variant(
         "in_limit",
@@ -358,7 +358,7 @@ _TABLE = (
         "IN lists longer than `max` are refused with `status`",
         record(max=whole(1), status=choice(400, 413, 414)),
         QUERY,
-        look=_in_limit,
+        dialect=_in_limit,
     ),
     Variant(
         "dotted_select",
@@ -366,7 +366,7 @@ _TABLE = (
         "columns through a look-up are refused in `select`: as an unknown field, or as no look-up",
         choice("P_5005", "P_5068"),
         QUERY,
-        look=_set("dotted_select"),
+        dialect=_set("dotted_select"),
     ),
     Variant(
         "dotted_where",
@@ -374,16 +374,16 @@ _TABLE = (
         "fields through a look-up are refused in `where`: as an unknown field, or as no look-up",
         choice("P_5005", "P_5068"),
         QUERY,
-        look=_set("dotted_where"),
+        dialect=_set("dotted_where"),
     ),
-    Variant("no_or", "queries", "OR is refused in expressions: P_5026", flag(), QUERY, look=_set("no_or")),
+    Variant("no_or", "queries", "OR is refused in expressions: P_5026", flag(), QUERY, dialect=_set("no_or")),
     Variant(
         "filter_zone",
         "queries",
         "the zone (minutes east of UTC) of filter values without offset",
         choice(*range(-12 * 60, 14 * 60 + 1, 15)),
         QUERY,
-        look=_set("filter_zone"),
+        dialect=_set("filter_zone"),
     ),
     Variant(
         "offset_ignored",
@@ -391,7 +391,7 @@ _TABLE = (
         "the offset of filter values (`Z` too) is not read: all are in the zone of `filter_zone`",
         flag(),
         QUERY,
-        look=_set("offset_ignored"),
+        dialect=_set("offset_ignored"),
     ),
     Variant(
         "between",
@@ -399,7 +399,7 @@ _TABLE = (
         "whether BTW includes its ends",
         choice("inclusive", "half_open", "exclusive"),
         QUERY,
-        look=_set("between"),
+        dialect=_set("between"),
     ),
     # fields
     Variant(
@@ -408,7 +408,7 @@ _TABLE = (
         "fields that the tenant does not have (From, To, Ant__Sentiment__c, ...)",
         names(),
         METADATA,
-        look=_set("missing"),
+        dialect=_set("missing"),
     ),
     Variant(
         "spellings",
@@ -416,16 +416,16 @@ _TABLE = (
         "fields that the tenant spells otherwise, look-ups with them (Person_ID: PersonId makes PersonId__gr)",
         spellings(),
         METADATA,
-        look=_set("spellings"),
+        dialect=_set("spellings"),
     ),
-    Variant("hidden_fields", "fields", "fields hidden in describe", names(), METADATA, look=_set("hidden")),
+    Variant("hidden_fields", "fields", "fields hidden in describe", names(), METADATA, dialect=_set("hidden")),
     Variant(
         "gone_fields",
         "fields",
         "fields that describe shows and a query does not find any more",
         names(),
         METADATA,
-        look=_set("gone"),
+        dialect=_set("gone"),
     ),
     Variant(
         "missing_object",
@@ -433,16 +433,16 @@ _TABLE = (
         "the object (scope it by `object`) does not exist: OBJECT_NOT_FOUND",
         flag(),
         METADATA,
-        look=_set("absent"),
+        dialect=_set("absent"),
     ),
-    Variant("readable", "fields", "`readable` in the object list", flag(), METADATA, look=_set("readable")),
+    Variant("readable", "fields", "`readable` in the object list", flag(), METADATA, dialect=_set("readable")),
     Variant(
         "describe_padding",
         "fields",
-        "so many characters of further fields in describe",
+        "this many characters of further fields in describe",
         whole(),
         METADATA,
-        look=_set("padding"),
+        dialect=_set("padding"),
     ),
     Variant(
         "delete_log",
@@ -450,7 +450,7 @@ _TABLE = (
         "which delete logs exist",
         choice("low", "high", "both", "missing"),
         METADATA,
-        look=_delete_logs,
+        dialect=_delete_logs,
     ),
     Variant(
         "high_volume",
@@ -459,7 +459,7 @@ _TABLE = (
         "without the variant each log that exists has all",
         names("object"),
         QUERY,
-        look=_set("high_volume"),
+        dialect=_set("high_volume"),
     ),
     Variant(
         "deleted_call",
@@ -475,18 +475,18 @@ _TABLE = (
     Variant(
         "edit_while_paging",
         "timeline",
-        "each query of activities is followed by edits of so many rows of the page or behind it",
+        "each query of activities is followed by edits of this many rows of the page or behind it",
         whole(1),
         QUERY,
-        timeline=lambda hands, count, seen: hands.edit_some(seen, count),
+        timeline=lambda edits, count, seen: edits.edit_some(seen, count),
     ),
     Variant(
         "delete_while_paging",
         "timeline",
-        "each query of activities is followed by deletions of so many rows of the page or behind it",
+        "each query of activities is followed by deletions of this many rows of the page or behind it",
         whole(1),
         QUERY,
-        timeline=lambda hands, count, seen: hands.delete_some(seen, count),
+        timeline=lambda edits, count, seen: edits.delete_some(seen, count),
     ),
     Variant(
         "late_rows",
@@ -494,15 +494,15 @@ _TABLE = (
         "each query of activities is followed by the creation of `rows` emails that show after `seconds`",
         record(rows=whole(1), seconds=number()),
         QUERY,
-        timeline=lambda hands, value, seen: hands.create_some(value["rows"], value["seconds"]),
+        timeline=lambda edits, value, seen: edits.create_some(value["rows"], value["seconds"]),
     ),
     Variant(
         "one_second",
         "timeline",
-        "each query of activities is followed by the creation of so many emails in one second",
+        "each query of activities is followed by the creation of this many emails in one second",
         whole(1),
         QUERY,
-        timeline=lambda hands, count, seen: hands.create_some(count, 0.0),
+        timeline=lambda edits, count, seen: edits.create_some(count, 0.0),
     ),
 )
 

@@ -1,4 +1,7 @@
-"""A tenant: its world, its timeline, its clock, its key and its moods.  All methods may be called from any thread."""
+"""A tenant as its API's callers meet it: world, timeline, clock, key, allowance and variants.
+
+All methods may be called from any thread.
+"""
 
 import base64
 import hmac
@@ -14,18 +17,19 @@ from frame_gainsight.sandbox.http.calls import CallLog
 from frame_gainsight.sandbox.http.limits import Limits, Windows
 from frame_gainsight.sandbox.http.switches import Switches
 from frame_gainsight.sandbox.query.dates import DAY, SECOND, iso, moment
-from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS
-from frame_gainsight.sandbox.query.tables import RowTable, Table, TimelineTable
-from frame_gainsight.sandbox.scenarios.scenario import Change, Op, Quiet, Scenario
-from frame_gainsight.sandbox.tenant import manual_edits as byhand
+from frame_gainsight.sandbox.query.schema import ACTIVITY, DELETE_LOG, DELETE_LOG_HIGH, SCHEMAS, Row
+from frame_gainsight.sandbox.query.tables import RowTable, Table
+from frame_gainsight.sandbox.tenant import manual_edits
 from frame_gainsight.sandbox.tenant.activity import Activity
 from frame_gainsight.sandbox.tenant.clock import Clock, Wall, system_wall
-from frame_gainsight.sandbox.tenant.email_generator import Writer
-from frame_gainsight.sandbox.tenant.expected_conversations import truth
+from frame_gainsight.sandbox.tenant.email_generator import EmailGenerator
+from frame_gainsight.sandbox.tenant.expected_conversations import expected_conversations
 from frame_gainsight.sandbox.tenant.gsid import digest
 from frame_gainsight.sandbox.tenant.records import Records, Removal
+from frame_gainsight.sandbox.tenant.scenario import Change, Op, Quiet, Scenario
 from frame_gainsight.sandbox.tenant.timeline import Timeline
-from frame_gainsight.sandbox.tenant.world import Row, build
+from frame_gainsight.sandbox.tenant.timeline_table import TimelineTable
+from frame_gainsight.sandbox.tenant.world import build
 
 DELETE_LOG_DAYS = 15
 TOKEN_SECONDS = 86_400
@@ -59,7 +63,7 @@ class Tenant:
             one.populate(self.world)
         self.world.index()
         # Who writes emails is settled here: the timeline is the same whatever happens to records later.
-        self._writing = self.world.copy()
+        self._writers_world = self.world.copy()
         self.clock = clock or scenarios[0].clock()
         self.limits = limits or Limits()
         self.windows = Windows(wall)
@@ -69,7 +73,7 @@ class Tenant:
         self._resolution_ms = SECOND if resolution == "s" else 1
         began = self.clock.now()
         self._timeline = Timeline(self._stream(scenarios, began))
-        self._by_hand = Writer(self._writing, Random(f"by hand:{seed}"), "by hand")
+        self._manual = EmailGenerator(self._writers_world, Random(f"by hand:{seed}"), "by hand")
         self._chance = Random(f"chance:{seed}")
         self._numbers = 0
         self._keys = 0
@@ -86,7 +90,7 @@ class Tenant:
 
     def _stream(self, scenarios: Sequence[Scenario], began: int) -> Callable[[], Iterator[Change]]:
         def open_stream() -> Iterator[Change]:
-            streams = [one.changes(self._writing, began) for one in scenarios]
+            streams = [one.changes(self._writers_world, began) for one in scenarios]
             return streams[0] if len(streams) == 1 else merge(*streams, key=lambda c: c.visible_ms)
 
         return open_stream
@@ -119,13 +123,13 @@ class Tenant:
         return self._tables | logs
 
     def truth(self) -> dict[str, Any]:
-        """What a perfect connector must have produced by now; see `expected_conversations`."""
-        with self.lock:  # only as long as needed: telling takes seconds for a large tenant
+        """The conversations that a perfect connector must have produced by now; see `expected_conversations`."""
+        with self.lock:  # only as long as needed: a large tenant's takes seconds
             now, timeline = self.clock.now(), self.timeline
             activities = [timeline.current[gsid] for _, gsid in timeline.order]
             deleted = list(timeline.deleted.values())
             world = self.world.copy()
-        return truth(world, activities, deleted, now)
+        return expected_conversations(world, activities, deleted, now)
 
     # Time
 
@@ -143,7 +147,7 @@ class Tenant:
         with self.lock:
             return self.clock.set(at)
 
-    # Moods
+    # Variants
 
     def set_variant(
         self,
@@ -155,7 +159,7 @@ class Tenant:
         every: int = 1,
         times: int | None = None,
     ) -> None:
-        """Switch a variant on, or off with None; see `scenarios.variants` for the table, `Switches.set` for scopes."""
+        """Switch a variant on, or off with None; see `http.variants` for the table, `Switches.set` for scopes."""
         with self.lock:
             self.switches.set(name, value, object=object, endpoint=endpoint, every=every, times=times)
 
@@ -189,7 +193,7 @@ class Tenant:
     # Keys
 
     def reset_key(self) -> str:
-        """Make a new access key; the old one is dead at once."""
+        """Make a new access key; the old one is refused from then on."""
         with self.lock:
             self.access_key = self._new_key()
             return self.access_key
@@ -220,7 +224,7 @@ class Tenant:
         with self.lock:
             return list(self._tokens)
 
-    # Changes by hand
+    # Manual edits
 
     def create(self, fields: Mapping[str, Any] | None = None, *, visible_in: float = 0.0) -> dict[str, Any]:
         """Log an email (or, with `TypeName`, another activity) now; fields not given are made up.
@@ -229,7 +233,7 @@ class Tenant:
         field that cannot be set.
         """
         with self.lock:
-            activity = byhand.filled(self._by_hand.email(self.stamp()), fields or {}, self.world, created=True)
+            activity = manual_edits.filled(self._manual.email(self.stamp()), fields or {}, self.world, created=True)
             if activity.gsid in self.timeline.current:
                 raise ValueError(f"there is an activity {activity.gsid} already")
             return self._change("create", activity, activity.modified_ms, visible_in)
@@ -245,9 +249,9 @@ class Tenant:
         with self.lock:
             activity = self.timeline.current[id]
             at = max(self.stamp(), activity.modified_ms)
-            edited = byhand.filled(self._by_hand.edited(activity, at), {}, self.world)
+            edited = manual_edits.filled(self._manual.edited(activity, at), {}, self.world)
             if fields:
-                edited = byhand.filled(activity, fields, self.world, modified_ms=at)
+                edited = manual_edits.filled(activity, fields, self.world, modified_ms=at)
             return self._change("edit", edited, at, visible_in)
 
     def delete(self, id: str, *, visible_in: float = 0.0) -> dict[str, Any]:
@@ -288,7 +292,7 @@ class Tenant:
         """The present time as dates are stored."""
         return self.clock.now() // self._resolution_ms * self._resolution_ms
 
-    # Hands of the timeline variants
+    # The edits of the timeline variants
 
     def edit_some(self, seen: Sequence[Activity], count: int) -> None:
         """Edit up to `count` of `seen` or of the rows behind them, as others do while a client pages."""
@@ -326,7 +330,7 @@ def _same(given: str, expected: str) -> bool:
 
 
 def moments_of(body: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The time range in the body of the deleted-activities call, whose real field names nobody has seen.
+    """The time range in the body of the deleted-activities call, whose real field names are unknown.
 
     Any field whose name begins with `from` or `start` is the beginning, with `to`, `until` or `end` the end.
     """

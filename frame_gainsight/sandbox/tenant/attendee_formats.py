@@ -52,10 +52,10 @@ def write(
     ids: KnownIds = lambda _: None,
     elsewhere: Iterable[str] = (),
 ) -> str | None:
-    """`people` as one string of the given form; None when there is nobody, or for the form `null`.
+    """`people` as one string of the given form; None when the list is empty, or for the form `null`.
 
     `names` writes a bare name only for one whose email is in `elsewhere` (the row's From, To or author), and
-    `Name <email>` for the others, so that the row as a whole still tells who took part.  `gsids` falls back to the
+    `Name <email>` for the others, so that the row as a whole still shows who took part.  `gsids` falls back to the
     email of somebody the tenant does not know.
     """
     if not people or form == "null":
