@@ -17,7 +17,7 @@ from rich.text import Text
 from frame_gainsight.connectors import ConnectorError, DefinitionError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.runtime import BusError, SettingsError
-from frame_gainsight.runtime.terminal import escaped, harmless
+from frame_gainsight.runtime.terminal import escaped, strip_control_characters
 from schemas import SchemaError
 
 UNFOLDED = 160  # characters of a line where nobody looks at a terminal: names and paths stay whole, to be searched for
@@ -36,7 +36,7 @@ class HarmlessConsole(Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             # Control segments are rich's own: a spinner's, a bar's.
-            yield segment if control or text.isprintable() else Segment(harmless(text), style)
+            yield segment if control or text.isprintable() else Segment(strip_control_characters(text), style)
 
 
 def _width(stream: TextIO | None) -> int | None:

@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.runtime.terminal import strip_control_characters
 
 
 def set_up_logging(level: str) -> None:
@@ -24,7 +24,7 @@ def set_up_logging(level: str) -> None:
     ]
     terminal = sys.stderr.isatty()
     last: list[structlog.typing.Processor] = (
-        [_harmless, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
+        [_for_terminal, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), *last],
@@ -43,6 +43,6 @@ def set_up_logging(level: str) -> None:
     root.setLevel(max(number, logging.WARNING))
 
 
-def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _for_terminal(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """For a terminal: an event may name what somebody else wrote."""
-    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: strip_control_characters(value) if isinstance(value, str) else value for name, value in event.items()}

@@ -8,7 +8,7 @@ import re
 _STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def harmless(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """The text without what a terminal would obey instead of showing."""
     return _STEERING.sub("", text)
 

@@ -24,7 +24,7 @@ from frame_gainsight.connectors.definition.model import SCHEMA_FILE, faults_of, 
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.runtime.terminal import strip_control_characters
 
 _T = TypeVar("_T")
 PARTS = {"user_profile": "participants' profile", "org_profile": "account's profile", "tags": "tags"}
@@ -171,7 +171,7 @@ def _types(proposal: Proposal, given: Sequence[str] | None, yes: bool) -> list[s
         return [default] if default else []
     label, refused = "Activity types to take, with commas between (empty: all)", None
     while True:
-        text = harmless(typer.prompt(label, default, show_default=bool(default)))
+        text = strip_control_characters(typer.prompt(label, default, show_default=bool(default)))
         spelt = {name.lower(): name for name in proposal.types}
         chosen = [spelt.get(name.lower(), name) for part in text.split(",") if (name := part.strip())]
         unknown = [name for name in chosen if name not in proposal.types]
@@ -192,7 +192,11 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
         if typer.confirm(f"Take all {len(proposed)} fields for the {label}?", default=True):
             taken += proposed
         else:
-            taken += [one for one in proposed if typer.confirm(harmless(f"  {one.name} ({one.path})?"), default=True)]
+            taken += [
+                one
+                for one in proposed
+                if typer.confirm(strip_control_characters(f"  {one.name} ({one.path})?"), default=True)
+            ]
     return taken
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from frame_gainsight.cli.demo.topic_watcher import TopicWatcher
 from frame_gainsight.cli.demo.verify import Conversation, Verdict
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.runtime.terminal import strip_control_characters
 
 _SHOWN_FAULTS = 8
 _BODY_LINES = 12
@@ -159,7 +159,7 @@ class _Body:
     text: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
+        paragraphs = [strip_control_characters(line) for line in self.text.splitlines() if line.strip()]
         lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
         yield from lines[:_BODY_LINES]
         if (more := len(lines) - _BODY_LINES) > 0:
