@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from frame_gainsight.runtime import Settings, SettingsError, load_settings
-from frame_gainsight.runtime.settings import known_variables, variables
+from frame_gainsight.runtime.settings import variables
 
 VALUES = {
     "KAFKA_BOOTSTRAP_SERVERS": ("a:1,b:2", "a:1,b:2"),
@@ -72,7 +72,7 @@ def fault(dotenv: Path | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(known_variables()))
+@pytest.mark.parametrize("name", sorted(variables()))
 def test_every_variable_sets_its_field_from_the_environment_and_from_a_file(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
