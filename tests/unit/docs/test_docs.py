@@ -11,7 +11,7 @@ from frame_gainsight.cli.main import app
 from frame_gainsight.connectors import Definition, parse_yaml
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.connectors.definition.model import SCHEMA_FILE
-from frame_gainsight.runtime.metrics import metrics_page
+from frame_gainsight.runtime.metric_catalogue import metrics_page
 from frame_gainsight.runtime.settings import settings_page
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from frame_gainsight.runtime import SettingsError
-from frame_gainsight.runtime.metrics import ALERTS, DECLARED, LABELS, METRICS, Metric, Metrics, metrics_page
+from frame_gainsight.runtime.metric_catalogue import ALERTS, DECLARED, LABELS, METRICS, Metric, metrics_page
+from frame_gainsight.runtime.metrics import Metrics
 
 RESERVED = ("_bucket", "_count", "_sum", "_created", "_info")  # suffixes that the format itself gives
 
