@@ -52,7 +52,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What was asked for (`group:artifact:version[:packaging[:classifier]]`) and all the files that it takes."""
+    """The requested roots (`group:artifact:version[:packaging[:classifier]]`) and all their files."""
 
     roots: tuple[str, ...]
     artifacts: tuple[Artifact, ...]
