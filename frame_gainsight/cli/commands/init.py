@@ -19,8 +19,9 @@ from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.definitions import schema_text
 from frame_gainsight.cli.commands.preview import look, show
 from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, wrong_use
-from frame_gainsight.connectors import Definition, DefinitionError, Line, Secret
-from frame_gainsight.connectors.definition.model import SCHEMA_FILE, faults_of, to_yaml
+from frame_gainsight.connectors import ClientOptions, Definition, DefinitionError, Secret
+from frame_gainsight.connectors.definition.messages import faults_of
+from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
@@ -111,8 +112,8 @@ def _looked_at(settings: Settings, definition: Definition, oauth: bool) -> tuple
 
 
 async def _look_at(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
-    line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
-    async with line.to(definition, secret) as client:
+    options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+    async with options.client(definition, secret) as client:
         return await propose(client, definition), sum(client.calls.values())
 
 

@@ -16,7 +16,7 @@ from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
 from frame_gainsight.cli.demo.report import sample
 from frame_gainsight.cli.output import FAILED, answers, print_json, waiting
-from frame_gainsight.connectors import Connector, Definition, DefinitionError, KmsVault, Line, Secret
+from frame_gainsight.connectors import ClientOptions, Connector, Definition, DefinitionError, KmsVault, Secret
 from frame_gainsight.gainsight import ObjectDescription
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 
@@ -60,8 +60,8 @@ async def look(
 ) -> Preview:
     """Makes the preview; `known` spares the question what the tenant's objects look like. Raises GainsightError."""
     clock = SystemClock()
-    line = Line(clock, settings.http_timeout_seconds, settings.retry_seconds)
-    async with line.to(definitions[0], secret) as client:
+    options = ClientOptions(clock, settings.http_timeout_seconds, settings.retry_seconds)
+    async with options.client(definitions[0], secret) as client:
         return await preview(client, clock, definitions, most, known)
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.connectors.columns.timeline_selection import Selection
 from frame_gainsight.connectors.definition.model import Definition
 from frame_gainsight.connectors.onboarding.findings import (
@@ -41,7 +41,7 @@ from frame_gainsight.gainsight.delete_log import LOGS
 MOST_CALLS = 12
 SKEW = 120.0  # seconds of a clock that somebody should look after
 TYPES_SEEN = 1000  # activities, for which types there are
-OPTIONAL = (needs.RELATIONSHIP, needs.COMPANY_PERSON)
+OPTIONAL = (required.RELATIONSHIP, required.COMPANY_PERSON)
 NOT_TOLD_APART = 2  # objects whose description fails, one after the other, before it is taken for more than theirs
 DESCRIPTION = "description of the objects"
 
@@ -92,12 +92,12 @@ class Check:
             return unconnected(failed, secure, self._oauth)
         self._found = connected(self._definition.host, secure)
         if failed is not None:
-            words = words_for(failed, needs.objects_of(self._definition), self._oauth)
+            words = words_for(failed, required.objects_of(self._definition), self._oauth)
             self._tell(Finding(DESCRIPTION, "failed", str(failed), words))
             self._note_throttling(failed)
         else:
             self._objects()
-            if self._is_readable(needs.ACTIVITY) and self._has_required():
+            if self._is_readable(required.ACTIVITY) and self._has_required():
                 await self._reading()
         self._clock()
         self._allowance()
@@ -136,11 +136,11 @@ class Check:
         return listed is not None and listed.readable
 
     def _has_required(self) -> bool:
-        activity = self._described.get(needs.ACTIVITY)
-        return activity is not None and all(activity.field(column) for column in needs.ACTIVITY_REQUIRED)
+        activity = self._described.get(required.ACTIVITY)
+        return activity is not None and all(activity.field(column) for column in required.ACTIVITY_REQUIRED)
 
     def _is_needed(self, name: str) -> bool:
-        return name not in OPTIONAL or bool(needs.mapped_columns(self._definition, name))
+        return name not in OPTIONAL or bool(required.mapped_columns(self._definition, name))
 
     def _tell(self, finding: Finding) -> None:
         self._found.append(finding)
@@ -149,7 +149,7 @@ class Check:
 
     async def _describe(self) -> GainsightError | None:
         """Describes the objects. Returns what that fails with, where it is no matter of some of them."""
-        wanted = needs.objects_of(self._definition)
+        wanted = required.objects_of(self._definition)
         names = [n for n in wanted if n.lower() in self._listed] if self._listed is not None else wanted
         try:
             self._described = await self._client.describe(names)
@@ -158,7 +158,7 @@ class Check:
                 return error
             if not await self._describe_each(names):
                 return error
-        if further := needs.looked_up_objects(self._definition, self._described):
+        if further := required.looked_up_objects(self._definition, self._described):
             try:
                 self._described |= await self._client.describe(further)
             except GainsightError as error:
@@ -177,8 +177,8 @@ class Check:
         return bool(self._described)
 
     def _objects(self) -> None:
-        for name in needs.objects_of(self._definition):
-            mapped = needs.mapped_columns(self._definition, name)
+        for name in required.objects_of(self._definition):
+            mapped = required.mapped_columns(self._definition, name)
             if (error := self._undescribed.get(name)) is not None:
                 self._tell(self._failing(f"object {name}", name, error))
             elif name not in self._described or not self._is_readable(name):
@@ -195,9 +195,12 @@ class Check:
 
     def _fields(self, name: str, mapped: Sequence[str]) -> None:
         custom = self._definition.objects.get(name)
-        own = [*(needs.ACTIVITY_REQUIRED if name == needs.ACTIVITY else ()), *([custom.join_field] if custom else ())]
+        own = [
+            *(required.ACTIVITY_REQUIRED if name == required.ACTIVITY else ()),
+            *([custom.join_field] if custom else ()),
+        ]
         for path in dict.fromkeys([*own, *mapped]):
-            field = needs.field_at(path, name, self._described)
+            field = required.field_at(path, name, self._described)
             if field is not None:
                 through = " through a look-up" if "." in path else ""
                 joins = " (join)" if custom is not None and path == custom.join_field else ""
@@ -222,33 +225,35 @@ class Check:
         def narrower(select: Sequence[str], error: GainsightError) -> list[str] | None:
             before = set(selection.absent)
             if not selection.drop(error):
-                return self._narrower(needs.ACTIVITY, select, error)
+                return self._narrower(required.ACTIVITY, select, error)
             for column in selection.absent:
                 if column not in before:
-                    self._not_found(needs.ACTIVITY, column)
+                    self._not_found(required.ACTIVITY, column)
             return [c for c in select if c in set(selection.select)]
 
-        rows = await self._answer(needs.ACTIVITY, self._known(needs.ACTIVITY, selection.select), self._newest, narrower)
+        rows = await self._answer(
+            required.ACTIVITY, self._known(required.ACTIVITY, selection.select), self._newest, narrower
+        )
         if rows is None:
             return
         selection.answered()
         self._timeline_read = True
         self._rows = rows
-        if needs.COMPANY not in self._described:
+        if required.COMPANY not in self._described:
             return
         without = "the tenant does not take them: one more call a window instead"
-        if selection.takes_look_ups is False:
+        if selection.accepts_lookups is False:
             without = "the tenant takes none: what they lead to is asked for by its id, in a few more calls a window"
         self._tell(
             Finding("look-ups from activities", "ok", "company and relationship come with the timeline's own query")
-            if selection.rides
+            if selection.has_joined_columns
             else Finding("look-ups from activities", "missing", without)
         )
 
     async def _newest(self, select: Sequence[str]) -> list[Row]:
         """The two rows last modified: read as polls read, in one order."""
         order = {"LastModifiedDate": "desc", "Gsid": "desc"}
-        return await self._client.query(Query(needs.ACTIVITY, select, order_by=order, limit=2))
+        return await self._client.query(Query(required.ACTIVITY, select, order_by=order, limit=2))
 
     def _known(self, name: str, columns: Sequence[str]) -> list[str]:
         """Without those that are known to fail: the others' lines shall tell of themselves."""
@@ -295,7 +300,7 @@ class Check:
         if isinstance(error, UnknownFieldError):
             gone = (error.field or "").lower()
             hit = [c for c in select if c.lower() == gone] or [c for c in looked_up if c.lower().endswith(f".{gone}")]
-            if "." in "".join(hit) and self._selection.takes_look_ups is False:
+            if "." in "".join(hit) and self._selection.accepts_lookups is False:
                 hit = looked_up
             elif gone:
                 for column in hit:
@@ -305,7 +310,7 @@ class Check:
         else:
             return None
         custom = self._definition.objects.get(name)
-        fixed = {c.lower() for c in (needs.ACTIVITY_REQUIRED if name == needs.ACTIVITY else ())}
+        fixed = {c.lower() for c in (required.ACTIVITY_REQUIRED if name == required.ACTIVITY else ())}
         fixed |= {custom.join_field.lower()} if custom is not None else set()
         if not hit or any(c.lower() in fixed for c in hit):
             return None
@@ -323,10 +328,10 @@ class Check:
     def _settle(self, name: str, select: Sequence[str]) -> None:
         """A query was answered: what is mapped through look-ups and was not in it is what the others failed for."""
         taken = {c.lower() for c in select}
-        for path in needs.mapped_columns(self._definition, name):
+        for path in required.mapped_columns(self._definition, name):
             if "." not in path or path.lower() in taken:
                 continue
-            if (name, path.lower()) in self._named and self._selection.takes_look_ups is not False:
+            if (name, path.lower()) in self._named and self._selection.accepts_lookups is not False:
                 self._amend(name, path, self._gone(name, path))
                 continue
             why = "the tenant takes no look-ups in such a query: map a field of the object itself"
@@ -356,10 +361,10 @@ class Check:
 
     def _others(self) -> list[str]:
         """The other objects, those first without which nothing works."""
-        plain = [needs.PERSON, needs.GSUSER, needs.COMPANY_PERSON, *self._definition.objects]
-        rides = self._timeline_read and self._selection.rides
-        for name in (needs.COMPANY, needs.RELATIONSHIP):
-            if not (rides and needs.riding(self._definition, name, self._described)):
+        plain = [required.PERSON, required.GSUSER, required.COMPANY_PERSON, *self._definition.objects]
+        rides = self._timeline_read and self._selection.has_joined_columns
+        for name in (required.COMPANY, required.RELATIONSHIP):
+            if not (rides and required.joined_columns(self._definition, name, self._described)):
                 plain.append(name)
         return [name for name in plain if name in self._described and self._is_readable(name)]
 
@@ -376,7 +381,7 @@ class Check:
         def narrower(select: Sequence[str], error: GainsightError) -> list[str] | None:
             return self._narrower(name, select, error)
 
-        columns = needs.columns(self._definition, name, self._described[name])
+        columns = required.columns(self._definition, name, self._described[name])
         await self._answer(name, self._known(name, columns), ask, narrower)
 
     def _joined(self, name: str) -> list[Condition]:
@@ -406,7 +411,7 @@ class Check:
         if self._left < 1:
             self._tell(Finding(need, "unknown", f"{named[0]} is listed; {self._unasked}"))
             return
-        where = [Condition("ObjectName", "EQ", [needs.ACTIVITY])]
+        where = [Condition("ObjectName", "EQ", [required.ACTIVITY])]
         try:
             rows = await self._client.query(Query(named[0], ["RecordId", "DeletedOn"], where, limit=1))
         except GainsightError as error:
@@ -422,7 +427,7 @@ class Check:
             self._tell(Finding("activity types", "unknown", self._unasked))
             return
         order = {"LastModifiedDate": "desc", "Gsid": "desc"}
-        query = Query(needs.ACTIVITY, ["TypeName", "LastModifiedDate", "Gsid"], order_by=order, limit=TYPES_SEEN)
+        query = Query(required.ACTIVITY, ["TypeName", "LastModifiedDate", "Gsid"], order_by=order, limit=TYPES_SEEN)
         try:
             rows = await self._client.query(query)
         except GainsightError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.connectors.definition.model import Definition
 from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
 from frame_gainsight.gainsight import (
@@ -33,13 +33,13 @@ _ROW_IDS = frozenset({"gsid", "createddate", "modifieddate", "createdby", "modif
 
 # Frame's names → fields of Gainsight's standard objects (their documentation), in the order proposed.
 USER: Mapping[str, tuple[str, str]] = {
-    "first_name": (needs.PERSON, "FirstName"),
-    "last_name": (needs.PERSON, "LastName"),
-    "title": (needs.COMPANY_PERSON, "Title"),
-    "role": (needs.COMPANY_PERSON, "Role"),
-    "location": (needs.PERSON, "Location"),
-    "timezone": (needs.PERSON, "Timezone"),
-    "linkedin_url": (needs.PERSON, "LinkedinUrl"),
+    "first_name": (required.PERSON, "FirstName"),
+    "last_name": (required.PERSON, "LastName"),
+    "title": (required.COMPANY_PERSON, "Title"),
+    "role": (required.COMPANY_PERSON, "Role"),
+    "location": (required.PERSON, "Location"),
+    "timezone": (required.PERSON, "Timezone"),
+    "linkedin_url": (required.PERSON, "LinkedinUrl"),
 }
 ORG: Mapping[str, str] = {
     "arr": "Arr",
@@ -96,7 +96,7 @@ async def propose(client: GainsightClient, definition: Definition) -> Proposal:
     Raises GainsightError when the tenant does not answer.
     """
     listed = await client.list_objects()
-    standard = [n for n in needs.objects_of(definition) if n in listed and listed[n].readable]
+    standard = [n for n in required.objects_of(definition) if n in listed and listed[n].readable]
     custom = [o.name for o in listed.values() if o.kind == "CUSTOM" and o.readable]
     described: dict[str, ObjectDescription] = {}
     names = [*standard, *custom]
@@ -114,13 +114,13 @@ async def propose(client: GainsightClient, definition: Definition) -> Proposal:
 
 async def _activities(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
     """The types that there are, and the tenant's own fields of activities, as tags."""
-    known = described.get(needs.ACTIVITY)
+    known = described.get(required.ACTIVITY)
     if known is None:
-        raise ConfigError(f"The tenant does not show {needs.ACTIVITY} to this key.", code=None)
-    own = [f for f in known.fields.values() if f.name.lower().startswith(needs.CUSTOM_PREFIX) and _is_short(f)]
+        raise ConfigError(f"The tenant does not show {required.ACTIVITY} to this key.", code=None)
+    own = [f for f in known.fields.values() if f.name.lower().startswith(required.CUSTOM_PREFIX) and _is_short(f)]
     select = ["TypeName", *(f.name for f in own), "LastModifiedDate", "Gsid"]
     order = {"LastModifiedDate": "desc", "Gsid": "desc"}
-    rows = await client.query(Query(needs.ACTIVITY, select, order_by=order, limit=RECENT))
+    rows = await client.query(Query(required.ACTIVITY, select, order_by=order, limit=RECENT))
     for row in rows:
         if name := value_of(row, "TypeName"):
             to.types[str(name)] = to.types.get(str(name), 0) + 1
@@ -131,7 +131,7 @@ async def _activities(client: GainsightClient, described: Mapping[str, ObjectDes
 
 async def _people(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
     samples: dict[str, list[Row]] = {}
-    for object_name in (needs.PERSON, needs.COMPANY_PERSON):
+    for object_name in (required.PERSON, required.COMPANY_PERSON):
         wanted = [f for of, f in USER.values() if of == object_name]
         samples[object_name] = await _sample(client, described.get(object_name), wanted)
     for name, (object_name, column) in USER.items():
@@ -141,20 +141,20 @@ async def _people(client: GainsightClient, described: Mapping[str, ObjectDescrip
 
 
 async def _company(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
-    known = described.get(needs.COMPANY)
+    known = described.get(required.COMPANY)
     if known is None:
         return
     own = [f for f in known.fields.values() if f.name.lower().endswith("__gc") and _is_short(f)]
-    csm = _csm_email(known, described.get(needs.GSUSER))
+    csm = _csm_email(known, described.get(required.GSUSER))
     columns = [*ORG.values(), *TAGS.values(), *(f.name for f in own)]
     rows = await _sample(client, known, columns, [csm] if csm else [])
     for part, names in (("org_profile", ORG), ("tags", TAGS)):
         for name, column in names.items():
             if (one := known.field(column)) is not None:
-                _take(to, part, name, needs.COMPANY, one, filled(rows, column), EVER)
+                _take(to, part, name, required.COMPANY, one, filled(rows, column), EVER)
     often = sorted(own, key=lambda f: -(filled(rows, f.name) or 0.0))
     for one in often[:MOST_OWN]:
-        _take(to, "org_profile", _name(one.name), needs.COMPANY, one, filled(rows, one.name), OFTEN)
+        _take(to, "org_profile", _name(one.name), required.COMPANY, one, filled(rows, one.name), OFTEN)
     if csm and (share := filled(rows, csm)):
         to.fields.append(Proposed("org_profile", "csm_email", f"company.{csm}", "EMAIL", share))
 
@@ -219,7 +219,7 @@ def _take(to: Proposal, part: str, name: str, root: str, one: Field, share: floa
 
 def _join(known: ObjectDescription | None) -> tuple[str, str] | None:
     """The field through which an object belongs to a company or a relationship."""
-    for target in (needs.COMPANY, needs.RELATIONSHIP):
+    for target in (required.COMPANY, required.RELATIONSHIP):
         for one in known.fields.values() if known is not None else ():
             if any(name.lower() == target for name in one.lookup_objects):
                 return one.name, target

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.connectors.onboarding.findings import Finding
 from frame_gainsight.gainsight import (
     Condition,
@@ -93,7 +93,7 @@ def _within_its_second(known: Known, zone: str) -> list[Condition]:
 
 
 def _query(where: Sequence[Condition], expression: str) -> Query:
-    return Query(needs.ACTIVITY, ["Gsid", MODIFIED], where, limit=2, expression=expression)
+    return Query(required.ACTIVITY, ["Gsid", MODIFIED], where, limit=2, expression=expression)
 
 
 async def zone(client: GainsightClient, rows: Sequence[Row]) -> Finding:

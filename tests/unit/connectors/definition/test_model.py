@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_gainsight.connectors import CustomObject, Definition, DefinitionError, parse_canonical, parse_yaml
-from frame_gainsight.connectors.definition.model import MOST_FIELDS
+from frame_gainsight.connectors.definition.model import MAX_FIELDS
 
 EXAMPLE = """
 id: acme                                  # [a-z0-9][a-z0-9-]{0,63}
@@ -266,8 +266,8 @@ def test_a_password_in_an_address_is_never_quoted(host: str) -> None:
 
 
 def test_a_mapping_has_an_end_and_so_has_what_is_told_of_it() -> None:
-    fields = {f"f{number}": "company.Name" for number in range(MOST_FIELDS)}
-    assert len(parse(org_profile=fields).org_profile) == MOST_FIELDS
+    fields = {f"f{number}": "company.Name" for number in range(MAX_FIELDS)}
+    assert len(parse(org_profile=fields).org_profile) == MAX_FIELDS
     assert "has 501 fields and objects in all; 500 are the most" in fault_of(
         org_profile=fields, tags={"a": "company.X"}
     )

@@ -204,7 +204,7 @@ def test_a_key_that_kms_refuses_now_is_forgotten_when_it_is_old(environment: Kms
 
 def test_known_data_keys_are_bounded(environment: KmsStandIn, counted: Kms) -> None:
     sealed = {c: KmsVault(environment.key_id).seal(c, HOST, KEY) for c in ("acme", "bolt", "crux")}
-    vault = KmsVault(None, counted, DataKeys(most=2))
+    vault = KmsVault(None, counted, DataKeys(max_keys=2))
     for connector in ("acme", "bolt", "acme", "crux", "acme", "bolt"):
         vault.open(connector, HOST, sealed[connector])
     assert counted.asked == {"decrypt": 4}
