@@ -86,7 +86,7 @@ async def test_all_is_well(client: GainsightClient, definition: Definition, tena
         *(f"reading {name}" for name in ("activity_timeline", "person", "company_person", "gsuser", "contract__gc")),
         "look-ups from activities",
         "dates of filters are read as UTC",
-        "deleted activities are told",
+        "deleted activities are reported",
         "the tenant's clock",
         "allowance of calls",
     ):
@@ -173,7 +173,7 @@ async def test_what_could_not_be_tried_for_want_of_calls_says_so(
 ) -> None:
     tenant.set_variant("gone_fields", ["Arr", "Status", "Stage"], object="company")
     plain = other(definition, org_profile=MANY, objects={})
-    findings = await check(client, plain, most_calls=9)
+    findings = await check(client, plain, max_calls=9)
     assert tenant.calls()["total"] == 9
     states = [find(findings, f"field company.{name}").state for name in ("Arr", "Employees", "Stage", "Status")]
     assert states == ["failed", "unknown", "failed", "unknown"]
@@ -203,7 +203,7 @@ async def test_mapped_look_ups_that_a_tenant_does_not_take_are_no_matter_of_perm
     assert not any("read the object" in f.ask for f in findings)
     assert find(findings, "field company.Arr").state == find(findings, "reading company").state == "ok"
     author = {"tags": {"author": "activity.AuthorId__gr.Name"}, "org_profile": {}, "objects": {}}
-    findings = await check(client, other(definition, **author), most_calls=30)
+    findings = await check(client, other(definition, **author), max_calls=30)
     assert [f.need for f in findings if f.blocks] == ["field activity_timeline.AuthorId__gr.Name"]
     assert "takes no look-ups" in find(findings, "field activity_timeline.AuthorId__gr.Name").ask
 
@@ -235,7 +235,7 @@ async def test_the_plain_implementation_is_fine_within_the_calls(
 # What fails, by its cause
 
 
-def told(findings: list[Finding]) -> dict[str, str]:
+def states(findings: list[Finding]) -> dict[str, str]:
     return {f.need: f.state for f in findings}
 
 
@@ -253,7 +253,7 @@ async def test_a_tenant_that_throttles_has_answered(
 ) -> None:
     tenant.set_variant("throttled", True)
     findings = await check(client, definition)
-    assert told(findings) == {
+    assert states(findings) == {
         "the host answers": "ok",
         "it takes the key": "unknown",
         "it allows this address": "unknown",
@@ -287,7 +287,7 @@ async def test_an_oauth_client_that_is_refused_is_asked_for_as_such(
     async with GainsightClient(sandbox.url, wrong, CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
         refused = await check(client, definition)
     tenant.set_variant("token_expired", True)
-    for findings in (refused, await check(oauth, definition, most_calls=30)):
+    for findings in (refused, await check(oauth, definition, max_calls=30)):
         finding = find(findings, "it takes the key")
         assert finding.blocks and "OAuth client" in finding.evidence and "OAuth client" in finding.ask
         assert "API access key" not in finding.ask and "rotate-key" not in finding.evidence
@@ -299,7 +299,7 @@ async def test_a_description_that_is_forbidden_is_a_matter_of_permissions(
     tenant.set_variant("failure", {"code": "FORBIDDEN", "status": 403}, endpoint="describe")
     for asking, whose in ((client, "the user who owns the API key"), (oauth, "the OAuth client")):
         findings = await check(asking, definition)
-        assert told(findings)["it takes the key"] == told(findings)["it allows this address"] == "ok"
+        assert states(findings)["it takes the key"] == states(findings)["it allows this address"] == "ok"
         (finding,) = [f for f in findings if f.blocks]
         assert finding.need == "description of the objects"
         assert finding.ask.startswith(f"Please let {whose} read the objects 'activity_timeline', ")
@@ -319,10 +319,10 @@ async def test_one_object_whose_description_fails_is_named_and_the_others_are_lo
 ) -> None:
     tenant.set_variant(variant, value, object="company", endpoint="describe")
     findings = await check(client, definition)
-    assert told(findings)["the host answers"] == told(findings)["it takes the key"] == "ok"
+    assert states(findings)["the host answers"] == states(findings)["it takes the key"] == "ok"
     (finding,) = [f for f in findings if f.blocks]
     assert finding.need == "object company" and finding.ask.startswith(ask)
-    assert told(findings)["reading activity_timeline"] == "ok"
+    assert states(findings)["reading activity_timeline"] == "ok"
     assert tenant.calls()["total"] <= 12
 
 
@@ -413,16 +413,16 @@ async def test_without_a_delete_log_it_works_and_says_what_that_means(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("delete_log", "missing")
-    finding = find(await check(client, definition), "deleted activities are told")
+    finding = find(await check(client, definition), "deleted activities are reported")
     assert finding.state == "missing" and "conversations stay" in finding.evidence
 
 
 async def test_the_allowance_that_the_tenant_tells_is_shown(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
-    assert "not told" in find(await check(client, definition), "allowance of calls").evidence
+    assert "not reported" in find(await check(client, definition), "allowance of calls").evidence
     tenant.set_variant("rate_headers", True)
-    assert "told: " in find(await check(client, definition), "allowance of calls").evidence
+    assert "reported: " in find(await check(client, definition), "allowance of calls").evidence
 
 
 async def test_a_tenant_whose_clock_is_wrong_is_told(
@@ -437,7 +437,7 @@ async def test_the_calls_are_bounded_also_with_many_custom_objects(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     changed = definition.model_copy(update={"activity_types": ("Email",)})
-    findings = await check(client, changed, most_calls=8)
+    findings = await check(client, changed, max_calls=8)
     assert tenant.calls()["total"] == 8
     assert [f.need for f in findings if f.state == "unknown"] == ["reading contract__gc", "activity types"]
 
