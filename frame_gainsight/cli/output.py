@@ -16,7 +16,7 @@ from rich.text import Text
 
 from frame_gainsight.connectors import ConnectorError, DefinitionError
 from frame_gainsight.gainsight import GainsightError
-from frame_gainsight.runtime import BusError, SettingsError
+from frame_gainsight.runtime import OperationalError, SettingsError
 from frame_gainsight.runtime.terminal import escaped, strip_control_characters
 from schemas import SchemaError
 
@@ -51,7 +51,7 @@ FAILED = 1
 WRONG_USE = 2
 
 # What ends a command with a message; anything else is a defect and shows its traceback.
-EXPECTED = (BusError, ConnectorError, GainsightError, SchemaError)
+EXPECTED = (OperationalError, ConnectorError, GainsightError, SchemaError)
 
 
 @contextlib.contextmanager

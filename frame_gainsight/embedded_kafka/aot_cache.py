@@ -15,8 +15,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from frame_gainsight.embedded_kafka.artifacts import Progress, exclusive, fetch
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.embedded_kafka.errors import KafkaStartError
 from frame_gainsight.embedded_kafka.jvm import find_java
-from frame_gainsight.runtime.errors import BusError, KafkaStartError
+from frame_gainsight.runtime.errors import OperationalError
 
 _HEAP_MB = 512
 _STOP_TIMEOUT = 300.0  # seconds; the JVM writes the cache when it ends
@@ -90,7 +91,7 @@ def main() -> int:
     """The program: returns its exit code."""
     try:
         made = make_cache()
-    except BusError as error:
+    except OperationalError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(

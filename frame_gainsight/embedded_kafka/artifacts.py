@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from frame_gainsight.embedded_kafka.errors import ArtifactError
 from frame_gainsight.embedded_kafka.lockfile import (
     HTTP_TIMEOUT,
     LOCK_FILE,
@@ -27,7 +28,7 @@ from frame_gainsight.embedded_kafka.lockfile import (
     sha256_of,
     write_lock,
 )
-from frame_gainsight.runtime.errors import ArtifactError, BusError, MissingExtraError
+from frame_gainsight.runtime.errors import MissingExtraError, OperationalError
 
 CACHE_VARIABLE = "FRAME_GAINSIGHT_CACHE_DIR"
 
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[0]) if arguments else LOCK_FILE
     try:
         lock = write_lock(path, tuple(arguments[1:]) or read_lock(path).roots)
-    except BusError as error:
+    except OperationalError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except (OSError, RuntimeError) as error:

@@ -25,9 +25,9 @@ from typing import Self
 
 from frame_gainsight.embedded_kafka.artifacts import Progress, fetch
 from frame_gainsight.embedded_kafka.broker_log import BrokerLog
+from frame_gainsight.embedded_kafka.errors import KafkaStartError
 from frame_gainsight.embedded_kafka.jvm import Java, SupervisedProcess, find_java
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port, has_answered, in_use, server_properties
-from frame_gainsight.runtime.errors import KafkaStartError
 
 _LOG_DIR = "log"  # relative to the data folder, the JVM's working directory: any path may then contain anything
 _START_ATTEMPTS = 3

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from frame_gainsight.runtime.errors import ArtifactError, MissingExtraError
+from frame_gainsight.embedded_kafka.errors import ArtifactError
+from frame_gainsight.runtime.errors import MissingExtraError
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock.json")
 

@@ -1,4 +1,4 @@
-"""Failures: whose turn it is to set one right, and its cause in words."""
+"""Failures: the classes that decide what happens next, and causes in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """The class of a failure: passing by itself, somebody's to set right, or the data's."""
+    """The class of a failure: it passes by itself, a person must set something right, or the data is damaged."""
 
     TRANSIENT = "transient"
     CONFIG = "config"

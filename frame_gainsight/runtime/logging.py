@@ -11,7 +11,7 @@ from frame_gainsight.runtime.terminal import strip_control_characters
 
 
 def set_up_logging(level: str) -> None:
-    """Sends our own and the libraries' logs to standard error from `level` on.
+    """Sends this project's and the libraries' logs to standard error from `level` on.
 
     A terminal gets coloured lines, anything else JSON. httpx and botocore are kept to warnings: at lower levels they
     write about every request.
@@ -44,5 +44,5 @@ def set_up_logging(level: str) -> None:
 
 
 def _for_terminal(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """For a terminal: an event may name what somebody else wrote."""
+    """The event as a terminal may show it: its values can have texts of other people."""
     return {name: strip_control_characters(value) if isinstance(value, str) else value for name, value in event.items()}

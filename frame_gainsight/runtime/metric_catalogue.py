@@ -164,7 +164,7 @@ ALERTS: tuple[Alert, ...] = (
         'max by (connector) (frame_gainsight_failing{failure="config"}) == 1',
         "10m",
         "ticket",
-        "{{ $labels.connector }} fails until somebody sets its key, allowlist or mapping right. The log says which.",
+        "{{ $labels.connector }} fails until its key, allowlist or mapping is set right. The log says which.",
     ),
     Alert(
         "OverlapNearlyTooShort",
@@ -245,7 +245,7 @@ def metrics_page() -> str:
         "",
         "## Alerts",
         "",
-        "Examples, to be tuned: `page` wakes somebody, `ticket` waits for the morning.",
+        "Examples, to be tuned: `page` wakes a person, `ticket` waits for the morning.",
         "",
         "A lag is no alarm by itself: alert on one that grows, never on one that is not 0. Every transaction ends with",
         "a marker that takes an offset and is no record, so a consumer that has read everything can still show a lag.",

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from frame_gainsight.runtime.errors import SettingsError
 
-# Variables under these prefixes are the project's: an unknown one is a typing mistake, not somebody else's.
+# Variables under these prefixes are the project's: an unknown one is a typing mistake, not another program's.
 OUR_PREFIXES = (
     "FRAME_GAINSIGHT_",
     "KAFKA_BOOTSTRAP_",
@@ -57,8 +57,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in somebody's
-        environment is not meant for this project."""
+        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in an
+        environment is meant for another program."""
         return init_settings, _declared(env_settings), _declared(dotenv_settings)
 
     # Kafka

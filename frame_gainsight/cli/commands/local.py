@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKafka:
-    """Starts the embedded broker, showing the download that its first start needs. Raises BusError."""
+    """Starts the embedded broker, showing the download that its first start needs. Raises OperationalError."""
     from frame_gainsight.embedded_kafka.artifacts import fetch
     from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
 

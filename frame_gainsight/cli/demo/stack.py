@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from frame_gainsight.cli.commands.local import start_kafka
 from frame_gainsight.cli.output import notes
 from frame_gainsight.kafka.topics import create
-from frame_gainsight.runtime import BusError, Settings, load_settings
+from frame_gainsight.runtime import OperationalError, Settings, load_settings
 
 if TYPE_CHECKING:
     from frame_gainsight.sandbox import Sandbox, Tenant
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 20
 
 
-class EnricherDiedError(BusError):
+class EnricherDiedError(OperationalError):
     """The demo's enricher process ended by itself."""
 
 
