@@ -203,8 +203,8 @@ def _svg(width: float, height: float, parts: Sequence[str]) -> str:
 def pages() -> dict[str, str]:
     """File name in docs/ → its text."""
     from frame_gainsight.cli.commands.definitions import schema_text
-    from frame_gainsight.connectors.definition.model import SCHEMA_FILE
-    from frame_gainsight.runtime.metrics import metrics_page
+    from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE
+    from frame_gainsight.runtime.metric_catalogue import metrics_page
     from frame_gainsight.runtime.settings import settings_page
 
     return {

@@ -24,9 +24,9 @@ from enricher.replay.runner import ReplayRunner
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import VaultError
-from frame_gainsight.gainsight import Failure, GainsightError, cause_of
+from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_to_end
-from frame_gainsight.runtime import Clock, Settings
+from frame_gainsight.runtime import Clock, Failure, Settings, cause_of
 from frame_gainsight.runtime.aio import gather_or_cancel
 from frame_gainsight.runtime.metrics import Metrics
 from schemas import Codec, DecodeError

@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 from frame_gainsight.gainsight import GainsightClient
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Clock, Settings
-from frame_gainsight.runtime.metrics import LABELS, Metrics
+from frame_gainsight.runtime.metric_catalogue import LABELS
+from frame_gainsight.runtime.metrics import Metrics
 
 SERVICE = "enricher"
 UNKNOWN = "?"  # in the place of a connector that is not registered: no id is like that
@@ -77,15 +78,15 @@ class EnricherMetrics:
             self._begun(lane, connector)
             metrics.observe("delay_seconds", max(0.0, (now - incoming.timestamp) / 1000), connector=connector)
 
-    def waiting(self, lane: int, parked: Mapping[str, int], left_alone: Mapping[str, str], entities: int) -> None:
-        """What a lane has in memory: parked activities by connector, and the failures for which some are left alone."""
-        for connector in parked.keys() | left_alone.keys():
+    def waiting(self, lane: int, parked: Mapping[str, int], open_circuits: Mapping[str, str], entities: int) -> None:
+        """Sets what a lane has in memory: parked activities and open circuits' failures by connector, and entities."""
+        for connector in parked.keys() | open_circuits.keys():
             self._begun(lane, connector)
         for connector in self._lanes.get(lane, ()):
             self._metrics.set("parked_activities", parked.get(connector, 0), connector=connector)
             for failure in LABELS["failure"][1]:
-                told = float(left_alone.get(connector) == failure)
-                self._metrics.set("left_alone", told, connector=connector, failure=failure)
+                value = float(open_circuits.get(connector) == failure)
+                self._metrics.set("circuit_open", value, connector=connector, failure=failure)
         self._entities[lane] = entities
         self._metrics.set("entities", sum(self._entities.values()))
 

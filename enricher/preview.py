@@ -15,7 +15,7 @@ from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolver
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition, Selection
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import (
     Condition,
     ConfigError,
@@ -79,8 +79,8 @@ async def preview(
     if known is not None:
         desk.know(known)
     await desk.describe()
-    if needs.ACTIVITY not in desk.described:
-        raise UnknownObjectError(f"The tenant does not describe {needs.ACTIVITY} to this key.")
+    if required.ACTIVITY not in desk.described:
+        raise UnknownObjectError(f"The tenant does not describe {required.ACTIVITY} to this key.")
     rows, columns = await _newest(client, together, desk, most)
     activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
     found = await Resolver(together, client, cache, clock).resolve(conversation.wanted(activities))
@@ -127,17 +127,17 @@ async def _newest(
     while True:
         for column in selection.absent:
             if selection.is_mapped(column):
-                raise UnknownFieldError(needs.ACTIVITY, column, None)
+                raise UnknownFieldError(required.ACTIVITY, column, None)
         try:
-            rows = await client.query(Query(needs.ACTIVITY, selection.select, where, ORDER, most))
+            rows = await client.query(Query(required.ACTIVITY, selection.select, where, ORDER, most))
         except (RefusedQueryError, UnknownFieldError) as error:
             if not selection.drop(error):
                 raise
         else:
-            if selection.takes_look_ups is False:  # people need not be asked for through them first
+            if selection.accepts_lookups is False:  # people need not be asked for through them first
                 desk.facts.dotted = desk.facts.dotted_in = False
                 desk.take_new()
-            return rows, needs.columns_version(selection.select)
+            return rows, required.columns_version(selection.select)
 
 
 def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivity | None:

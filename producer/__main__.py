@@ -9,7 +9,7 @@ import typer
 
 from frame_gainsight.connectors import ConnectorError
 from frame_gainsight.gainsight import parse_date
-from frame_gainsight.runtime import BusError, load_settings
+from frame_gainsight.runtime import OperationalError, load_settings
 from frame_gainsight.runtime.logging import set_up_logging
 from producer.app import run
 from schemas import SchemaError
@@ -33,7 +33,7 @@ def main(
         settings = load_settings()
         set_up_logging(settings.log_level)
         failures = run(settings, only=connector, since=start, once=once)
-    except (BusError, ConnectorError, SchemaError) as error:
+    except (OperationalError, ConnectorError, SchemaError) as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from None
     raise typer.Exit(1 if once and failures else 0)

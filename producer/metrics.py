@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from frame_gainsight.connectors import VaultUnavailableError
-from frame_gainsight.gainsight import Failure, GainsightError, ThrottledError
+from frame_gainsight.gainsight import GainsightError, ThrottledError
+from frame_gainsight.runtime import Failure
 from frame_gainsight.runtime.metrics import Metrics
 from producer.polling.feed import Feed
 from producer.polling.poller import PollResult

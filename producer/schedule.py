@@ -11,8 +11,8 @@ from typing import Any
 import xxhash
 
 from frame_gainsight.connectors import Connector, ConnectorError, Definition, VaultUnavailableError
-from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError, cause_of
-from frame_gainsight.runtime import Clock
+from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError
+from frame_gainsight.runtime import Clock, cause_of
 from producer.backfilling.runner import BackfillRunner
 from producer.lane import Lane
 from producer.metrics import failure_of

@@ -11,10 +11,10 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.connectors import Connector, Vault, apply
-from frame_gainsight.gainsight import LargeReplies, cause_of
+from frame_gainsight.gainsight import LargeReplies
 from frame_gainsight.kafka import consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
-from frame_gainsight.runtime import BusError, Clock, FencedError, Settings
+from frame_gainsight.runtime import Clock, FencedError, OperationalError, Settings, cause_of
 from frame_gainsight.runtime.metrics import Metrics
 from producer.lane import Lane
 from producer.metrics import ProducerMetrics, failure_of
@@ -198,7 +198,7 @@ class ProducerService:
                 log.warning("fenced", lane=owned.number, cause=str(error))
                 await self._clock.sleep(FENCED_SECONDS)
                 raise
-            except (BusError, SchemaError) as error:
+            except (OperationalError, SchemaError) as error:
                 log.warning("lane_reopens", lane=owned.number, cause=str(error))
                 await self._clock.sleep(REOPEN_SECONDS)
 

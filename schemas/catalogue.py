@@ -26,7 +26,7 @@ class Schema:
         text: the schema as shipped, JSON text.
         fingerprint: CRC-64-AVRO of the Parsing Canonical Form, 8 bytes little-endian, as single-object encoding
             wants it (Avro specification, "Single-object encoding").
-        parsed: what fastavro reads and writes with; timestamps stay integers (milliseconds).
+        parsed: the schema as fastavro takes it; timestamps stay integers (milliseconds).
     """
 
     record: str
@@ -50,7 +50,7 @@ class Catalogue:
         return sorted(self._today)
 
     def today(self, record: str) -> Schema:
-        """The schema that is written today. Raises SchemaError for a record nobody defined."""
+        """The schema that is written today. Raises SchemaError for an unknown record."""
         try:
             return self._today[record]
         except KeyError:
@@ -86,14 +86,15 @@ def _without_logical_types(node: Any) -> Any:
 
 
 # fastavro prints the CRC's bytes in the order in which single-object encoding writes them; were that ever to change,
-# the known fingerprint of "string", 8f014872634503c7 as a number, tells.
+# the known fingerprint of "string", 8f014872634503c7 as a number, would show it.
 _BIG_ENDIAN = fingerprint('"string"', FINGERPRINT) == "8f014872634503c7"
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> Catalogue:
     """The schemas shipped with this version, read once."""
-    room = resources.files("schemas")
-    today = {p.name.removesuffix(".avsc"): p.read_text() for p in room.iterdir() if p.name.endswith(".avsc")}
-    shipped = [(p.name.split(".")[0], p.read_text()) for p in (room / "history").iterdir() if p.name.endswith(".avsc")]
+    folder = resources.files("schemas")
+    today = {p.name.removesuffix(".avsc"): p.read_text() for p in folder.iterdir() if p.name.endswith(".avsc")}
+    history = (folder / "history").iterdir()
+    shipped = [(p.name.split(".")[0], p.read_text()) for p in history if p.name.endswith(".avsc")]
     return Catalogue(today, shipped)

@@ -28,7 +28,7 @@ class Decoded(NamedTuple):
 
 
 class Codec:
-    """Writes one wire format, reads both, whatever version of ours wrote it.
+    """A codec that writes one wire format and reads both, whatever version of the schemas wrote them.
 
     Args:
         registry: where schema ids come from; None: write single-object encoding, and refuse to read ids.
@@ -53,7 +53,7 @@ class Codec:
         return out.getvalue()
 
     def decode(self, data: bytes) -> Decoded:
-        """Bytes in either wire format, as today's schema sees them. Raises DecodeError, RegistryError."""
+        """The value of bytes in either wire format, by today's schema. Raises DecodeError, RegistryError."""
         if data[:2] == SINGLE_OBJECT and len(data) < 10:
             raise DecodeError(f"The value ends after {len(data)} bytes, within the fingerprint of its schema.")
         if data[:2] == SINGLE_OBJECT:
@@ -87,7 +87,7 @@ class Codec:
         return Decoded(reader.record, value)
 
     def decode_as(self, record: str, data: bytes) -> Value:
-        """Like `decode`, for a topic that holds one kind of record only."""
+        """The value as by `decode`, of a topic that holds one kind of record only."""
         decoded = self.decode(data)
         if decoded.record != record:
             raise DecodeError(f"Expected a {record}, found a {decoded.record}. Look at who writes to the topic.")

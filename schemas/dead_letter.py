@@ -1,4 +1,4 @@
-"""Dead letters: the one form of a record that could not be understood, whoever met it."""
+"""Dead letters: the one form of a record that could not be read, whichever service met it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DeadLetter:
     Attributes:
         connector: "" where the source's key names none.
         topic: the source's; `tenant:<object>` for a row that was never in a topic.
-        offset: the source's; -1 for such a row.
+        offset: the source's; -1 for a row of a tenant.
         failed_at: milliseconds.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SchemaError(Exception):
-    """Root of every error that this room raises."""
+    """Root of every error that this package raises."""
 
 
 class EncodeError(SchemaError):
@@ -12,7 +12,7 @@ class EncodeError(SchemaError):
 
 
 class DecodeError(SchemaError):
-    """Bytes are not a record of ours, or of a schema that this version does not know."""
+    """Bytes are no record of these schemas, or of one that this version does not know."""
 
 
 class RegistryError(SchemaError):
@@ -20,4 +20,4 @@ class RegistryError(SchemaError):
 
 
 class UnknownSchemaError(RegistryError):
-    """The schema registry has no schema with this id: whatever names it is no record of ours."""
+    """The schema registry has no schema with this id: bytes that name it are no record of these schemas."""

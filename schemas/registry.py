@@ -1,4 +1,4 @@
-"""Schema ids at a Confluent-compatible schema registry, asked once per schema."""
+"""Schema ids at a Confluent-compatible schema registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import RegistryError, UnknownSchemaError
 
 
 class Registry(Protocol):
-    """Gives ids to schemas and schemas to ids. May block; answers are cached by the caller."""
+    """A registry that gives ids to schemas and schemas to ids. Calls may block; the caller caches their results."""
 
     def register(self, subject: str, text: str) -> int:
         """The id of this schema under the subject, registering it if it is new. Raises RegistryError."""
@@ -73,6 +73,6 @@ class ConfluentRegistry:
 
 
 def _without_password(url: str) -> str:
-    """The address as it may be shown."""
+    """The address without user and password, as it may be shown."""
     login, at, _ = urlsplit(url).netloc.rpartition("@")
     return url.replace(login + at, "", 1) if at else url

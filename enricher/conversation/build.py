@@ -12,7 +12,7 @@ from enricher.conversation.mapping import Rows, picked, profile
 from enricher.resolution.participants import Participant, identify
 from enricher.resolution.resolver import Reference, Resolved, Wanted
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import Row, format_date, parse_date, value_of
 from frame_gainsight.kafka import Headers, ProducerRecord
 from frame_gainsight.runtime import Settings
@@ -100,9 +100,9 @@ def _rows(
 ) -> Rows:
     """What each root of a path means for this activity."""
     rows: dict[str, list[Row]] = {"activity": [activity.row]}
-    if company and (row := found.ridden(needs.COMPANY, activity) or found.companies.get(company)):
+    if company and (row := found.ridden(required.COMPANY, activity) or found.companies.get(company)):
         rows["company"] = [row]
-    if relationship and (row := found.ridden(needs.RELATIONSHIP, activity) or found.relationships.get(relationship)):
+    if relationship and (row := found.ridden(required.RELATIONSHIP, activity) or found.relationships.get(relationship)):
         rows["relationship"] = [row]
     for name, custom in definition.objects.items():
         joined = company if custom.joined_to == "company" else relationship

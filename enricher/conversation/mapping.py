@@ -9,7 +9,7 @@ from typing import Any
 
 from enricher.activity.raw_record import DataError
 from frame_gainsight.connectors import Definition, Path
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import ObjectDescription, Row, format_date, parse_date, parse_flag, value_of
 from frame_gainsight.gainsight.describe import DATES, PICKLISTS, Field
 
@@ -31,8 +31,8 @@ def profile(paths: Mapping[str, Path], rows: Rows, described: Mapping[str, Objec
     for name, path in paths.items():
         if not (meant := rows.get(path.root)):
             continue
-        object_name = needs.ACTIVITY if path.root == "activity" else path.root
-        field = needs.field_at(path.field, object_name, described)
+        object_name = required.ACTIVITY if path.root == "activity" else path.root
+        field = required.field_at(path.field, object_name, described)
         values = [v for row in meant if (v := _typed(value_of(row, path.field), field, path)) is not None]
         if len(values) == 1:
             found[name] = values[0]

@@ -17,10 +17,9 @@ from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolved, Resolver
 from enricher.resolution.tenant_lookup import spent_before
 from frame_gainsight.connectors import Connector, Definition
-from frame_gainsight.gainsight import Failure
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
-from frame_gainsight.runtime import Clock, Settings
+from frame_gainsight.runtime import Clock, Failure, Settings
 from schemas import Codec, EncodeError, RegistryError
 
 log = structlog.get_logger(__name__)

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from enricher.activity.raw_record import RawActivity
-from frame_gainsight.gainsight import Failure
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
-from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime import Failure, Settings
 from schemas import Codec
 
 # Seconds: how long a connector is left alone after its n-th failure in a row, doubling up to the last.

@@ -14,9 +14,9 @@ from enricher.processing.enrich import Enriched, Enricher
 from enricher.processing.parked import Parked, ParkedActivities
 from enricher.processing.tenants import ConnectorDirectory
 from frame_gainsight.connectors import Connector, VaultError
-from frame_gainsight.gainsight import Failure, GainsightError, cause_of
+from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_at, read_to_end
-from frame_gainsight.runtime import Clock, Settings
+from frame_gainsight.runtime import Clock, Failure, Settings, cause_of
 from schemas import Codec, DecodeError, RegistryError
 
 log = structlog.get_logger(__name__)

@@ -24,9 +24,9 @@ from enricher.replay.model import Behind, Counts, Replay
 from enricher.replay.requests import RequestFollower
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector, VaultError
-from frame_gainsight.gainsight import GainsightError, cause_of
+from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
-from frame_gainsight.runtime import Clock, Settings
+from frame_gainsight.runtime import Clock, Settings, cause_of
 from frame_gainsight.runtime.aio import gather_or_cancel
 from schemas import Codec
 

@@ -17,7 +17,7 @@ from enricher.resolution.entity_cache import GSID
 from enricher.resolution.object_lookup import MODIFIED, ObjectLookup
 from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, PeopleCache
 from enricher.resolution.tenant_lookup import TenantLookup
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import (
     Condition,
     ConfigError,
@@ -102,7 +102,7 @@ class IncrementalRefresh:
         self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [RefreshCursors(until).row()])
 
     def _followed(self) -> list[str]:
-        return [*(name for name in self._desk.described if name != needs.ACTIVITY), MEMBER, *LOGS]
+        return [*(name for name in self._desk.described if name != required.ACTIVITY), MEMBER, *LOGS]
 
     def _looked(self) -> RefreshCursors:
         entity = self._desk.cache.get(self._desk.key(REFRESH, "tenant", self._desk.definition.host))
@@ -115,7 +115,7 @@ class IncrementalRefresh:
     def _in_turn(self) -> list[str]:
         """The objects besides that are in the cache, or may be."""
         desk = self._desk
-        names = [GSUSER, *([PERSON] if self._roster.link else []), needs.COMPANY, needs.RELATIONSHIP]
+        names = [GSUSER, *([PERSON] if self._roster.link else []), required.COMPANY, required.RELATIONSHIP]
         found = [n for n in (*names, *desk.definition.objects) if n in desk.described and not self._tells_nothing(n)]
         return [n for n in found if next(desk.cache.keys(desk.definition.id, n), None) is not None] or [GSUSER]
 
@@ -227,7 +227,7 @@ class IncrementalRefresh:
     async def _deleted(self, name: str, looked: RefreshCursors, now: int) -> str:
         """The log's name; "" where the tenant does not have it."""
         desk = self._desk
-        objects = [n for n in desk.described if n != needs.ACTIVITY]
+        objects = [n for n in desk.described if n != required.ACTIVITY]
         start = whole_second(max(0, looked.since(name, now) - AGAIN, now - LOG_DAYS * DAY))
         try:
             found = await deleted_records(desk.client, name, start, now, objects)

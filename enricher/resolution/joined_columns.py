@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from enricher.activity.raw_record import RawActivity
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import ObjectDescription, Row, value_of
 
 
@@ -14,14 +14,14 @@ class JoinedColumns:
     """Takes an activity's company and relationship out of its own row, where all that is needed of them is in it."""
 
     def __init__(self, definition: Definition, described: Mapping[str, ObjectDescription]) -> None:
-        self._paths = {name: needs.riding(definition, name, described) for name in needs.RIDES}
-        asked = needs.timeline_columns(definition, described) if needs.ACTIVITY in described else []
-        self._version = needs.columns_version(asked)
+        self._paths = {name: required.joined_columns(definition, name, described) for name in required.JOINED_OBJECTS}
+        asked = required.timeline_columns(definition, described) if required.ACTIVITY in described else []
+        self._version = required.columns_version(asked)
 
     def row(self, object_name: str, activity: RawActivity) -> Row | None:
         """The object's row; None: it is to be looked up."""
         paths = self._paths[object_name]
-        gsid = activity.get(needs.RIDES[object_name])
+        gsid = activity.get(required.JOINED_OBJECTS[object_name])
         if not paths or not gsid or value_of(activity.row, paths.get("Gsid", "")) != gsid:
             return None
         # A tenant may leave out what is null: then only the columns asked for tell it from what was not asked.

@@ -11,7 +11,7 @@ from enricher.activity.mentions import visible
 from enricher.resolution.entity_cache import GSID, EntityKey
 from enricher.resolution.people_cache import GSUSER, MEMBER, NAME, PERSON, PeopleCache, filled, memberships_of, text_of
 from enricher.resolution.people_lookup import PeopleLookup
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import RefusedQueryError, Row, UnknownFieldError, parse_flag, value_of
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class NameLookup:
 
         Those who left count only where nobody who is there has the name.
         """
-        at = needs.first_described(self._desk.described.get(MEMBER), needs.COMPANY_OF)
+        at = required.first_described(self._desk.described.get(MEMBER), required.COMPANY_OF)
         if at is None or self._roster.link is None:
             return {}
         if self._roster.whole(MEMBER) is None:

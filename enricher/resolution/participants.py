@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from enricher.activity.mentions import Mention, Side
 from enricher.resolution.name_lookup import fold, full_name
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import Row, parse_flag, value_of
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _participant(someone: _Someone, company: str | None, found: Resolved) -> Par
     user = _user(someone, found)
     if user is not None:
         name = full_name(user) or someone.name
-        return Participant(someone.email, name, "agent", _gsid(user), None, {needs.GSUSER: [user]})
+        return Participant(someone.email, name, "agent", _gsid(user), None, {required.GSUSER: [user]})
     persons = _persons(someone, found)
     if not persons:
         role: Role = "agent" if someone.side is Side.INTERNAL else "unknown"
@@ -137,7 +137,7 @@ def _participant(someone: _Someone, company: str | None, found: Resolved) -> Par
     person = _person(persons, someone.meant, company, found)
     gsid = _gsid(person)
     membership = _membership(found.memberships.get(gsid or "", []), company, found)
-    rows = {needs.PERSON: [person]} | ({needs.COMPANY_PERSON: [membership]} if membership else {})
+    rows = {required.PERSON: [person]} | ({required.COMPANY_PERSON: [membership]} if membership else {})
     account = _company_of(membership, found) if membership else None
     return Participant(someone.email, full_name(person) or someone.name, "customer", gsid, account, rows)
 

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, Entity, EntityKey
 from enricher.resolution.full_scan import FullScans, ScanProgress, ScanSpec
 from enricher.resolution.tenant_lookup import TenantLookup
-from frame_gainsight.connectors.columns import required as needs
-from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
+from frame_gainsight.connectors.columns import required
+from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX, MAX_LOOKUP_LEVELS
 from frame_gainsight.gainsight import Row, value_of
 
-PERSON, GSUSER, MEMBER = needs.PERSON, needs.GSUSER, needs.COMPANY_PERSON
+PERSON, GSUSER, MEMBER = required.PERSON, required.GSUSER, required.COMPANY_PERSON
 NAME = "Name"
 
 
@@ -36,7 +36,7 @@ class PeopleCache:
     @property
     def link(self) -> str | None:
         """The column of company_person that holds the person's Gsid; None: the tenant has no such object."""
-        return needs.first_described(self.desk.described.get(MEMBER), needs.PERSON_OF)
+        return required.first_described(self.desk.described.get(MEMBER), required.PERSON_OF)
 
     def member_columns(self) -> tuple[str, ...]:
         return self.desk.columns(MEMBER) if self.link else ()
@@ -152,7 +152,7 @@ class PeopleCache:
         if field is None or not field.lookup_objects or desk.facts.dotted is False:
             return None
         own = desk.columns(PERSON, EMAIL)
-        if any(c.count(".") >= needs.MOST_LOOKUPS for c in own):
+        if any(c.count(".") >= MAX_LOOKUP_LEVELS for c in own):
             return None
         lookup = field.lookup or f"{field.name}{LOOKUP_SUFFIX}"
         return lookup, tuple(dict.fromkeys([*desk.columns(MEMBER, link or ""), *(f"{lookup}.{c}" for c in own)]))
@@ -202,7 +202,7 @@ class PeopleCache:
             return
         reading = self.reading(MEMBER)
         lookup = (self.dotted() or ("",))[0]
-        at = needs.first_described(self.desk.described.get(MEMBER), needs.COMPANY_OF) or ""
+        at = required.first_described(self.desk.described.get(MEMBER), required.COMPANY_OF) or ""
         known = []
         for row in rows:
             gsid = text_of(row, link)

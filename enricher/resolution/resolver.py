@@ -20,7 +20,7 @@ from enricher.resolution.people_cache import PeopleCache, text_of
 from enricher.resolution.people_lookup import PeopleLookup
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import GainsightClient, ObjectDescription, Row, value_of
 from frame_gainsight.runtime import Clock
 from frame_gainsight.runtime.aio import gather_or_cancel
@@ -72,7 +72,7 @@ class Resolved:
     """The column of company_person that holds the company's Gsid; None: the tenant has none."""
 
     def __post_init__(self) -> None:
-        self.company_link = needs.first_described(self.described.get(needs.COMPANY_PERSON), needs.COMPANY_OF)
+        self.company_link = required.first_described(self.described.get(required.COMPANY_PERSON), required.COMPANY_OF)
 
     def ridden(self, object_name: str, activity: RawActivity) -> Row | None:
         """The activity's company or relationship, where it rode along."""
@@ -134,8 +134,8 @@ class Resolver:
             found, wanted, emails, gsids
         )  # first: its large pages tell that others are no capped ones
         await gather_or_cancel(
-            self._objects(found, needs.COMPANY, _unridden(found, needs.COMPANY, wanted)),
-            self._objects(found, needs.RELATIONSHIP, _unridden(found, needs.RELATIONSHIP, wanted)),
+            self._objects(found, required.COMPANY, _unridden(found, required.COMPANY, wanted)),
+            self._objects(found, required.RELATIONSHIP, _unridden(found, required.RELATIONSHIP, wanted)),
             *(self._custom(found, name, field, ids) for name, (field, ids) in joined.items()),
         )
         found.new = self._desk.take_new()
@@ -213,7 +213,7 @@ class Resolver:
 
     async def _objects(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
         rows = {g: r[0] for g, r in (await self._related.find(name, GSID, gsids)).items()}
-        if name == needs.COMPANY:
+        if name == required.COMPANY:
             found.companies = rows
         else:
             found.relationships = rows
@@ -232,7 +232,7 @@ def _unridden(found: Resolved, name: str, wanted: Wanted) -> list[str]:
     """The ids of the objects that did not ride along with every activity that refers to them."""
     ids = []
     for reference in wanted.references:
-        gsid = reference.company if name == needs.COMPANY else reference.relationship
+        gsid = reference.company if name == required.COMPANY else reference.relationship
         rides = reference.activity is not None and found.ridden(name, reference.activity) is not None
         if gsid and not rides:
             ids.append(gsid)

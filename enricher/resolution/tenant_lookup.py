@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from enricher.resolution.entity_cache import Change, Entity, EntityCache, EntityKey
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import (
     Chunking,
     Field,
@@ -130,15 +130,15 @@ class TenantLookup:
 
     async def describe(self) -> None:
         """The objects' fields, from the cache or in one call (two where mapped look-ups lead further)."""
-        described = await self._described(needs.objects_of(self.definition))
-        if further := needs.looked_up_objects(self.definition, described):
+        described = await self._described(required.objects_of(self.definition))
+        if further := required.looked_up_objects(self.definition, described):
             described |= await self._described(further)
         self.described = described
         self._columns.clear()
 
     def know(self, described: Mapping[str, ObjectDescription]) -> None:
         """Takes over what another look at the tenant has just described: what it did not find is not there."""
-        for name in needs.objects_of(self.definition):
+        for name in required.objects_of(self.definition):
             self.keep(DESCRIBE, "object", name, (), [_compact(described[name])] if name in described else [])
 
     async def _described(self, names: Sequence[str]) -> dict[str, ObjectDescription]:
@@ -169,7 +169,7 @@ class TenantLookup:
 
     def _columns_of(self, object_name: str, besides: tuple[str, ...]) -> tuple[str, ...]:
         description = self.described.get(object_name)
-        mapped = needs.mapped_columns(self.definition, object_name)
+        mapped = required.mapped_columns(self.definition, object_name)
         if description is None:
             if mapped or object_name in self.definition.objects:
                 self._describe_again(object_name)
@@ -185,7 +185,7 @@ class TenantLookup:
         needed = {name.lower() for name in (*mapped, *besides)}
         found = [
             c
-            for c in needs.columns(self.definition, object_name, description)
+            for c in required.columns(self.definition, object_name, description)
             if c.lower() in needed or (object_name, c.lower()) not in self._refused
         ]
         return tuple(dict.fromkeys((*found, *besides)))
@@ -220,7 +220,7 @@ class TenantLookup:
         """The columns less the one that was not found. Raises the error where it cannot be done without."""
         gone = (error.field or "").lower()
         self._describe_again(object_name)
-        fixed = {n.lower() for n in (*needs.mapped_columns(self.definition, object_name), *needed)}
+        fixed = {n.lower() for n in (*required.mapped_columns(self.definition, object_name), *needed)}
         if not gone or gone in fixed or gone not in {c.lower() for c in columns}:
             raise error
         self._refused.add((object_name, gone))

@@ -21,8 +21,8 @@ from rich.text import Text
 
 from frame_gainsight.connectors import ConnectorError, DefinitionError
 from frame_gainsight.gainsight import GainsightError
-from frame_gainsight.runtime import BusError, SettingsError
-from frame_gainsight.runtime.terminal import escaped, harmless
+from frame_gainsight.runtime import OperationalError, SettingsError
+from frame_gainsight.runtime.terminal import escaped, strip_control_characters
 from schemas import SchemaError
 
 UNFOLDED = 160  # characters of a line where there is no terminal: names and paths can be searched for, unbroken
@@ -43,7 +43,7 @@ class HarmlessConsole(Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             # Control segments are rich's own: a spinner's, a bar's.
-            yield segment if control or text.isprintable() else Segment(harmless(text), style)
+            yield segment if control or text.isprintable() else Segment(strip_control_characters(text), style)
 
 
 def _width(stream: TextIO | None) -> int | None:
@@ -58,7 +58,7 @@ FAILED = 1
 WRONG_USE = 2
 
 # What ends a command with a message; anything else is a defect and shows its traceback.
-EXPECTED = (BusError, ConnectorError, GainsightError, SchemaError)
+EXPECTED = (OperationalError, ConnectorError, GainsightError, SchemaError)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ class _Body:
     text: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        paragraphs = [harmless(line) for line in self.text.splitlines() if line.strip()]
+        paragraphs = [strip_control_characters(line) for line in self.text.splitlines() if line.strip()]
         lines = Text("\n".join(paragraphs)).wrap(console, options.max_width, overflow="fold", no_wrap=False)
         yield from lines[:BODY_LINES]
         if (more := len(lines) - BODY_LINES) > 0:

@@ -1,10 +1,10 @@
-"""What a customer's connector is: its definition, mapping, registry, sealed API key, and checks against its tenant."""
+"""Customers' connectors: their definitions, mapping, registry, sealed API keys, and checks against their tenants."""
 
 from frame_gainsight.connectors.client_factory import open_client
-from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.connectors.columns.timeline_selection import Selection
-from frame_gainsight.connectors.definition.model import CustomObject, Definition, parse_canonical, parse_yaml
+from frame_gainsight.connectors.definition.model import CustomObject, Definition
 from frame_gainsight.connectors.definition.paths import Path
+from frame_gainsight.connectors.definition.yaml_file import parse_canonical, parse_yaml
 from frame_gainsight.connectors.errors import (
     ChangedMeanwhileError,
     ConnectorError,
@@ -18,13 +18,14 @@ from frame_gainsight.connectors.errors import (
 )
 from frame_gainsight.connectors.onboarding.check import check
 from frame_gainsight.connectors.onboarding.findings import Finding
-from frame_gainsight.connectors.onboarding.register import Line, Registration, register, rotate
-from frame_gainsight.connectors.registry import Connector, Registry, apply, lanes_of
+from frame_gainsight.connectors.onboarding.register import ClientOptions, Registration, register, rotate
+from frame_gainsight.connectors.registry import Connector, Registry, apply
 from frame_gainsight.connectors.secrets.secret import Secret
 from frame_gainsight.connectors.secrets.vault import DataKeys, KmsVault, Sealed, Vault
 
 __all__ = [
     "ChangedMeanwhileError",
+    "ClientOptions",
     "Connector",
     "ConnectorError",
     "CustomObject",
@@ -33,7 +34,6 @@ __all__ = [
     "DefinitionError",
     "Finding",
     "KmsVault",
-    "Line",
     "MissingSecretError",
     "Path",
     "Registration",
@@ -49,8 +49,6 @@ __all__ = [
     "VaultUnavailableError",
     "apply",
     "check",
-    "lanes_of",
-    "needs",
     "open_client",
     "parse_canonical",
     "parse_yaml",

@@ -26,7 +26,7 @@ async def open_client(
     """A client for one service. Raises VaultError when the key cannot be decrypted.
 
     Args:
-        role: whose part of the connector's share of calls it takes; None: half of it.
+        role: the service whose part of the connector's share of calls the client takes; None: half of the share.
         spent_today: the client's `spent` in an earlier process, so that a restart does not begin the day anew.
         large: the slots for large replies that the process's clients share.
     """
@@ -50,7 +50,7 @@ async def open_client(
 
 
 def _part(settings: Settings, role: Role | None) -> float:
-    """Producer and enricher read the same tenant from processes of their own: together they take the whole share."""
+    """The role's part of a share. Producer and enricher read a tenant from processes of their own, and share it."""
     if role is None:
         return 0.5
     return settings.producer_share if role == "producer" else 1 - settings.producer_share

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 
 class ConnectorError(Exception):
-    """Root of every error that this room raises; holds no secret."""
+    """Root of every error that this package raises; holds no secret."""
 
 
 class DefinitionError(ConnectorError):
-    """A definition does not read, or says something that cannot be."""
+    """A definition does not read, or has a value that cannot be."""
 
 
 class SecretError(ConnectorError):
-    """What was given is no API access key, and no OAuth client."""
+    """A text is no API access key, and no OAuth client."""
 
 
 class MissingSecretError(ConnectorError):
@@ -38,7 +38,7 @@ class UnknownConnectorError(ConnectorError):
 
 
 class UnreadableConnectorError(ConnectorError):
-    """There is a definition of this id, and it does not read."""
+    """The definition of this id does not read."""
 
     def __init__(self, connector: str, cause: str) -> None:
         super().__init__(
@@ -48,4 +48,4 @@ class UnreadableConnectorError(ConnectorError):
 
 
 class ChangedMeanwhileError(ConnectorError):
-    """A connector is not any more what a command was about to change."""
+    """A connector was changed while a command was about to change it."""

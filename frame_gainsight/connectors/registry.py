@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import structlog
 
-from frame_gainsight.connectors.definition.model import Definition, parse_canonical
+from frame_gainsight.connectors.definition.model import Definition
+from frame_gainsight.connectors.definition.yaml_file import parse_canonical
 from frame_gainsight.connectors.errors import DefinitionError, UnknownConnectorError, UnreadableConnectorError
 from frame_gainsight.connectors.secrets.vault import Sealed
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, lane_of, read_to_end
 from frame_gainsight.runtime import BrokerError, FencedError, Settings
+from frame_gainsight.runtime.backoff import Backoff
 from schemas import Codec, RegistryError, SchemaError
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,7 @@ State = Literal["ACTIVE", "PAUSED"]
 
 ROLE = "registry"  # of the writers of this topic, a lane one
 TRIES = 6
+_BACKOFF = Backoff(first=0.1, longest=3.2, jitter=1.0)  # from none to twice that: two commands part
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +45,27 @@ class Connector:
 class Registry:
     """Reads and writes `gainsight.connectors`. Blocks; an administrator's tool, not a hot path.
 
-    What is written is never made of something outdated. Opening a lane's writer fences every other one of this topic's,
-    and the connector is read only after that; who was fenced before his commit reads again. So of two commands at the
-    same time, the second one to write has seen what the first one wrote.
+    No change is made to an outdated connector. Opening a lane's writer fences every other one of this topic's, and the
+    connector is read only after that; a command that was fenced before its commit reads again. So of two commands at
+    the same time, the second one to write has seen what the first one wrote.
     """
 
-    def __init__(self, settings: Settings, codec: Codec, tell: Callable[[str, str], None] | None = None) -> None:
-        """`tell` is told, once each, of connectors whose newest definition does not read, and why."""
+    def __init__(self, settings: Settings, codec: Codec, report: Callable[[str, str], None] | None = None) -> None:
+        """`report` is called once for a connector whose latest definition does not read, with its id and the cause."""
         self._settings = settings
         self._codec = codec
-        self._tell = tell
-        self._told: set[str] = set()
+        self._report = report
+        self._reported: set[str] = set()
 
     def put(self, connector: Connector) -> None:
         """Writes a connector, replacing an earlier one of its id; returns when Kafka has it. Raises BrokerError."""
         self.change(connector.id, lambda _: connector)
 
     def change(self, connector: str, change: Callable[[Connector | None], Connector]) -> Connector:
-        """Writes what `change` makes of the connector as it is now (None: it is not registered), and returns that.
+        """Writes the result of `change` of the connector as it is now (None: it is not registered), and returns it.
 
-        `change` may be called more than once. What it raises ends this, and nothing is written; neither is it when it
-        returns what it was given. Raises BrokerError, TopicError, RegistryError.
+        `change` may be called more than once. Nothing is written when it raises or returns the connector as it was.
+        Raises BrokerError, TopicError, RegistryError.
         """
         lane = lane_of(connector, self._settings.partitions)
         made: Connector | None = None
@@ -100,18 +102,18 @@ class Registry:
         return bool(alive)
 
     def all(self) -> dict[str, Connector]:
-        """Every registered connector by id. Of one whose newest definition does not read, the one before counts, as it
+        """Every registered connector by id. Of one whose latest definition does not read, the one before counts, as it
         does in running services.
 
-        Raises BrokerError, TopicError, and RegistryError when the schema registry is away.
+        Raises BrokerError, TopicError, and RegistryError when the schema registry does not answer.
         """
         found, unreadable = self.read()
         for connector, fault in unreadable.items():
-            self._tell_of(connector, fault)
+            self._report_unreadable(connector, fault)
         return found
 
     def read(self) -> tuple[dict[str, Connector], dict[str, str]]:
-        """As `all`, and why, by id, of those whose newest definition does not read."""
+        """The connectors as by `all`; and, by id, why the latest definition does not read, where it does not."""
         return self._read(range(self._settings.partitions))
 
     def get(self, connector: str) -> Connector:
@@ -119,16 +121,16 @@ class Registry:
         found, unreadable = self.read()
         if connector in found:
             if connector in unreadable:
-                self._tell_of(connector, unreadable[connector])
+                self._report_unreadable(connector, unreadable[connector])
             return found[connector]
         if connector in unreadable:
             raise UnreadableConnectorError(connector, unreadable[connector])
         raise UnknownConnectorError(connector, list(found))
 
-    def _tell_of(self, connector: str, fault: str) -> None:
-        if self._tell is not None and connector not in self._told:
-            self._told.add(connector)
-            self._tell(connector, fault)
+    def _report_unreadable(self, connector: str, fault: str) -> None:
+        if self._report is not None and connector not in self._reported:
+            self._reported.add(connector)
+            self._report(connector, fault)
 
     def _read(self, lanes: Iterable[int]) -> tuple[dict[str, Connector], dict[str, str]]:
         # By lane, as services read it: a tombstone in another lane than a connector's own takes nothing out of that.
@@ -147,7 +149,7 @@ class Registry:
         return dict(sorted(connectors.items())), {id_: fault for (_, id_), fault in sorted(unreadable.items())}
 
     def _write(self, lane: int, records: Callable[[], list[ProducerRecord]]) -> None:
-        for number in range(TRIES):
+        for failures in range(1, TRIES + 1):
             with KafkaLaneWriter(self._settings, ROLE, lane) as writer:
                 try:
                     if made := records():
@@ -155,7 +157,7 @@ class Registry:
                     return
                 except FencedError:  # another command has written, or is about to
                     pass
-            time.sleep(random.uniform(0.0, 0.2 * 2**number))  # so that two do not fence each other again
+            time.sleep(_BACKOFF.seconds(failures))  # spread, so that two commands do not fence each other again
         raise BrokerError("Other commands kept changing connectors at the same time: nothing was written. Try again.")
 
 
@@ -167,7 +169,7 @@ def id_of(record: ConsumedRecord) -> str:
 def apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord) -> str | None:
     """Applies one record of the topic; returns the id it was about. A definition that does not read changes nothing.
 
-    Raises RegistryError: while the schema registry is away, nothing can be said about any definition.
+    Raises RegistryError: while the schema registry does not answer, no definition can be judged.
     """
     fault = _apply(codec, connectors, record)
     if fault is not None:
@@ -177,7 +179,7 @@ def apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord
 
 
 def _apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord) -> str | None:
-    """Applies a record; returns why it does not read."""
+    """Applies a record; returns why it does not read, or None."""
     if record.value is None:
         connectors.pop(id_of(record), None)
         return None
@@ -218,16 +220,3 @@ def decode_connector(codec: Codec, data: bytes) -> Connector:
         value["updated_at"],
         value["rotated_at"],
     )
-
-
-def with_definition(connector: Connector, definition: Definition, now: int) -> Connector:
-    """The connector with another definition and the key it has."""
-    return replace(connector, definition=definition, updated_at=now)
-
-
-def lanes_of(connectors: Iterable[Connector], partitions: int) -> dict[int, list[Connector]]:
-    """Connectors by lane."""
-    lanes: dict[int, list[Connector]] = {}
-    for connector in connectors:
-        lanes.setdefault(lane_of(connector.id, partitions), []).append(connector)
-    return lanes

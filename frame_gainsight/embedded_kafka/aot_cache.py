@@ -1,11 +1,12 @@
-"""Makes the JVM's AOT cache, with which the embedded broker starts in about half the time.
+"""The JVM's AOT cache, with which the embedded broker starts in about half the time.
 
-A separate, short-lived broker is watched by the JVM while it starts and serves each kind of request once; nobody's
-data and nobody's first run is involved.  The cache gets its name only when it is complete.
+The JVM records it in a training run: a short-lived broker on a folder of its own starts and serves each kind of request
+once.  The cache gets its name only when it is complete.  `python -m frame_gainsight.embedded_kafka.aot_cache` makes it.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,19 +15,20 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from frame_gainsight.embedded_kafka.artifacts import Progress, exclusive, fetch
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.embedded_kafka.errors import KafkaStartError
 from frame_gainsight.embedded_kafka.jvm import find_java
-from frame_gainsight.runtime.errors import KafkaStartError
+from frame_gainsight.runtime.errors import OperationalError
 
 _HEAP_MB = 512
 _STOP_TIMEOUT = 300.0  # seconds; the JVM writes the cache when it ends
 _TOPIC = "training"
 
 
-def train(progress: Progress | None = None) -> bool:
-    """Makes the cache unless it is there; returns whether it was made.
+def make_cache(progress: Progress | None = None) -> bool:
+    """Fetches the broker's files and makes the cache, unless it is there; returns whether it was made.
 
-    Raises `ArtifactError` and `MissingExtraError` as `artifacts.fetch` does, `KafkaStartError` when the watched
-    broker failed or left no cache.  Without a cache the broker only starts more slowly.
+    Raises `ArtifactError` and `MissingExtraError` as `artifacts.fetch` does, `KafkaStartError` when the training
+    run failed or left no cache.  Without a cache the broker only starts more slowly.
     """
     java = find_java(fetch(progress=progress))
     target = java.aot_path
@@ -80,6 +82,23 @@ def _exercise(bootstrap: str) -> None:
     producer.commit_transaction(30)
     consumer.close()
     if not messages:
-        raise KafkaStartError("The broker that was to be watched delivered nothing. Try again.")
+        raise KafkaStartError("The broker of the training run delivered nothing. Try again.")
     for deleted in admin.delete_topics([_TOPIC]).values():
         deleted.result()
+
+
+def main() -> int:
+    """The program: returns its exit code."""
+    try:
+        made = make_cache()
+    except OperationalError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(
+        "The broker's fast start is prepared.\n" if made else "The broker's fast start was there already.\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from frame_gainsight.embedded_kafka.errors import ArtifactError
 from frame_gainsight.embedded_kafka.lockfile import (
     HTTP_TIMEOUT,
     LOCK_FILE,
@@ -27,7 +28,7 @@ from frame_gainsight.embedded_kafka.lockfile import (
     sha256_of,
     write_lock,
 )
-from frame_gainsight.runtime.errors import ArtifactError, BusError, MissingExtraError
+from frame_gainsight.runtime.errors import MissingExtraError, OperationalError
 
 CACHE_VARIABLE = "FRAME_GAINSIGHT_CACHE_DIR"
 
@@ -35,7 +36,7 @@ _PEER_TIMEOUT = 900.0  # seconds to wait for another process that is fetching
 _MTIME = 1_577_836_800  # every stored file gets this date: a JVM's AOT cache checks the dates of its jars
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all) while files are fetched; from several threads, one at a time."""
+"""A function called with (bytes done, bytes in all) while files are fetched; from several threads, one at a time."""
 
 
 class Downloader(Protocol):
@@ -70,8 +71,8 @@ def fetch(
     Arguments:
         lock: what to fetch; the broker's own lock by default.
         folder: the cache; `cache_dir()` by default.
-        progress: told about fetched bytes; not called at all when everything is there already.
-        download: how one file is had; jgo by default.
+        progress: called with fetched bytes; not at all when everything is there already.
+        download: downloads one file; jgo by default.
 
     Raises `ArtifactError` when a file is missing and cannot be had, is not the locked one even when fetched again,
     or cannot be stored; `MissingExtraError` when a download is needed and its packages are not installed.
@@ -82,7 +83,7 @@ def fetch(
         if all(pool.map(lambda artifact: _is_intact(folder / artifact.path, artifact), lock.artifacts)):
             return [folder / artifact.path for artifact in lock.artifacts]
     with exclusive(folder, "fetch.lock"):
-        _fetch_missing(lock, folder, _Meter(lock, progress), download or jgo_download)
+        _fetch_missing(lock, folder, _ProgressSum(lock, progress), download or jgo_download)
     return [folder / artifact.path for artifact in lock.artifacts]
 
 
@@ -128,7 +129,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
         guard.release()
 
 
-class _Meter:
+class _ProgressSum:
     """Adds up the bytes of all threads; a file that is fetched again counts once."""
 
     def __init__(self, lock: Lock, report: Progress | None) -> None:
@@ -153,14 +154,14 @@ class _Meter:
                 self._report(sum(self._done.values()), self._total)
 
 
-def _fetch_missing(lock: Lock, folder: Path, meter: _Meter, download: Downloader) -> None:
+def _fetch_missing(lock: Lock, folder: Path, progress: _ProgressSum, download: Downloader) -> None:
     stop = threading.Event()
 
     def job(artifact: Artifact) -> None:
         if stop.is_set():
             return
         try:
-            _fetch_one(artifact, folder, meter, download)
+            _fetch_one(artifact, folder, progress, download)
         except BaseException:
             stop.set()  # the others would only fail the same way, later
             raise
@@ -174,17 +175,17 @@ def _fetch_missing(lock: Lock, folder: Path, meter: _Meter, download: Downloader
                 raise
 
 
-def _fetch_one(artifact: Artifact, folder: Path, meter: _Meter, download: Downloader) -> None:
+def _fetch_one(artifact: Artifact, folder: Path, progress: _ProgressSum, download: Downloader) -> None:
     target = folder / artifact.path
     if _is_intact(target, artifact):
-        meter.finish(artifact)
+        progress.finish(artifact)
         return
     got = ""
     for _attempt in range(2):
-        meter.restart(artifact)
+        progress.restart(artifact)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as staging:
             try:
-                file = download(artifact, Path(staging), lambda count: meter.add(artifact, count))
+                file = download(artifact, Path(staging), lambda count: progress.add(artifact, count))
             except (OSError, RuntimeError) as error:
                 raise ArtifactError(_unreachable(artifact, folder, error)) from error
             got = sha256_of(file)
@@ -192,7 +193,7 @@ def _fetch_one(artifact: Artifact, folder: Path, meter: _Meter, download: Downlo
                 os.utime(file, (_MTIME, _MTIME))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 file.replace(target)
-                meter.finish(artifact)
+                progress.finish(artifact)
                 return
     raise ArtifactError(
         f"{artifact.filename} arrived twice with contents other than the locked ones and was deleted.\n"
@@ -242,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[0]) if arguments else LOCK_FILE
     try:
         lock = write_lock(path, tuple(arguments[1:]) or read_lock(path).roots)
-    except BusError as error:
+    except OperationalError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except (OSError, RuntimeError) as error:

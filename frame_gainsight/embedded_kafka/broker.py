@@ -3,7 +3,7 @@
     with EmbeddedKafka() as kafka:
         AdminClient({"bootstrap.servers": kafka.bootstrap})
 
-`python -m frame_gainsight.embedded_kafka.broker --train` fetches what it runs from and prepares the AOT cache that
+`python -m frame_gainsight.embedded_kafka.aot_cache` fetches the files that it runs from and prepares the AOT cache that
 makes it start faster.
 """
 
@@ -14,11 +14,10 @@ import base64
 import fcntl
 import os
 import shutil
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +25,9 @@ from typing import Self
 
 from frame_gainsight.embedded_kafka.artifacts import Progress, fetch
 from frame_gainsight.embedded_kafka.broker_log import BrokerLog
-from frame_gainsight.embedded_kafka.jvm import Java, KeptProcess, find_java
+from frame_gainsight.embedded_kafka.errors import KafkaStartError
+from frame_gainsight.embedded_kafka.jvm import Java, SupervisedProcess, find_java
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port, has_answered, in_use, server_properties
-from frame_gainsight.runtime.errors import BusError, KafkaStartError
 
 _LOG_DIR = "log"  # relative to the data folder, the JVM's working directory: any path may then contain anything
 _START_ATTEMPTS = 3
@@ -45,11 +44,11 @@ class EmbeddedKafka:
         port: of the listener; without one, a free port is chosen, and kept for later starts of the same object.
         heap_mb: the JVM's largest heap.
         config: broker settings on top of (or instead of) ours.
-        progress: told (bytes done, bytes in all) when the broker's files have to be downloaded first.
+        progress: called with (bytes done, bytes in all) when the broker's files have to be downloaded first.
         start_timeout: seconds that the broker may take until it answers.
-        aot_output: has the JVM record a new AOT cache there at `stop` (for `frame_gainsight.embedded_kafka.aot_cache`).
+        aot_output: has the JVM record a new AOT cache there at `stop` (for `aot_cache`).
 
-    Nothing of it outlives this process, not even one ended by SIGKILL.
+    Neither the node nor its temporary folder outlives this process, not even one ended by SIGKILL.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class EmbeddedKafka:
         self._aot_output = aot_output
         self._dir = self._given_dir
         self._port = port
-        self._process: KeptProcess | None = None
+        self._process: SupervisedProcess | None = None
         self._owner = 0
 
     @property
@@ -134,7 +133,7 @@ class EmbeddedKafka:
             self._abandon(keep=isinstance(error, KafkaStartError))
             raise
         finally:
-            os.close(lock)  # the keeper holds it from here on
+            os.close(lock)  # the supervisor holds it from here on
         self._owner = os.getpid()
         atexit.register(self.stop)
         return self
@@ -218,7 +217,7 @@ class EmbeddedKafka:
         shutil.rmtree(beside, ignore_errors=True)
         config = self._write_config("format.properties", beside.name, free_port(), free_port())
         tool = ("kafka.tools.StorageTool", "format", "-t", _new_cluster_id(), "-c", config.name)
-        process = KeptProcess(
+        process = SupervisedProcess(
             java.command(*tool, heap_mb=self._heap_mb), folder=self.data_dir, log=self.log_file, hold=(lock,)
         )
         code = process.wait(self._start_timeout)
@@ -236,7 +235,7 @@ class EmbeddedKafka:
         log = BrokerLog(self.log_file)
         command = java.command("kafka.Kafka", config.name, heap_mb=self._heap_mb, record=self._aot_output)
         temporary = self._dir if self._given_dir is None else None
-        process = self._process = KeptProcess(
+        process = self._process = SupervisedProcess(
             command, folder=self.data_dir, log=self.log_file, remove=temporary, hold=(lock,)
         )
 
@@ -252,7 +251,7 @@ class EmbeddedKafka:
         code = process.wait(0)
         if attempt < _START_ATTEMPTS:
             if self._port is None and "Address already in use" in log.text():
-                return False  # somebody took a free port in between
+                return False  # another program took a free port in between
             if code != 1 and java.aot is not None:
                 return False  # the JVM itself crashed
         raise KafkaStartError(log.report(f"The broker ended while starting (exit code {code})."))
@@ -285,25 +284,3 @@ def _new_cluster_id() -> str:
         name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not name.startswith("-"):
             return name
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run as a program with `--train`: fetches the broker's files and makes its AOT cache, once."""
-    if list(arguments) != ["--train"]:
-        sys.stderr.write("Usage: python -m frame_gainsight.embedded_kafka.broker --train\n")
-        return 2
-    from frame_gainsight.embedded_kafka.aot_cache import train
-
-    try:
-        made = train()
-    except BusError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(
-        "The broker's fast start is prepared.\n" if made else "The broker's fast start was there already.\n"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""How the broker's Java is run: its command line, its AOT cache, and a process that cannot outlive us."""
+"""The broker's Java: its command line, its AOT cache, and a process that cannot outlive its owner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from frame_gainsight.embedded_kafka.artifacts import cache_dir
 from frame_gainsight.embedded_kafka.lockfile import sha256_of
 from frame_gainsight.runtime.errors import MissingExtraError
 
-_KEEPER = Path(__file__).with_name("supervisor.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _FLAGS = (
     "-XX:+UseSerialGC",
@@ -91,54 +91,54 @@ def _verified(aot: Path) -> Path | None:
         return None
 
 
-class KeptProcess:
-    """A command under a keeper: it ends when this process ends, whatever ends it (see `supervisor`).
+class SupervisedProcess:
+    """A command under a supervisor: it ends when this process ends, whatever ends that (see `supervisor.py`).
 
     Arguments:
         command: the command line.
         folder: its working directory.
         log: both its outputs are appended there.
         remove: a folder that is removed should this process die first.
-        hold: file descriptors (of locks) that the keeper keeps open as long as the command runs.
+        hold: file descriptors (of locks) that the supervisor keeps open as long as the command runs.
     """
 
     def __init__(
         self, command: Sequence[str], *, folder: Path, log: Path, remove: Path | None = None, hold: Sequence[int] = ()
     ) -> None:
-        keeper = [sys.executable, "-I", "-S", str(_KEEPER), *(["--remove", str(remove)] if remove else [])]
+        supervisor = [sys.executable, "-I", "-S", str(_SUPERVISOR), *(["--remove", str(remove)] if remove else [])]
         with log.open("ab") as output:
-            self._keeper = subprocess.Popen(
-                [*keeper, *command],
+            self._supervisor = subprocess.Popen(
+                [*supervisor, *command],
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 env={name: value for name, value in os.environ.items() if name not in _LEAKING},
                 pass_fds=hold,
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to handle
+                start_new_session=True,  # a Ctrl-C in the terminal is the owner's to handle
             )
-        assert self._keeper.stdout is not None
-        line = self._keeper.stdout.readline()
+        assert self._supervisor.stdout is not None
+        line = self._supervisor.stdout.readline()
         self.pid = int(line) if line.strip() else 0
 
     def poll(self) -> int | None:
-        """The exit code once it has ended (128 + the signal's number when a signal ended it), else None."""
-        code = self._keeper.poll()
+        """The exit code once the command has ended (128 + the signal's number when a signal ended it), else None."""
+        code = self._supervisor.poll()
         if code is not None:
             self._close()
         return code
 
     def wait(self, timeout: float) -> int | None:
-        """Waits up to `timeout` seconds for its end; returns as `poll` does."""
+        """Waits up to `timeout` seconds for the command's end; returns as `poll` does."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._keeper.wait(timeout)
+            self._supervisor.wait(timeout)
         return self.poll()
 
     def stop(self, timeout: float) -> bool:
-        """Asks it to end, kills it after `timeout` seconds; says whether it ended by itself."""
-        self._keeper.terminate()
+        """Sends SIGTERM, and SIGKILL after `timeout` seconds; returns whether the former was enough."""
+        self._supervisor.terminate()
         try:
-            self._keeper.wait(timeout)
+            self._supervisor.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             return False
@@ -146,17 +146,17 @@ class KeptProcess:
         return True
 
     def kill(self) -> None:
-        """SIGKILL, and waits until it is gone."""
+        """Sends SIGKILL, and waits until the command is gone."""
         with contextlib.suppress(ProcessLookupError):
-            self._keeper.send_signal(signal.SIGUSR1)
-        self._keeper.wait()
+            self._supervisor.send_signal(signal.SIGUSR1)
+        self._supervisor.wait()
         self._close()
 
     def _close(self) -> None:
-        for pipe in (self._keeper.stdin, self._keeper.stdout):
+        for pipe in (self._supervisor.stdin, self._supervisor.stdout):
             if pipe is not None:
                 pipe.close()
 
 
 _LEAKING = frozenset({"CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "KAFKA_OPTS"})
-"""variables that would change the runtime's behaviour behind our back"""
+"""Variables that would change the runtime's behaviour, and are not passed on."""

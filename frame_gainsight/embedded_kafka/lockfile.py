@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from frame_gainsight.runtime.errors import ArtifactError, MissingExtraError
+from frame_gainsight.embedded_kafka.errors import ArtifactError
+from frame_gainsight.runtime.errors import MissingExtraError
 
 LOCK_FILE = Path(__file__).with_name("kafka.lock.json")
 
@@ -52,7 +53,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """What was asked for (`group:artifact:version[:packaging[:classifier]]`) and all the files that it takes."""
+    """The requested roots (`group:artifact:version[:packaging[:classifier]]`) and all their files."""
 
     roots: tuple[str, ...]
     artifacts: tuple[Artifact, ...]

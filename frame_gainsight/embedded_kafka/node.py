@@ -1,4 +1,4 @@
-"""What one KRaft node needs to be told: its settings, its ports, and the question whether it answers."""
+"""One KRaft node's settings and ports, and the check whether it answers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The process between us and the JVM: it runs one command and ends it when we are gone.
+"""The process between the broker's owner and the JVM: it runs one command and ends it when the owner is gone.
 
-Run as a plain script (standard library only, `python -I -S keeper.py [--remove FOLDER] COMMAND…`).  Its standard input
-is a pipe whose other end only the owner holds: when it closes, however the owner died, the command is ended and
-FOLDER removed.  SIGTERM is passed on, SIGUSR1 kills the command at once.  It prints the command's pid and exits with
-its code.
+Run as a plain script (standard library only, `python -I -S supervisor.py [--remove FOLDER] COMMAND…`).  Its standard
+input is a pipe whose other end only the owner holds: when it closes, however the owner died, the command is ended and
+FOLDER removed.  SIGTERM is passed on, SIGUSR1 kills the command at once.  The command's pid is printed, and its exit
+code is the supervisor's.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from frame_gainsight.gainsight.errors import (
     BadKeyError,
     CallsSpentError,
     ConfigError,
-    Failure,
     GainsightError,
     RefusedQueryError,
     ReplyTooLargeError,
@@ -20,7 +19,6 @@ from frame_gainsight.gainsight.errors import (
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
-    cause_of,
 )
 from frame_gainsight.gainsight.query import Condition, Query, is_full
 from frame_gainsight.gainsight.reply_slots import LargeReplies
@@ -36,7 +34,6 @@ __all__ = [
     "Condition",
     "ConfigError",
     "Credentials",
-    "Failure",
     "Field",
     "GainsightClient",
     "GainsightError",
@@ -56,7 +53,6 @@ __all__ = [
     "TransientError",
     "UnknownFieldError",
     "UnknownObjectError",
-    "cause_of",
     "fetch_where_in",
     "format_date",
     "is_full",

@@ -8,8 +8,9 @@ from collections import Counter
 from frame_gainsight.gainsight.auth import AccessKey
 from frame_gainsight.gainsight.budget import Budget, Priority
 from frame_gainsight.gainsight.client import GainsightClient
-from frame_gainsight.gainsight.errors import Failure, GainsightError
+from frame_gainsight.gainsight.errors import GainsightError
 from frame_gainsight.runtime.clock import Clock
+from frame_gainsight.runtime.failures import Failure
 
 
 class NoCallsError(GainsightError):

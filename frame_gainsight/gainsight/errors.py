@@ -7,13 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-
-class Failure(StrEnum):
-    """Whose turn it is: nobody's (try again), somebody who sets something right, or the data's."""
-
-    TRANSIENT = "transient"
-    CONFIG = "config"
-    DATA = "data"
+from frame_gainsight.runtime.failures import Failure
 
 
 class Action(StrEnum):
@@ -260,11 +254,6 @@ NOT_THE_API = Rule(
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"
 _COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]+) does not exist", re.IGNORECASE)
-
-
-def cause_of(error: Exception, connector: str) -> str:
-    """What went wrong with a registered connector, and the command that mends it where there is one."""
-    return f"{error} {error.remedy.format(id=connector)}" if isinstance(error, BadKeyError) else str(error)
 
 
 def rule_for(status: int, code: str | None) -> Rule:

@@ -1,4 +1,4 @@
-"""Connections to Kafka: settings to client configurations, and what a client's errors mean for people."""
+"""Connections to Kafka: client configurations from settings, and clients' errors in words for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
 def confluent_config(settings: Settings, **more: Any) -> dict[str, Any]:
-    """What every confluent-kafka client needs to reach the cluster."""
+    """The configuration by which a confluent-kafka client reaches the cluster, and `more`."""
     config: dict[str, Any] = {
         "bootstrap.servers": settings.brokers(),
         "security.protocol": settings.security_protocol,
@@ -42,7 +42,7 @@ def confluent_config(settings: Settings, **more: Any) -> dict[str, Any]:
 
 
 def aiokafka_config(settings: Settings) -> dict[str, Any]:
-    """What every aiokafka client needs to reach the cluster."""
+    """The configuration by which an aiokafka client reaches the cluster."""
     config: dict[str, Any] = {
         "bootstrap_servers": settings.brokers(),
         "security_protocol": settings.security_protocol,
@@ -78,7 +78,7 @@ def admin(settings: Settings, timeout: float = 10.0) -> AdminClient:
 
 
 def unreachable(settings: Settings, error: Exception) -> BrokerError:
-    """What to tell a person whose broker does not answer."""
+    """The error for a person whose broker does not answer."""
     cause = error.args[0] if error.args else error
     text = cause.str() if isinstance(cause, KafkaError) else str(cause)
     return BrokerError(
@@ -89,7 +89,7 @@ def unreachable(settings: Settings, error: Exception) -> BrokerError:
 
 
 def _on_error(error: KafkaError) -> None:
-    """librdkafka tells of a wrong password or CA here and nowhere else; a call would only time out."""
+    """Logs an error of the connection: librdkafka reports a wrong password or CA here only; a call would time out."""
     if error.code() == KafkaError._AUTHENTICATION:
         log.error("kafka_authentication_failed", error=error.str(), hint="check KAFKA_SASL_* and KAFKA_SSL_*")
     else:

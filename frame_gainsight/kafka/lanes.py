@@ -11,6 +11,6 @@ from aiokafka.partitioner import murmur2
 def lane_of(connector: str, partitions: int) -> int:
     """The lane of a connector: Java's default partitioner over its id (`murmur2(key) & 0x7fffffff mod n`).
 
-    It is passed explicitly with every record, because the clients' default partitioners differ.
+    Every record is written to its partition explicitly, because the clients' default partitioners differ.
     """
     return int((murmur2(connector.encode()) & 0x7FFFFFFF) % partitions)

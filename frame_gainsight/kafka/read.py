@@ -57,7 +57,7 @@ def reader(settings: Settings, **more: object) -> Consumer:
 def read_to_end(
     settings: Settings, topic: str, starts: Mapping[int, int | None], timeout: float = 60.0
 ) -> Iterator[ConsumedRecord]:
-    """Every committed record from the given offsets (None: the beginning) to the end, as it is when reached.
+    """Every committed record from the given offsets (None: the beginning) to each partition's end as of its reaching.
 
     Args:
         starts: partition → first offset to read.
@@ -71,7 +71,7 @@ def read_to_end(
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING if o is None else o) for p, o in starts.items()])
         remaining = set(starts)
         while remaining:
-            # `consume` with a timeout waits it out unless it has all the messages asked for; `poll` does not.
+            # `consume` with a timeout waits it out unless it has all the messages requested; `poll` does not.
             first = consumer.poll(timeout)
             if first is None:
                 raise unreachable(settings, TimeoutError(f"nothing from {topic} for {timeout:.0f} s"))
@@ -89,7 +89,7 @@ def read_to_end(
 
 @dataclass(frozen=True, slots=True)
 class PartitionEnd:
-    """A followed partition was read to its end, as it is now; more may come."""
+    """A followed partition was read to its present end. More records may come, and more ends."""
 
     topic: str
     partition: int
@@ -104,15 +104,16 @@ def follow(
     from_end: bool = False,
     strict: bool = False,
 ) -> Generator[ConsumedRecord | PartitionEnd | None, None, None]:
-    """Every committed record of some partitions from their beginning, and then those that come, without end.
+    """Every committed record of some partitions, first those on record and then new ones as they come, without end.
 
-    None comes whenever there was no news for `timeout` seconds (0: nothing is there at this moment). What librdkafka
-    tries again by itself is logged; raises BrokerError for what it does not. Closing the generator closes the consumer.
+    Yields None whenever nothing came for `timeout` seconds (0: nothing is there at this moment). Closing the generator
+    closes the consumer, which is opened by the first `next`.
 
     Args:
         topics: one or several, of each the same partitions.
         from_end: without the records that are there already.
-        strict: BrokerError is raised for every error that is not retriable, also where librdkafka would go on.
+        strict: raise BrokerError for an error of a partition that librdkafka does not call retriable, for a person who
+            waits. Otherwise it is logged and reading goes on, as a service must; only a fatal one is raised.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     start = OFFSET_END if from_end else OFFSET_BEGINNING
@@ -130,18 +131,23 @@ def follow(
                     yield consumed_record(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     yield PartitionEnd(message.topic() or "", message.partition() or 0)
-                elif error.retriable() or not (strict or error.fatal()):
-                    log.warning("topic_read_failed", topic=", ".join(names), cause=error.str())
-                else:
+                elif error.fatal() or (strict and not error.retriable()):
                     raise unreachable(settings, KafkaException(error))
+                elif not strict:
+                    log.warning("topic_read_failed", topic=", ".join(names), cause=error.str())
     finally:
         consumer.close()
 
 
 def read_at(
-    settings: Settings, topic: str, partition: int, offsets: Collection[int], most: int = 50_000, timeout: float = 30.0
+    settings: Settings,
+    topic: str,
+    partition: int,
+    offsets: Collection[int],
+    max_records: int = 50_000,
+    timeout: float = 30.0,
 ) -> dict[int, ConsumedRecord]:
-    """Offset → committed record, of those offsets that still have one; at most `most` records are read for it.
+    """Offset → committed record, of those offsets that still have one; at most `max_records` are read.
 
     Raises BrokerError, TopicError.
     """
@@ -150,7 +156,7 @@ def read_at(
     found: dict[int, ConsumedRecord] = {}
     last = max(offsets)
     for number, record in enumerate(read_to_end(settings, topic, {partition: min(offsets)}, timeout)):
-        if record.offset > last or number >= most:
+        if record.offset > last or number >= max_records:
             break
         if record.offset in offsets:
             found[record.offset] = record
@@ -180,7 +186,7 @@ def end_offset(settings: Settings, topic: str, partition: int, timeout: float = 
 
 
 def _require(consumer: Consumer, settings: Settings, topic: str, partitions: Iterable[int], timeout: float) -> None:
-    """Tells a missing topic at once: librdkafka would wait for it to appear."""
+    """Raises TopicError for a missing topic or partition: librdkafka would wait for it to appear."""
     try:
         metadata = consumer.list_topics(topic, timeout=timeout).topics[topic]
     except KafkaException as error:

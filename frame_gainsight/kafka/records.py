@@ -1,4 +1,4 @@
-"""What goes into and comes out of Kafka, as plain values."""
+"""Records that go into and come out of Kafka, as plain values."""
 
 from __future__ import annotations
 

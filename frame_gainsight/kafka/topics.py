@@ -1,4 +1,4 @@
-"""The topics: what each must look like, creating them, and telling when one is not as it must be."""
+"""The topics: each one's required form, creating them, and checking them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEAD_LETTER_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """What a topic must be: its name, cleanup policy, partition count and further configuration."""
+    """A topic's required form: its name, cleanup policy, partition count and further configuration."""
 
     name: str
     cleanup: Cleanup
@@ -34,7 +34,7 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """What a topic is. `fault` is None when it is as it must be."""
+    """A topic as it is. `fault` is None when it has the required form."""
 
     spec: TopicSpec
     exists: bool
@@ -107,7 +107,7 @@ def require(settings: Settings) -> None:
 
 
 def missing_topics(names: Sequence[str]) -> str:
-    """That topics do not exist, and what to do."""
+    """The text that topics do not exist, with the command that creates them."""
     if len(names) == 1:
         return f"Topic {names[0]} does not exist. Create it: frame-gainsight topics create"
     return f"{len(names)} topics do not exist ({', '.join(names)}). Create them: frame-gainsight topics create"
@@ -161,7 +161,7 @@ def _create(client: AdminClient, settings: Settings, missing: Sequence[TopicSpec
         try:
             future.result(timeout=30)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # somebody was quicker: that is as good
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another command was quicker: that is as good
                 continue
             raise TopicError(f"Topic {name} could not be created: {error.args[0].str()}.") from error
     require(settings)

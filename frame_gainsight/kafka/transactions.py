@@ -1,4 +1,4 @@
-"""A lane's transactional producer: what belongs together is committed together, or not at all."""
+"""A lane's transactional producer: records that belong together are committed together, or not at all."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _FENCED = {
     KafkaError.TRANSACTION_COORDINATOR_FENCED,
 }
 
-Then = Callable[[Sequence[int]], Sequence[ProducerRecord]]
+RecordsAfter = Callable[[Sequence[int]], Sequence[ProducerRecord]]
+"""The records that depend on the offsets of the first ones, from those offsets."""
 
 
 class LaneWriter(Protocol):
-    """The only writer of a lane. It may block; a call writes everything or nothing."""
+    """The only writer of a lane. A call may block, and writes everything or nothing."""
 
-    def write(self, records: Sequence[ProducerRecord], then: Then | None = None) -> list[int]:
-        """Writes the records, and what `then` makes of their offsets, in one transaction; returns the offsets.
+    def write(self, records: Sequence[ProducerRecord], records_after: RecordsAfter | None = None) -> list[int]:
+        """Writes the records and `records_after(their offsets)` in one transaction; returns the offsets of the former.
 
         Raises FencedError when another process has taken the lane, BrokerError when Kafka failed: the transaction
         is aborted and may be tried again.
@@ -41,7 +42,7 @@ class LaneWriter(Protocol):
 
 
 class KafkaLaneWriter:
-    """A `LaneWriter` on Kafka. Opening it fences whoever held the lane before, and ends its open transaction.
+    """A `LaneWriter` on Kafka. Opening one fences the lane's former writer, and aborts its open transaction.
 
     Args:
         role: `producer` or `enricher`; part of the transactional id, with the prefix and the lane.
@@ -72,12 +73,12 @@ class KafkaLaneWriter:
                 if not error.args[0].retriable() or time.monotonic() > deadline:
                     raise unreachable(settings, error) from error
 
-    def write(self, records: Sequence[ProducerRecord], then: Then | None = None) -> list[int]:
+    def write(self, records: Sequence[ProducerRecord], records_after: RecordsAfter | None = None) -> list[int]:
         try:
             self._producer.begin_transaction()
             offsets = self._send(records)
-            if then is not None:
-                self._send(then(offsets))
+            if records_after is not None:
+                self._send(records_after(offsets))
             self._commit()
         except KafkaException as error:
             raise self._failed(error) from error
@@ -158,7 +159,7 @@ class KafkaLaneWriter:
             raise self._classified(error) from error
 
     def _failed(self, error: KafkaException) -> FencedError | BrokerError:
-        """Ends the transaction, and says what a failed one means."""
+        """Ends a failed transaction; returns the error that it means."""
         if not error.args[0].fatal() and error.args[0].code() not in _FENCED:
             self._abort()
         return self._classified(error)

@@ -1,4 +1,4 @@
-"""Writing records outside of any lane's transactions: what people ask for."""
+"""Writing records outside of any lane's transactions: requests of people."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def _send(producer: Producer, record: ProducerRecord, what: str, faults: dict[st
                 on_delivery=lambda error, _: faults.update({what: error.str()}) if error else None,
             )
             return
-        except BufferError:  # as much is under way as the client keeps
+        except BufferError:  # the client's queue is full: let it drain
             producer.poll(1.0)

@@ -1,4 +1,4 @@
-"""Running several things at once, none of which outlives the others' failure."""
+"""Running coroutines beside each other, none of which outlives another's failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 async def gather_or_cancel(*jobs: Coroutine[Any, Any, _T]) -> list[_T]:
-    """What the jobs answer, in their order. The first failure is raised, when the other jobs have been cancelled."""
+    """The jobs' results, in their order. The first failure is raised, once the other jobs have been cancelled."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(job) for job in jobs]

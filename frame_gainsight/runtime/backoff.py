@@ -1,11 +1,11 @@
-"""Exponential back-off: how long to wait after the n-th failure in a row."""
+"""Exponential back-off: the wait after the n-th failure in a row."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-_MOST_DOUBLINGS = 30  # beyond any longest wait; keeps the power small
+_MAX_DOUBLINGS = 30  # beyond any longest wait; keeps the power small
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,6 @@ class Backoff:
     jitter: float = 0.0
 
     def seconds(self, failures: int) -> float:
-        """The wait after so many failures in a row, 1 or more."""
-        wait = min(self.longest, self.first * 2.0 ** min(max(failures, 1) - 1, _MOST_DOUBLINGS))
+        """The wait, in seconds, after this many failures in a row (1 or more)."""
+        wait = min(self.longest, self.first * 2.0 ** min(max(failures, 1) - 1, _MAX_DOUBLINGS))
         return wait * random.uniform(1 - self.jitter, 1 + self.jitter) if self.jitter else wait

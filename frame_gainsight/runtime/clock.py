@@ -1,4 +1,4 @@
-"""Time, passed in: what the logic knows of clocks."""
+"""Time, passed in: the protocol of clocks, and the machine's own."""
 
 from __future__ import annotations
 

@@ -1,22 +1,14 @@
-"""The errors of the bus; every text says what happened, where, and what to do next."""
+"""Errors of settings, of Kafka and of local stand-ins; every text says what happened, where, and what to do next."""
 
 from __future__ import annotations
 
 
-class BusError(Exception):
-    """Root of every error that this room raises; `str(error)` is made for people and holds no secret."""
+class OperationalError(Exception):
+    """Root of the errors of what a process runs on; `str(error)` is made for people and holds no secret."""
 
 
-class ArtifactError(BusError):
-    """The broker's files could not be fetched, verified or stored."""
-
-
-class KafkaStartError(BusError):
-    """The embedded broker did not start; the text names its log."""
-
-
-class MissingExtraError(BusError):
-    """A stand-in was asked for whose packages are not installed."""
+class MissingExtraError(OperationalError):
+    """A local stand-in was started whose packages are not installed."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -26,17 +18,17 @@ class MissingExtraError(BusError):
         )
 
 
-class SettingsError(BusError):
+class SettingsError(OperationalError):
     """A setting is missing, wrong or unknown; the text names its variable."""
 
 
-class BrokerError(BusError):
+class BrokerError(OperationalError):
     """Kafka could not be reached, or refused."""
 
 
-class TopicError(BusError):
+class TopicError(OperationalError):
     """A topic is missing, or exists with another cleanup policy or partition count."""
 
 
-class FencedError(BusError):
+class FencedError(OperationalError):
     """Another process took over the lane: this one must stop and write nothing more."""

@@ -7,11 +7,11 @@ import sys
 
 import structlog
 
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.runtime.terminal import strip_control_characters
 
 
 def set_up_logging(level: str) -> None:
-    """Sends our own and the libraries' logs to standard error from `level` on.
+    """Sends this project's and the libraries' logs to standard error from `level` on.
 
     A terminal gets coloured lines, anything else JSON. httpx and botocore are kept to warnings: at lower levels they
     write about every request.
@@ -24,7 +24,7 @@ def set_up_logging(level: str) -> None:
     ]
     terminal = sys.stderr.isatty()
     last: list[structlog.typing.Processor] = (
-        [_harmless, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
+        [_for_terminal, structlog.dev.ConsoleRenderer()] if terminal else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *([] if terminal else [structlog.processors.format_exc_info]), *last],
@@ -43,6 +43,6 @@ def set_up_logging(level: str) -> None:
     root.setLevel(max(number, logging.WARNING))
 
 
-def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """For a terminal: an event may name what somebody else wrote."""
-    return {name: harmless(value) if isinstance(value, str) else value for name, value in event.items()}
+def _for_terminal(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The event as a terminal may show it: its values can have texts of other people."""
+    return {name: strip_control_characters(value) if isinstance(value, str) else value for name, value in event.items()}

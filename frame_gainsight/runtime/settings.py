@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from frame_gainsight.runtime.errors import SettingsError
 
-# Variables under these prefixes are ours: one that we do not know is a typing mistake, not somebody else's.
+# Variables under these prefixes are the project's: an unknown one is a typing mistake, not another program's.
 OUR_PREFIXES = (
     "FRAME_GAINSIGHT_",
     "KAFKA_BOOTSTRAP_",
@@ -37,15 +36,17 @@ def _declared(source: PydanticBaseSettingsSource) -> PydanticBaseSettingsSource:
     return source
 
 
-def ours(name: str) -> Any:
-    """The environment variable of one of our own settings."""
+def _variable(name: str) -> str:
+    """The environment variable of a setting that is this project's own."""
     return f"FRAME_GAINSIGHT_{name.upper()}"
 
 
 class Settings(BaseSettings):
     """Settings of every command and service; frozen, built once by `load_settings`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, alias_generator=_variable
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -56,8 +57,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in somebody's
-        environment is not meant for us."""
+        """Only the declared variables count. A field's bare name is for calls: PREFIX or LOG_LEVEL in an
+        environment is meant for another program."""
         return init_settings, _declared(env_settings), _declared(dotenv_settings)
 
     # Kafka
@@ -86,35 +87,20 @@ class Settings(BaseSettings):
     )
 
     # Topics
-    connectors_topic: str = Field(
-        "gainsight.connectors", alias=ours("connectors_topic"), description="Definitions and encrypted API keys."
-    )
-    raw_topic: str = Field("gainsight.timeline.raw", alias=ours("raw_topic"), description="Raw activities.")
-    checkpoints_topic: str = Field(
-        "gainsight.checkpoints", alias=ours("checkpoints_topic"), description="How far each connector was read."
-    )
-    entities_topic: str = Field(
-        "gainsight.entities", alias=ours("entities_topic"), description="What look-ups answered."
-    )
-    conversations_topic: str = Field(
-        "frame.conversations", alias=ours("conversations_topic"), description="Enriched conversations."
-    )
-    parked_topic: str = Field(
-        "gainsight.parked",
-        alias=ours("parked_topic"),
-        description="Activities that wait for their tenant or connector.",
-    )
-    dead_letters_topic: str = Field(
-        "gainsight.dead-letters", alias=ours("dead_letters_topic"), description="Records that could not be read."
-    )
-    partitions: int = Field(4, ge=1, le=1000, alias=ours("partitions"), description="Partitions of every topic.")
-    replication: int = Field(1, ge=1, le=9, alias=ours("replication"), description="Replicas of a created topic.")
+    connectors_topic: str = Field("gainsight.connectors", description="Definitions and encrypted API keys.")
+    raw_topic: str = Field("gainsight.timeline.raw", description="Raw activities.")
+    checkpoints_topic: str = Field("gainsight.checkpoints", description="How far each connector was read.")
+    entities_topic: str = Field("gainsight.entities", description="Results of look-ups at tenants.")
+    conversations_topic: str = Field("frame.conversations", description="Enriched conversations.")
+    parked_topic: str = Field("gainsight.parked", description="Activities that wait for their tenant or connector.")
+    dead_letters_topic: str = Field("gainsight.dead-letters", description="Records that could not be read.")
+    partitions: int = Field(4, ge=1, le=1000, description="Partitions of every topic.")
+    replication: int = Field(1, ge=1, le=9, description="Replicas of a created topic.")
 
     # Groups and transactions
     prefix: str = Field(
         "frame-gainsight",
         pattern=r"^[A-Za-z0-9._-]+$",
-        alias=ours("prefix"),
         description="Of consumer groups and transactional ids; two installations on one cluster differ in it.",
     )
 
@@ -123,117 +109,81 @@ class Settings(BaseSettings):
         2.0,
         ge=0,
         le=600,
-        alias=ours("margin_seconds"),
+        alias=_variable("margin_seconds"),
         description="A window ends this long before the tenant's clock, so that rows of the last moment are settled.",
     )
-    page_rows: int = Field(5000, ge=1, le=5000, alias=ours("page_rows"), description="Rows asked for per page.")
+    page_rows: int = Field(5000, ge=1, le=5000, description="Rows requested per page.")
     producer_share: float = Field(
         0.5,
         gt=0,
         lt=1,
-        alias=ours("producer_share"),
         description="The producer's part of a connector's share of API calls; the enricher takes the rest.",
     )
 
     # Enricher
-    window_max: int = Field(
-        5000, ge=1, le=100_000, alias=ours("window_max"), description="Records after which a window closes."
-    )
-    window_linger_seconds: float = Field(
-        1.0,
-        gt=0,
-        le=30,
-        alias=ours("window_linger_seconds"),
-        description="How long an open window waits for its marker.",
-    )
-    retry_seconds: float = Field(
-        10.0, ge=0, le=300, alias=ours("retry_seconds"), description="How long a failing call is tried again."
-    )
+    window_max: int = Field(5000, ge=1, le=100_000, description="Records after which a window closes.")
+    window_linger_seconds: float = Field(1.0, gt=0, le=30, description="How long an open window waits for its marker.")
+    retry_seconds: float = Field(10.0, ge=0, le=300, description="How long a failing call is tried again.")
     patience_seconds: float = Field(
         3.0,
         ge=0.1,
         le=60,
-        alias=ours("patience_seconds"),
         description="How long a batch waits for one tenant's answers. Its activities are parked then, and come out "
         "when the answers are there.",
     )
     unpark_seconds: float = Field(
-        5.0,
-        gt=0,
-        alias=ours("unpark_seconds"),
-        description="How often it is looked for parked activities to try again.",
+        5.0, gt=0, description="How often parked activities are checked for some to try again."
     )
     handle_seconds: float = Field(
-        60.0,
-        ge=5,
-        le=100,
-        alias=ours("handle_seconds"),
-        description="A worker that takes longer for a batch ends itself, to be started again.",
+        60.0, ge=5, le=100, description="A worker that takes longer for a batch ends itself, to be started again."
     )
     stop_seconds: float = Field(
         30.0,
         ge=1,
         le=600,
-        alias=ours("stop_seconds"),
-        description="An enricher that was told to stop and has not after this time ends itself; nothing is lost by it.",
+        description="An enricher that has not stopped this long after it was requested to ends itself; nothing is lost "
+        "by it.",
     )
     dead_letters_in_a_row: int = Field(
         100,
         ge=1,
-        alias=ours("dead_letters_in_a_row"),
-        description="So many activities of a connector in a row that cannot be converted stop it; the rest are parked.",
+        description="After this many activities in a row that cannot be converted, a connector's circuit breaker "
+        "opens; the rest are parked.",
     )
-    entity_ttl_hours: float = Field(
-        24.0, gt=0, alias=ours("entity_ttl_hours"), description="How long a resolved entity counts as fresh."
-    )
-    absent_ttl_hours: float = Field(
-        6.0, gt=0, alias=ours("absent_ttl_hours"), description="How long an absent entity is believed absent."
-    )
+    entity_ttl_hours: float = Field(24.0, gt=0, description="How long a resolved entity counts as fresh.")
+    absent_ttl_hours: float = Field(6.0, gt=0, description="How long an absent entity is believed absent.")
     refresh_seconds: float = Field(
         3600.0,
         ge=1,
-        alias=ours("refresh_seconds"),
-        description="How often the tenant is asked which entities were changed or deleted, while activities come.",
+        description="How often the tenant is polled for changed and deleted entities, while activities come.",
     )
     whole_object_rows: int = Field(
         50_000,
         ge=0,
         le=1_000_000,
-        alias=ours("whole_object_rows"),
-        description="An object (persons, users, a custom one) of which a tenant has no more rows is read as a whole "
-        "when that costs no more calls than to ask by value; 0: never.",
+        description="An object (persons, users, a custom one) of which a tenant has no more rows is read by a full "
+        "scan when that costs no more calls than look-ups by value; 0: never.",
     )
-    entities_max: int = Field(
-        100_000,
-        ge=1000,
-        alias=ours("entities_max"),
-        description="Entities that a lane keeps in memory; about 1 kB each.",
-    )
+    entities_max: int = Field(100_000, ge=1000, description="Entities that a lane keeps in memory; about 1 kB each.")
 
     # KMS and HTTP
     kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")
-    http_timeout_seconds: float = Field(
-        60.0, gt=0, le=600, alias=ours("http_timeout_seconds"), description="How long a reply may take."
-    )
+    http_timeout_seconds: float = Field(60.0, gt=0, le=600, description="How long a reply may take.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", alias=ours("log_level"), description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
+        "INFO", description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
     )
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=65_535,
-        alias=ours("metrics_port"),
         description="Port on which a service shows its [metrics](metrics.md); not set: none, 0: a free one, logged.",
     )
     metrics_address: str = Field(
         "127.0.0.1",
         min_length=1,
-        alias=ours("metrics_address"),
         description="Address of that port; 0.0.0.0 lets other machines read connector names and counts.",
     )
-    cache_dir: Path | None = Field(
-        None, alias=ours("cache_dir"), description="Where the embedded broker's files are kept."
-    )
+    cache_dir: Path | None = Field(None, description="Where the embedded broker's files are kept.")
 
     def brokers(self) -> str:
         """The brokers. Raises SettingsError where none are set."""
@@ -246,13 +196,8 @@ class Settings(BaseSettings):
 
 
 def variables() -> dict[str, str]:
-    """Every variable that we read, with the field it sets."""
+    """Variable → the field that it sets; without the AWS_* ones, which are boto3's."""
     return {str(field.alias): name for name, field in Settings.model_fields.items()}
-
-
-def known_variables() -> set[str]:
-    """Every variable that we read. The AWS_* ones besides are boto3's."""
-    return set(variables())
 
 
 def settings_page() -> str:
@@ -312,9 +257,3 @@ def _wrong(error: dict[str, Any], given: Mapping[str, str]) -> str:
     name = str(error["loc"][0])
     shown = "" if "PASSWORD" in name else f"={given.get(name, '')!r}"
     return f"{name}{shown} is wrong: {error['msg']}."
-
-
-@lru_cache(maxsize=1)
-def settings_from_environment() -> Settings:
-    """The process's settings, read once; for entry points that are given none."""
-    return load_settings()

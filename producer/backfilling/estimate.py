@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import (
     Condition,
     GainsightClient,
@@ -95,7 +95,7 @@ class _Probe:
 
     async def date_of(self, row: int) -> int | None:
         """LastModifiedDate of the row with that number, from 0; None where there are not so many."""
-        query = Query(needs.ACTIVITY, [GSID, MODIFIED], self._where, BY_DATE, limit=1, offset=row)
+        query = Query(required.ACTIVITY, [GSID, MODIFIED], self._where, BY_DATE, limit=1, offset=row)
         self.calls += 1
         try:
             rows = (await self._client.fetch(query, priority=Priority.BACKFILL)).rows

@@ -17,11 +17,11 @@ from frame_gainsight.gainsight import (
     Priority,
     ThrottledError,
     TransientError,
-    cause_of,
     format_date,
     whole_second,
 )
 from frame_gainsight.kafka import ProducerRecord
+from frame_gainsight.runtime import cause_of
 from producer.backfilling.estimate import estimate
 from producer.polling.feed import Feed, Version
 from producer.state.backfill import Backfill, Slice, cut, with_slice

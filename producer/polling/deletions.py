@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import ConfigError, GainsightClient, RefusedQueryError, whole_second
 from frame_gainsight.gainsight.batch_query import Chunking, fetch_where_in
 from frame_gainsight.gainsight.delete_log import LOG_DAYS, WAYS, deleted_in
@@ -83,7 +83,9 @@ class DeletionPoller:
 
     async def alive(self, gsids: list[str]) -> set[str]:
         """Those of the activities that the tenant has (again)."""
-        rows = await fetch_where_in(self._client, needs.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True)
+        rows = await fetch_where_in(
+            self._client, required.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True
+        )
         return {str(row.get("Gsid")) for row in rows}
 
     def _is_due(self, way: str, cursor: int, until: int) -> bool:

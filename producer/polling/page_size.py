@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from frame_gainsight.connectors import Definition, Selection
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import (
     Condition,
     GainsightClient,
@@ -119,15 +119,15 @@ class Columns:
         if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
             return
         objects = await self._describe()
-        described = objects.get(needs.ACTIVITY)
+        described = objects.get(required.ACTIVITY)
         if described is None:
             raise UnknownObjectError(
-                f"The tenant does not describe {needs.ACTIVITY} to this key. Ask the Gainsight admin to let the key's "
-                "owner read Timeline activities."
+                f"The tenant does not describe {required.ACTIVITY} to this key. Ask the Gainsight admin to let the "
+                "key's owner read Timeline activities."
             )
-        for column in needs.ACTIVITY_REQUIRED:
+        for column in required.ACTIVITY_REQUIRED:
             if described.field(column) is None:
-                raise UnknownFieldError(needs.ACTIVITY, column, None)
+                raise UnknownFieldError(required.ACTIVITY, column, None)
         self._selection.take(objects)
         self.missing.clear()
         self._chosen()
@@ -136,9 +136,9 @@ class Columns:
     async def _describe(self) -> dict[str, ObjectDescription]:
         """The timeline's fields, and those of what may ride on it; without the latter where they cannot be had."""
         try:
-            return await self._client.describe(needs.TIMELINE_OBJECTS)
+            return await self._client.describe(required.TIMELINE_OBJECTS)
         except GainsightError as error:
-            described = await self._client.describe([needs.ACTIVITY])
+            described = await self._client.describe([required.ACTIVITY])
             log.info("nothing_rides_along", connector=self._definition.id, cause=str(error))
             return described
 
@@ -157,14 +157,14 @@ class Columns:
         return True
 
     def _chosen(self) -> None:
-        self.version = needs.columns_version(self.select)
+        self.version = required.columns_version(self.select)
         for column in self._selection.absent:
             if column in self.missing:
                 continue
             mapped = self._selection.is_mapped(column)
             use = "it is in the mapping, whose value stays empty" if mapped else "it is left out"
             self.missing[column] = (
-                f"The tenant has no field '{column}' on {needs.ACTIVITY} (any more): {use}. Ask the Gainsight admin "
+                f"The tenant has no field '{column}' on {required.ACTIVITY} (any more): {use}. Ask the Gainsight admin "
                 "whether it was renamed or hidden from the key's owner, and correct the mapping."
             )
             log.warning("field_missing", connector=self._definition.id, field=column, hint=self.missing[column])
@@ -201,7 +201,7 @@ class TimelineSource:
             where.append(Condition("TypeName", "IN", list(self._definition.activity_types)))
         while True:
             limit = self._size.limit()
-            query = Query(needs.ACTIVITY, self._columns.select, where, order, limit, offset)
+            query = Query(required.ACTIVITY, self._columns.select, where, order, limit, offset)
             asked = self._ledger.ask()
             try:
                 self.calls += 1
@@ -233,7 +233,7 @@ class TimelineSource:
             return False
         self._size.asked_at = now
         self.calls += 1
-        narrow = Query(needs.ACTIVITY, [GSID], order_by=BY_GSID, limit=self._size.most)
+        narrow = Query(required.ACTIVITY, [GSID], order_by=BY_GSID, limit=self._size.most)
         given = len(await self._client.query(narrow, priority=self._priority))
         self._size.proven = max(self._size.proven, given)
         return given > rows

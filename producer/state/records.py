@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from frame_gainsight.gainsight import Failure
 from frame_gainsight.kafka import Headers, ProducerRecord
-from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime import Failure, Settings
 from producer.state import backfill as backfills
 from producer.state import checkpoint as checkpoints
 from producer.state.backfill import Backfill

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from frame_gainsight.connectors import Registry, UnknownConnectorError
-from frame_gainsight.connectors.registry import encode_connector, with_definition
+from frame_gainsight.connectors.registry import Connector, encode_connector
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
 from frame_gainsight.kafka import (
     ConsumedRecord,
     KafkaLaneWriter,
+    PartitionEnd,
     ProducerRecord,
     end_offset,
+    follow,
     lane_of,
     read_to_end,
     topics,
@@ -128,11 +132,11 @@ def test_records_and_what_follows_from_their_offsets_are_written_together(
     writer.write([raw(fresh_settings, "before")])
     seen: list[Sequence[int]] = []
 
-    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
+    def records_after(offsets: Sequence[int]) -> list[ProducerRecord]:
         seen.append(offsets)
         return [ProducerRecord(fresh_settings.checkpoints_topic, LANE, b"acme", str(offsets[0]).encode())]
 
-    offsets = writer.write([raw(fresh_settings, f"k{n}") for n in range(1000)], then)
+    offsets = writer.write([raw(fresh_settings, f"k{n}") for n in range(1000)], records_after)
     assert seen == [offsets]
     assert [r.offset for r in read(fresh_settings) if r.key != b"before"] == offsets
     assert [(r.key or b"").decode() for r in read(fresh_settings)][1:] == [f"k{n}" for n in range(1000)]
@@ -152,12 +156,12 @@ def test_a_record_comes_back_as_it_was_given(fresh_settings: Settings, writer: K
 def test_a_failure_half_way_leaves_nothing_to_a_committed_reader_and_the_writer_goes_on(
     fresh_settings: Settings, writer: KafkaLaneWriter
 ) -> None:
-    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
+    def records_after(offsets: Sequence[int]) -> list[ProducerRecord]:
         raise ZeroDivisionError
 
     (first,) = writer.write([raw(fresh_settings, "kept")])
     with pytest.raises(ZeroDivisionError):
-        writer.write([raw(fresh_settings, "lost")], then)
+        writer.write([raw(fresh_settings, "lost")], records_after)
     assert [r.key for r in read(fresh_settings)] == [b"kept"]  # the end is an aborted tail
     (second,) = writer.write([raw(fresh_settings, "kept too")])
     assert [(r.key, r.offset) for r in read(fresh_settings)] == [(b"kept", first), (b"kept too", second)]
@@ -197,12 +201,12 @@ def test_the_lane_s_next_owner_fences_this_one(fresh_settings: Settings, writer:
 
 
 def test_it_is_fenced_also_in_the_middle_of_a_transaction(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
-    def then(offsets: Sequence[int]) -> list[ProducerRecord]:
+    def records_after(offsets: Sequence[int]) -> list[ProducerRecord]:
         KafkaLaneWriter(fresh_settings, "producer", LANE).close()
         return [raw(fresh_settings, "stale too")]
 
     with pytest.raises(FencedError):
-        writer.write([raw(fresh_settings, "stale")], then)
+        writer.write([raw(fresh_settings, "stale")], records_after)
     assert read(fresh_settings) == []
 
 
@@ -230,6 +234,25 @@ def test_reading_starts_where_it_is_told_also_behind_the_end(fresh_settings: Set
     assert read(fresh_settings, first=end_offset(fresh_settings, fresh_settings.raw_topic, LANE)) == []
 
 
+def test_a_followed_topic_gives_what_is_on_record_its_end_and_then_what_comes(
+    fresh_settings: Settings, writer: KafkaLaneWriter
+) -> None:
+    writer.write([raw(fresh_settings, "on record")])
+    with closing(follow(fresh_settings, fresh_settings.raw_topic, [LANE], timeout=0.5)) as following:
+        news = (event for event in following if event is not None)  # a consumer takes a while to get going
+        record, end = next(news), next(news)
+        assert isinstance(record, ConsumedRecord) and record.key == b"on record"
+        assert end == PartitionEnd(fresh_settings.raw_topic, LANE)
+        assert next(following) is None
+        with pytest.raises(ZeroDivisionError):
+            writer.write([raw(fresh_settings, "aborted")], lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
+        writer.write([raw(fresh_settings, "later")])
+        later = next(event for event in news if isinstance(event, ConsumedRecord))
+        assert later.key == b"later"
+        assert next(news) == PartitionEnd(fresh_settings.raw_topic, LANE)
+        assert next(following) is None
+
+
 @pytest.mark.parametrize("partition", [0, 99])
 def test_a_topic_or_partition_that_is_not_there_is_told_at_once(
     uncreated: Settings, fresh_settings: Settings, partition: int
@@ -251,16 +274,19 @@ def registry(fresh_settings: Settings) -> Registry:
     return Registry(fresh_settings, Codec())
 
 
-def named(connector: str) -> object:
-    definition = CONNECTOR.definition.model_copy(update={"id": connector})
-    return with_definition(CONNECTOR, definition, CONNECTOR.updated_at + 1)
+def changed(at: int, **changes: object) -> Connector:
+    return replace(CONNECTOR, definition=CONNECTOR.definition.model_copy(update=changes), updated_at=at)
+
+
+def named(connector: str) -> Connector:
+    return changed(CONNECTOR.updated_at + 1, id=connector)
 
 
 def test_what_is_put_is_found_and_the_last_of_an_id_counts(registry: Registry) -> None:
     assert registry.all() == {}
     for connector in ("zeta", "acme", "beta"):
-        registry.put(named(connector))  # type: ignore[arg-type]
-    newer = with_definition(CONNECTOR, CONNECTOR.definition.model_copy(update={"period": 60}), 9)
+        registry.put(named(connector))
+    newer = changed(9, period=60)
     registry.put(newer)
     assert list(registry.all()) == ["acme", "beta", "zeta"]
     assert registry.get("acme") == newer
@@ -304,7 +330,7 @@ def test_a_damaged_record_never_stops_the_others_nor_replaces_its_predecessor(
             raw_key = key.encode("utf-8", "surrogateescape")
             lane = lane_of("acme", fresh_settings.partitions)
             writer.write([ProducerRecord(fresh_settings.connectors_topic, lane, raw_key, value)])
-    registry.put(named("zeta"))  # type: ignore[arg-type]
+    registry.put(named("zeta"))
     assert list(registry.all()) == ["acme", "zeta"]
     assert registry.get("acme") == CONNECTOR
 

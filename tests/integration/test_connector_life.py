@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from frame_gainsight.connectors.definition.model import parse_yaml
+from frame_gainsight.connectors.definition.yaml_file import parse_yaml
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant

@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.embedded_kafka.errors import KafkaStartError
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
-from frame_gainsight.runtime.errors import KafkaStartError
 
 ROOT = Path(__file__).parents[2]
 

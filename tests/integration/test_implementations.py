@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from frame_gainsight.connectors.definition.model import parse_yaml
+from frame_gainsight.connectors.definition.yaml_file import parse_yaml
 from frame_gainsight.sandbox import Morning
 from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
 from tests.fixtures.cluster import World, unlimited

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from frame_gainsight.connectors.definition.model import SCHEMA_FILE, parse_yaml
+from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, parse_yaml
 from frame_gainsight.sandbox import Morning, Tenant
 from tests.fixtures.cluster import PATIENCE, World, calls, unlimited
 from tests.integration.test_commands import FAILED, WRONG_USE, run, words

@@ -19,17 +19,17 @@ from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.input import read_text
 from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json, waiting
 from frame_gainsight.connectors import (
+    ClientOptions,
     Connector,
     Definition,
     KmsVault,
-    Line,
     Registry,
     check,
     parse_yaml,
     register,
     rotate,
 )
-from frame_gainsight.connectors.definition.model import written
+from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.connectors.onboarding.register import gone
 from frame_gainsight.connectors.registry import State
 from frame_gainsight.kafka.topics import require
@@ -110,8 +110,8 @@ def check_one(connector: Id, as_json: AsJson = False) -> None:
     secret = KmsVault(settings.kms_key_id).open(found.id, found.definition.host, found.sealed)
 
     async def run() -> tuple[Any, int]:
-        line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
-        async with line.to(found.definition, secret) as client:
+        options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+        async with options.client(found.definition, secret) as client:
             results = await check(client, found.definition)
             return results, sum(client.calls.values())
 

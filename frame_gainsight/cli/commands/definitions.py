@@ -28,8 +28,8 @@ from frame_gainsight.connectors import (
     parse_yaml,
     register,
 )
-from frame_gainsight.connectors.definition.model import not_yaml, to_yaml
-from frame_gainsight.connectors.definition.model import schema as schema_of
+from frame_gainsight.connectors.definition.yaml_file import not_yaml, to_yaml
+from frame_gainsight.connectors.definition.yaml_file import schema as schema_of
 from frame_gainsight.runtime import SystemClock, load_settings
 
 CREDENTIAL = re.compile(r"^# credential: (access_key|oauth_client)\s*$", re.MULTILINE)

@@ -19,12 +19,13 @@ from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.definitions import schema_text
 from frame_gainsight.cli.commands.preview import make_preview, show
 from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, wrong_use
-from frame_gainsight.connectors import Definition, DefinitionError, Line, Secret
-from frame_gainsight.connectors.definition.model import SCHEMA_FILE, faults_of, to_yaml
+from frame_gainsight.connectors import ClientOptions, Definition, DefinitionError, Secret
+from frame_gainsight.connectors.definition.messages import faults_of
+from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
-from frame_gainsight.runtime.terminal import harmless
+from frame_gainsight.runtime.terminal import strip_control_characters
 
 _T = TypeVar("_T")
 PARTS = {"user_profile": "participants' profile", "org_profile": "account's profile", "tags": "tags"}
@@ -111,8 +112,8 @@ def _key_and_proposal(settings: Settings, definition: Definition, oauth: bool) -
 
 
 async def _propose(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
-    line = Line(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
-    async with line.to(definition, secret) as client:
+    options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+    async with options.client(definition, secret) as client:
         return await propose(client, definition), sum(client.calls.values())
 
 
@@ -171,7 +172,7 @@ def _types(proposal: Proposal, given: Sequence[str] | None, yes: bool) -> list[s
         return [default] if default else []
     label, refused = "Activity types to take, with commas between (empty: all)", None
     while True:
-        text = harmless(typer.prompt(label, default, show_default=bool(default)))
+        text = strip_control_characters(typer.prompt(label, default, show_default=bool(default)))
         spelt = {name.lower(): name for name in proposal.types}
         chosen = [spelt.get(name.lower(), name) for part in text.split(",") if (name := part.strip())]
         unknown = [name for name in chosen if name not in proposal.types]
@@ -192,7 +193,11 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
         if typer.confirm(f"Take all {len(proposed)} fields for the {label}?", default=True):
             taken += proposed
         else:
-            taken += [one for one in proposed if typer.confirm(harmless(f"  {one.name} ({one.path})?"), default=True)]
+            taken += [
+                one
+                for one in proposed
+                if typer.confirm(strip_control_characters(f"  {one.name} ({one.path})?"), default=True)
+            ]
     return taken
 
 

@@ -20,7 +20,7 @@ from frame_gainsight.cli.demo.topic_watcher import TopicWatcher
 from frame_gainsight.cli.demo.verify import verify
 from frame_gainsight.cli.output import FAILED, answers, notes, print_json, waiting
 from frame_gainsight.connectors import Definition, KmsVault, Registry, Secret, register
-from frame_gainsight.connectors.definition.model import parse_yaml
+from frame_gainsight.connectors.definition.yaml_file import parse_yaml
 from frame_gainsight.runtime import BrokerError, SystemClock
 from frame_gainsight.runtime.logging import set_up_logging
 from schemas import Codec, codec_for

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from frame_gainsight.cli.output import notes, waiting
 from frame_gainsight.kafka.topics import create
-from frame_gainsight.runtime import BusError, Settings, load_settings
+from frame_gainsight.runtime import OperationalError, Settings, load_settings
 
 if TYPE_CHECKING:
     from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
@@ -26,7 +26,7 @@ _STOP_SECONDS = 20
 
 
 def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKafka:
-    """Starts the embedded broker, showing the download that its first start needs. Raises BusError."""
+    """Starts the embedded broker, showing the download that its first start needs. Raises OperationalError."""
     from frame_gainsight.embedded_kafka.artifacts import fetch
     from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
 
@@ -45,7 +45,7 @@ def start_kafka(port: int | None = None, data: Path | None = None) -> EmbeddedKa
         return EmbeddedKafka(data, port).start()
 
 
-class EnricherDiedError(BusError):
+class EnricherDiedError(OperationalError):
     """The demo's enricher process ended by itself."""
 
 

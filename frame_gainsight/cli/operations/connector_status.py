@@ -13,7 +13,7 @@ from enricher.processing.parked import decode as decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_lookup import FACTS, SPENT
 from frame_gainsight.connectors import Connector, Definition, Registry
-from frame_gainsight.connectors.definition.model import written
+from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings

@@ -1,4 +1,4 @@
-"""What a connector asks of the tenant's objects: the columns of its own, and those that the mapping adds."""
+"""The columns that a connector reads of the tenant's objects: its own, and those that the mapping adds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 import xxhash
 
 from frame_gainsight.connectors.definition.model import Definition
-from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
+from frame_gainsight.connectors.definition.paths import (
+    ACTIVITY_OBJECT,
+    LOOKUP_SUFFIX,
+    MAX_LOOKUP_LEVELS,
+    ORG_ROOTS,
+    USER_ROOTS,
+)
 from frame_gainsight.gainsight import Field, ObjectDescription
 
-ACTIVITY = "activity_timeline"
-PERSON = "person"
-COMPANY_PERSON = "company_person"
-COMPANY = "company"
-RELATIONSHIP = "relationship"
-GSUSER = "gsuser"
+ACTIVITY = ACTIVITY_OBJECT
+PERSON, COMPANY_PERSON, GSUSER = USER_ROOTS
+COMPANY, RELATIONSHIP = ORG_ROOTS
 
 # Taken where the tenant has them: field sets differ, and one unknown name fails a whole query.
 ACTIVITY_COLUMNS = (
@@ -45,9 +48,8 @@ ACTIVITY_COLUMNS = (
     "DurationInMins",
 )
 ACTIVITY_LOOKUPS = ("AuthorId__gr.Email", "AuthorId__gr.Name")
-# Look-ups of an activity whose objects' columns come with it: no call of their own.
-RIDES: Mapping[str, str] = {"company": "GsCompanyId", "relationship": "GsRelationshipId"}
-MOST_LOOKUPS = 2  # in one path, documented
+# Object → the activity's look-up by which the timeline query joins the object's columns: no call of their own.
+JOINED_OBJECTS: Mapping[str, str] = {COMPANY: "GsCompanyId", RELATIONSHIP: "GsRelationshipId"}
 ACTIVITY_REQUIRED = ("Gsid", "LastModifiedDate")
 CUSTOM_PREFIX = "ant__"  # a tenant's own activity fields: Ant__<Label>__c
 
@@ -58,8 +60,8 @@ OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     RELATIONSHIP: ("Gsid", "Name"),
     GSUSER: ("Gsid", "Email", "Name"),
 }
-# What the producer describes: the timeline, and what rides on it.
-TIMELINE_OBJECTS = (ACTIVITY, *RIDES)
+# The objects that the producer describes: the timeline, and those that its query joins.
+TIMELINE_OBJECTS = (ACTIVITY, *JOINED_OBJECTS)
 # The tenant's public samples spell these two in two ways.
 PERSON_OF = ("Person_ID", "PersonId")
 COMPANY_OF = ("Company_ID", "CompanyId")
@@ -67,7 +69,7 @@ COMPANY_OF = ("Company_ID", "CompanyId")
 
 def objects_of(definition: Definition) -> list[str]:
     """Every object that the connector reads."""
-    return [ACTIVITY, PERSON, COMPANY_PERSON, COMPANY, RELATIONSHIP, GSUSER, *definition.objects]
+    return [ACTIVITY, *OWN_COLUMNS, *definition.objects]
 
 
 def mapped_columns(definition: Definition, object_name: str) -> list[str]:
@@ -88,29 +90,31 @@ def columns(definition: Definition, object_name: str, described: ObjectDescripti
     return list(dict.fromkeys([*own, *mapped_columns(definition, object_name)]))
 
 
-def riding(definition: Definition, object_name: str, described: Mapping[str, ObjectDescription]) -> dict[str, str]:
-    """Column of an object → its path from the activity, where all that is needed of the object can ride along.
+def joined_columns(
+    definition: Definition, object_name: str, described: Mapping[str, ObjectDescription]
+) -> dict[str, str]:
+    """Column of an object → its path from the activity, where the timeline query can join all of the object's columns.
 
     Empty where the tenant has no such look-up, where a mapped column is not described, or where a path would be longer
     than the API documents.
     """
     activity, own = described.get(ACTIVITY), described.get(object_name)
-    link = activity.field(RIDES[object_name]) if activity else None
+    link = activity.field(JOINED_OBJECTS[object_name]) if activity else None
     if own is None or link is None or not link.lookup_objects:
         return {}
     lookup = link.lookup or f"{link.name}{LOOKUP_SUFFIX}"
     needed = columns(definition, object_name, own)
     for path in needed:
-        if path.count(".") >= MOST_LOOKUPS or ("." not in path and own.field(path) is None):
+        if path.count(".") >= MAX_LOOKUP_LEVELS or ("." not in path and own.field(path) is None):
             return {}
     return {path: f"{lookup}.{path}" for path in needed}
 
 
 def timeline_columns(definition: Definition, described: Mapping[str, ObjectDescription]) -> list[str]:
-    """The columns to select from the timeline, those that ride along last."""
+    """The columns to select from the timeline, the joined ones last."""
     own = columns(definition, ACTIVITY, described[ACTIVITY])
-    rides = (riding(definition, name, described).values() for name in RIDES)
-    return list(dict.fromkeys([*own, *(path for paths in rides for path in paths)]))
+    joined = (joined_columns(definition, name, described).values() for name in JOINED_OBJECTS)
+    return list(dict.fromkeys([*own, *(path for paths in joined for path in paths)]))
 
 
 def columns_version(select: Sequence[str]) -> str:
@@ -119,7 +123,7 @@ def columns_version(select: Sequence[str]) -> str:
 
 
 def first_described(described: ObjectDescription | None, names: tuple[str, ...]) -> str | None:
-    """The spelling that this tenant uses."""
+    """The first of some spellings of a field that this tenant uses."""
     return next((n for n in names if described and described.field(n)), None)
 
 

@@ -1,8 +1,7 @@
-"""A connector's definition: what a person writes as YAML, validated."""
+"""A connector's definition: its fields, their bounds, and what it says about mapping."""
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 
 import orjson
 import xxhash
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -22,7 +20,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -30,6 +27,8 @@ from pydantic import (
 )
 
 from frame_gainsight.connectors.definition.paths import (
+    LOOKUP_SUFFIX,
+    MAX_LOOKUP_LEVELS,
     ORG_ROOTS,
     STANDARD_ROOTS,
     TAG_ROOTS,
@@ -41,9 +40,8 @@ from frame_gainsight.connectors.errors import DefinitionError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
-_LONGEST_OVERLAP = 7 * 86_400
-MOST_FIELDS = 500  # of all three parts of the mapping, and custom objects; each is a column of every query
-_MOST_FAULTS = 50  # that are told
+_MAX_OVERLAP = 7 * 86_400
+MAX_FIELDS = 500  # of all three parts of the mapping, and custom objects: each is a column of every query
 _DURATION = re.compile(r"(\d+)\s*([smhd])")
 
 
@@ -70,7 +68,7 @@ def _overlap(value: Any) -> Any:
     seconds = _no_switch(_duration(value))
     if not isinstance(seconds, int):
         raise ValueError("write a duration such as 10m, or auto")
-    if not 0 <= seconds <= _LONGEST_OVERLAP:
+    if not 0 <= seconds <= _MAX_OVERLAP:
         raise ValueError("it must be between 0s and 7d")
     return seconds
 
@@ -86,20 +84,20 @@ Seconds = Annotated[
     BeforeValidator(_no_switch),
     WithJsonSchema({"anyOf": _SPANS, "examples": ["10m", "1h"]}),
 ]
-# Checked before the type: a union's own errors would be told for each of its members.
+# Checked before the type: a union's own errors would be reported for each of its members.
 Overlap = Annotated[
     int | Literal["auto"], BeforeValidator(_overlap), WithJsonSchema({"anyOf": [{"const": "auto"}, *_SPANS]})
 ]
 Share = Annotated[float, BeforeValidator(_no_switch)]
 Calls = Annotated[int, BeforeValidator(_no_switch)]
-# It becomes part of an address: nothing but a name may stand here.
+# An object's name becomes part of an address: nothing but a name may stand here.
 ObjectName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
 MappingPath = Annotated[
     str,
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": r"^\w+(\.\w+__gr){0,2}\.\w+$",
+            "pattern": rf"^\w+(\.\w+{LOOKUP_SUFFIX}){{0,{MAX_LOOKUP_LEVELS}}}\.\w+$",
             "examples": ["company.Arr", "company.Csm__gr.Email"],
         }
     ),
@@ -116,7 +114,7 @@ TypeName = Annotated[str, AfterValidator(_not_blank), WithJsonSchema({"type": "s
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 
 
-# A new id cannot look like an option of a command. Those that do, from before that was asked for, still read.
+# A new id cannot look like an option of a command. Stored ones that do, from before that rule, still read.
 NEW_ID = r"^[a-z0-9][a-z0-9-]{0,63}$"
 STORED_ID = r"^[a-z0-9-]{1,64}$"
 STORED = "stored"  # the context in which a definition is read from the topic
@@ -144,7 +142,7 @@ class CustomObject(BaseModel):
 
 
 class Definition(BaseModel):
-    """A connector, as its YAML says it. Periods are seconds here, and `10m` or `1h` in the file."""
+    """A connector's definition. Periods are seconds here, and `10m` or `1h` in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
@@ -223,8 +221,8 @@ class Definition(BaseModel):
 
     @model_validator(mode="after")
     def _mapping_reads(self) -> Definition:
-        if faults := _mapping_faults(self.__dict__):
-            raise _MappingError(faults)
+        if faults := mapping_faults(self.__dict__):
+            raise MappingError(faults)
         return self
 
     @property
@@ -253,7 +251,7 @@ class Definition(BaseModel):
 
     @cached_property
     def mapping_version(self) -> str:
-        """Fingerprint of everything that decides how a conversation is built."""
+        """The fingerprint of everything that decides how a conversation is built."""
         parts = self.model_dump(mode="json", include={"objects", "user_profile", "org_profile", "tags"})
         ordered = {k: list(v.items()) if isinstance(v, dict) else v for k, v in parts.items()}
         return xxhash.xxh3_64_hexdigest(orjson.dumps(ordered, option=orjson.OPT_SORT_KEYS))
@@ -263,13 +261,13 @@ class Definition(BaseModel):
         return self.model_dump_json(exclude_defaults=False)
 
     def started(self, now: int) -> Definition:
-        """The same, with `start` filled in (`now`: milliseconds) where it was left out."""
+        """The definition with `start` filled in (`now`: milliseconds) where it was left out."""
         if self.start is not None:
             return self
         return self.model_copy(update={"start": datetime.fromtimestamp(now // 1000, UTC)})
 
 
-class _MappingError(ValueError):
+class MappingError(ValueError):
     """Everything that is wrong with a mapping's paths."""
 
     def __init__(self, faults: list[str]) -> None:
@@ -277,12 +275,12 @@ class _MappingError(ValueError):
         self.faults = faults
 
 
-def _mapping_faults(given: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the paths of a definition, which may have other faults: only what is a path is looked at."""
+def mapping_faults(given: Mapping[str, Any]) -> list[str]:
+    """The faults of a definition's paths; it may have others, and a value that is no text is passed over."""
     parts = {part: given.get(part) for part in ("objects", "user_profile", "org_profile", "tags")}
     named = {part: fields if isinstance(fields, dict) else {} for part, fields in parts.items()}
-    if (count := sum(map(len, named.values()))) > MOST_FIELDS:
-        return [f"the mapping has {count:,} fields and objects in all; {MOST_FIELDS} are the most that is taken"]
+    if (count := sum(map(len, named.values()))) > MAX_FIELDS:
+        return [f"the mapping has {count:,} fields and objects in all; {MAX_FIELDS} are the most that is taken"]
     custom = tuple(map(str, named.pop("objects")))
     roots = {"user_profile": USER_ROOTS, "org_profile": (*ORG_ROOTS, *custom), "tags": (*TAG_ROOTS, *custom)}
     faults = []
@@ -303,146 +301,3 @@ def _is_loopback(hostname: str) -> bool:
         return ipaddress.ip_address(hostname).is_loopback
     except ValueError:
         return False
-
-
-SCHEMA_FILE = "connector.schema.json"
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of a definition's file, for editors."""
-    described = Definition.model_json_schema(mode="validation")
-    described["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    described["title"] = "A frame-gainsight connector"
-    described["description"] = "What frame-gainsight reads of a Gainsight tenant, and how it maps it."
-    return described
-
-
-def to_yaml(definition: Definition) -> str:
-    """As a person would write it: what is as it is by default is left out."""
-    values = definition.model_dump(mode="json", exclude_defaults=True)
-    for name in ("period", "overlap", "deletions_every"):
-        if isinstance(values.get(name), int):
-            values[name] = written(values[name])
-    head = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
-    return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
-
-
-def written(seconds: int) -> str:
-    """Seconds as a definition writes them."""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a name stands once: the safe loader takes the last of two and drops the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"'{key.value}' stands there twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, source: str = "the definition") -> Definition:
-    """A definition from YAML. Raises DefinitionError naming every fault with its place in the file."""
-    try:
-        data = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise not_yaml(error, source) from None
-    except RecursionError:
-        raise DefinitionError(f"{source} is no definition: lists stand in lists without end.") from None
-    except ValueError as error:  # what looks like a date and is none
-        raise DefinitionError(f"{source} has a date that does not exist: {error}.") from None
-    if not isinstance(data, dict):
-        raise DefinitionError(f"{source} must be a list of 'name: value' lines, beginning with id and host.")
-    return _validated(data, source)
-
-
-def not_yaml(error: yaml.YAMLError, source: str) -> DefinitionError:
-    """What is wrong with a text that is no YAML, and where. The text itself is not quoted: anything may be in it."""
-    place, problem = "", "it does not read"
-    if isinstance(error, yaml.MarkedYAMLError):
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = error.problem or problem
-    elif isinstance(error, yaml.reader.ReaderError):
-        problem = f"character {error.position + 1:,} is none that a text file has"
-    return DefinitionError(f"{source} is not YAML: {place}{problem}.")
-
-
-def parse_canonical(text: str) -> Definition:
-    """A definition from the topic. Raises DefinitionError."""
-    try:
-        return Definition.model_validate_json(text, context=STORED)
-    except ValidationError as error:
-        raise _invalid(faults_of(error), "the stored definition") from None
-
-
-def _validated(data: dict[str, Any], source: str) -> Definition:
-    try:
-        return Definition.model_validate(data)
-    except ValidationError as error:
-        # Paths are looked at as a whole once all else is right; whoever corrects a file wants to know of them now.
-        faults = dict.fromkeys([*faults_of(error), *_mapping_faults(data)])
-        raise _invalid(list(faults), source) from None
-
-
-def _invalid(faults: list[str], source: str) -> DefinitionError:
-    more = [f"and {left:,} more"] if (left := len(faults) - _MOST_FAULTS) > 0 else []
-    return DefinitionError("\n  ".join([f"{source} is not valid:", *faults[:_MOST_FAULTS], *more]))
-
-
-def faults_of(error: ValidationError) -> list[str]:
-    """Every fault with its place, and what to write instead."""
-    found = []
-    for fault in error.errors(include_url=False, include_input=False):
-        if isinstance(cause := fault.get("ctx", {}).get("error"), _MappingError):
-            found += cause.faults
-            continue
-        place = ".".join(str(p) for p in fault["loc"] if p != "[key]")
-        text = _words(fault["type"], fault["loc"], fault.get("ctx", {})) or fault["msg"].removeprefix("Value error, ")
-        found.append(f"{place}: {text}" if place else text)
-    return found
-
-
-def _words(kind: str, where: tuple[int | str, ...], given: Mapping[str, Any]) -> str | None:
-    """A fault in the words of a definition's file; None where pydantic's own are ours already."""
-    if kind == "extra_forbidden":
-        known = Definition.model_fields if len(where) == 1 else CustomObject.model_fields
-        close = difflib.get_close_matches(str(where[-1]), known, n=1)
-        return "unknown" + (f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}")
-    if kind == "string_pattern_mismatch":
-        what = "an object's API name" if where[0] == "objects" else "a name for a field"
-        return f"is not {what}: write letters, digits and _, beginning with a letter"
-    if kind in ("too_short", "too_long") and "join" in where:
-        return "write one field and what it holds, such as {Company_ID__gc: company}"
-    if kind in ("greater_than_equal", "less_than_equal", "greater_than"):
-        bound = given.get("ge", given.get("le", given.get("gt")))
-        return f"must be {_BOUNDS[kind]} {bound:g}" if isinstance(bound, int | float) else None
-    if kind == "literal_error":
-        return f"write one of: {given.get('expected')}"
-    if kind.startswith(("datetime", "timezone")):
-        return "is not a time with its zone; write it as 2026-11-01T00:00:00Z"
-    return _KINDS.get(kind)
-
-
-_BOUNDS = {"greater_than_equal": "at least", "less_than_equal": "at most", "greater_than": "more than"}
-_KINDS = {
-    "missing": "is missing",
-    "string_type": "must be text",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "float_parsing": "must be a number",
-    "dict_type": "write 'name: value' lines below it",
-    "model_type": "write 'join: …' and 'pick: …' below it",
-    "tuple_type": "write a list, such as [Email, Meeting]",
-}

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 from frame_gainsight.connectors.errors import DefinitionError
 
-# What a path may begin with, by where it stands; custom objects besides.
+# Objects that a path may begin with, by the part of the mapping; custom objects besides.
 USER_ROOTS = ("person", "company_person", "gsuser")
 ORG_ROOTS = ("company", "relationship")
-TAG_ROOTS = ("activity", "company", "relationship")
-STANDARD_ROOTS = frozenset({*USER_ROOTS, *ORG_ROOTS, *TAG_ROOTS, "activity_timeline"})
-MAX_LEVELS = 2  # of look-ups: two are documented
+TAG_ROOTS = ("activity", *ORG_ROOTS)
+ACTIVITY_OBJECT = "activity_timeline"  # `activity` in a path
+STANDARD_ROOTS = frozenset({*USER_ROOTS, *TAG_ROOTS, ACTIVITY_OBJECT})
+MAX_LOOKUP_LEVELS = 2  # look-ups in one path: two are documented
 LOOKUP_SUFFIX = "__gr"
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A parsed path. `field` is what is selected from the object: `Arr`, or dotted `Csm__gr.Email`."""
+    """A parsed path. `field` is the column selected from the object: `Arr`, or dotted `Csm__gr.Email`."""
 
     root: str
     field: str
@@ -39,8 +40,10 @@ def parse_path(text: str, roots: tuple[str, ...], where: str) -> Path:
             f"{where}: '{text}' begins with '{root}', but here a path begins with one of: {', '.join(roots)}.{hint}"
         )
     parts = field.split(".")
-    if not all(parts) or len(parts) - 1 > MAX_LEVELS or any(not _is_name(part) for part in parts):
-        raise DefinitionError(f"{where}: '{text}' is not a path of field names with at most {MAX_LEVELS} look-ups.")
+    if not all(parts) or len(parts) - 1 > MAX_LOOKUP_LEVELS or any(not _is_name(part) for part in parts):
+        raise DefinitionError(
+            f"{where}: '{text}' is not a path of field names with at most {MAX_LOOKUP_LEVELS} look-ups."
+        )
     if any(not part.endswith(LOOKUP_SUFFIX) for part in parts[:-1]):
         raise DefinitionError(
             f"{where}: '{text}' goes through a field that is not a look-up: look-ups end in '{LOOKUP_SUFFIX}', "

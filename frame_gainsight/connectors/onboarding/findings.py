@@ -46,10 +46,10 @@ ASK_ALLOWANCE = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One need: whether it is met, by what one sees that, and what to ask the Gainsight admin for.
+    """One need: whether it is met, the evidence of that, and what to request of the Gainsight admin.
 
     Attributes:
-        state: `missing`: the connector does without; `unknown`: it could not be told.
+        state: `missing`: the connector works without it; `unknown`: the check could not find out.
     """
 
     need: str
@@ -63,12 +63,12 @@ class Finding:
         return self.state == "failed"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """The finding as a JSON object."""
         return asdict(self)
 
 
 def unconnected(error: GainsightError, secure: bool, oauth: bool) -> list[Finding]:
-    """The findings when no call was taken: each step up to the one that failed, and those behind it unknown.
+    """The findings when no call was accepted: each step up to the one that failed, and unknown ones behind it.
 
     Args:
         oauth: whether the calls are authenticated by an OAuth client, and not by the API access key.
@@ -99,12 +99,12 @@ def connected(host: str, secure: bool) -> list[Finding]:
 
 
 def owner(oauth: bool) -> str:
-    """Whose permissions count."""
+    """The user whose permissions count."""
     return "the OAuth client" if oauth else "the user who owns the API key"
 
 
 def words_for(error: GainsightError, objects: Sequence[str], oauth: bool) -> str:
-    """What to ask the admin for when objects could not be read or described, though other calls were taken."""
+    """The request to the admin when objects could not be read or described, though other calls were accepted."""
     if error.code == ADDRESS_CODE:
         return ASK_ADDRESS
     if isinstance(error, ThrottledError):
@@ -121,8 +121,8 @@ def words_for(error: GainsightError, objects: Sequence[str], oauth: bool) -> str
     return permission
 
 
-def ask_without_look_ups(object_name: str, path: str) -> str:
-    """What to ask the admin for when a tenant does not take a mapped look-up."""
+def ask_without_lookups(object_name: str, path: str) -> str:
+    """The request to the admin when a tenant does not accept a mapped look-up."""
     return (
         f"The API of your tenant takes no look-ups in queries, so that '{path}' of '{object_name}' cannot be read. Is "
         f"there a field of '{object_name}' itself that has the same?"
@@ -138,7 +138,7 @@ def _steps(secure: bool) -> list[str]:
 
 
 def _step(error: GainsightError, oauth: bool) -> tuple[str, str, str]:
-    """The need that is not met, by what one sees that, and what to ask for."""
+    """The need that is not met, the evidence of that, and the request to the admin."""
     if error.code == ADDRESS_CODE:
         return ADDRESS, str(error), ASK_ADDRESS
     if isinstance(error, ThrottledError):

@@ -1,4 +1,4 @@
-"""Proposing a mapping: from what fields a tenant has, and how many of a sample of rows have a value in them."""
+"""Proposing a mapping, from the fields that a tenant has and the share of sampled rows with a value in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.connectors.definition.model import Definition
 from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
 from frame_gainsight.gainsight import (
@@ -23,9 +23,9 @@ from frame_gainsight.gainsight.describe import DATES, PICKLISTS
 
 SAMPLE = 200  # rows of an object
 RECENT = 1000  # activities
-OFTEN, EVER = 0.5, 0.02  # shares of the rows that have a value: to propose what one has to guess, what is well known
-MOST_OWN = 8  # fields of a tenant's own, of an object
-MOST_CUSTOM = 3  # custom objects: each costs calls
+OFTEN, EVER = 0.5, 0.02  # shares of rows with a value: from which a tenant's own field, a well-known one is proposed
+MAX_OWN = 8  # fields of a tenant's own, of an object
+MAX_CUSTOM = 3  # custom objects: each costs calls
 ORDER = {"ModifiedDate": "desc"}
 _MEASURES = frozenset({"NUMBER", "CURRENCY", "PERCENTAGE", "BOOLEAN"})
 _SHORT = _MEASURES | DATES | PICKLISTS
@@ -33,13 +33,13 @@ _ROW_IDS = frozenset({"gsid", "createddate", "modifieddate", "createdby", "modif
 
 # Frame's names → fields of Gainsight's standard objects (their documentation), in the order proposed.
 USER: Mapping[str, tuple[str, str]] = {
-    "first_name": (needs.PERSON, "FirstName"),
-    "last_name": (needs.PERSON, "LastName"),
-    "title": (needs.COMPANY_PERSON, "Title"),
-    "role": (needs.COMPANY_PERSON, "Role"),
-    "location": (needs.PERSON, "Location"),
-    "timezone": (needs.PERSON, "Timezone"),
-    "linkedin_url": (needs.PERSON, "LinkedinUrl"),
+    "first_name": (required.PERSON, "FirstName"),
+    "last_name": (required.PERSON, "LastName"),
+    "title": (required.COMPANY_PERSON, "Title"),
+    "role": (required.COMPANY_PERSON, "Role"),
+    "location": (required.PERSON, "Location"),
+    "timezone": (required.PERSON, "Timezone"),
+    "linkedin_url": (required.PERSON, "LinkedinUrl"),
 }
 ORG: Mapping[str, str] = {
     "arr": "Arr",
@@ -68,9 +68,9 @@ class Proposed:
 
 @dataclass(slots=True)
 class Proposal:
-    """A mapping, field by field; the custom objects that it joins; activity type → how many of the newest have it.
+    """A mapping, field by field; the custom objects that it joins; activity type → how many of the latest have it.
 
-    `described`: the tenant's objects, by name, as far as it has those that were asked for.
+    `described`: the tenant's objects by name, of those that a definition can have.
     """
 
     fields: list[Proposed] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Proposal:
     described: dict[str, ObjectDescription] = field(default_factory=dict)
 
     def parts(self, taken: Sequence[Proposed] | None = None) -> dict[str, dict[str, object]]:
-        """As a definition has it, of all fields or of those taken."""
+        """The parts of a definition's mapping, of all fields or of those taken."""
         parts: dict[str, dict[str, object]] = {"objects": {}, "user_profile": {}, "org_profile": {}, "tags": {}}
         for one in self.fields if taken is None else taken:
             parts[one.part][one.name] = one.path
@@ -90,48 +90,48 @@ class Proposal:
 
 
 async def propose(client: GainsightClient, definition: Definition) -> Proposal:
-    """Looks at the tenant, in six calls: the list, a description (of 25 objects each), and samples of four objects.
+    """A proposal, in six calls: the list, a description (of 25 objects each), and samples of four objects.
 
-    A sample of each custom object (three at most) is a call more, and so is a tenant that takes no look-ups.
+    A sample of each custom object (three at most) costs one call more, and so does a tenant that takes no look-ups.
     Raises GainsightError when the tenant does not answer.
     """
     listed = await client.list_objects()
-    standard = [n for n in needs.objects_of(definition) if n in listed and listed[n].readable]
+    standard = [n for n in required.objects_of(definition) if n in listed and listed[n].readable]
     custom = [o.name for o in listed.values() if o.kind == "CUSTOM" and o.readable]
     described: dict[str, ObjectDescription] = {}
     names = [*standard, *custom]
-    for begin in range(0, len(names), 25):  # as many as are in use in one call
+    for begin in range(0, len(names), 25):  # as many as one call takes
         described |= await client.describe(names[begin : begin + 25])
     proposal = Proposal(described=described)
     await _activities(client, described, proposal)
     await _people(client, described, proposal)
     await _company(client, described, proposal)
     joined = {name: join for name in custom if (join := _join(described.get(name)))}
-    for name in list(joined)[:MOST_CUSTOM]:
+    for name in list(joined)[:MAX_CUSTOM]:
         await _custom(client, described[name], joined[name], proposal)
     return proposal
 
 
 async def _activities(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
-    """The types that there are, and the tenant's own fields of activities, as tags."""
-    known = described.get(needs.ACTIVITY)
+    """Adds the types that there are, and the tenant's own fields of activities as tags."""
+    known = described.get(required.ACTIVITY)
     if known is None:
-        raise ConfigError(f"The tenant does not show {needs.ACTIVITY} to this key.", code=None)
-    own = [f for f in known.fields.values() if f.name.lower().startswith(needs.CUSTOM_PREFIX) and _is_short(f)]
+        raise ConfigError(f"The tenant does not show {required.ACTIVITY} to this key.", code=None)
+    own = [f for f in known.fields.values() if f.name.lower().startswith(required.CUSTOM_PREFIX) and _is_short(f)]
     select = ["TypeName", *(f.name for f in own), "LastModifiedDate", "Gsid"]
     order = {"LastModifiedDate": "desc", "Gsid": "desc"}
-    rows = await client.query(Query(needs.ACTIVITY, select, order_by=order, limit=RECENT))
+    rows = await client.query(Query(required.ACTIVITY, select, order_by=order, limit=RECENT))
     for row in rows:
         if name := value_of(row, "TypeName"):
             to.types[str(name)] = to.types.get(str(name), 0) + 1
     to.types = dict(sorted(to.types.items(), key=lambda kv: (-kv[1], kv[0])))
-    for one in own[:MOST_OWN]:
+    for one in own[:MAX_OWN]:
         _take(to, "tags", _name(one.name), "activity", one, filled(rows, one.name), EVER)
 
 
 async def _people(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
     samples: dict[str, list[Row]] = {}
-    for object_name in (needs.PERSON, needs.COMPANY_PERSON):
+    for object_name in (required.PERSON, required.COMPANY_PERSON):
         wanted = [f for of, f in USER.values() if of == object_name]
         samples[object_name] = await _sample(client, described.get(object_name), wanted)
     for name, (object_name, column) in USER.items():
@@ -141,20 +141,20 @@ async def _people(client: GainsightClient, described: Mapping[str, ObjectDescrip
 
 
 async def _company(client: GainsightClient, described: Mapping[str, ObjectDescription], to: Proposal) -> None:
-    known = described.get(needs.COMPANY)
+    known = described.get(required.COMPANY)
     if known is None:
         return
     own = [f for f in known.fields.values() if f.name.lower().endswith("__gc") and _is_short(f)]
-    csm = _csm_email(known, described.get(needs.GSUSER))
+    csm = _csm_email(known, described.get(required.GSUSER))
     columns = [*ORG.values(), *TAGS.values(), *(f.name for f in own)]
     rows = await _sample(client, known, columns, [csm] if csm else [])
     for part, names in (("org_profile", ORG), ("tags", TAGS)):
         for name, column in names.items():
             if (one := known.field(column)) is not None:
-                _take(to, part, name, needs.COMPANY, one, filled(rows, column), EVER)
+                _take(to, part, name, required.COMPANY, one, filled(rows, column), EVER)
     often = sorted(own, key=lambda f: -(filled(rows, f.name) or 0.0))
-    for one in often[:MOST_OWN]:
-        _take(to, "org_profile", _name(one.name), needs.COMPANY, one, filled(rows, one.name), OFTEN)
+    for one in often[:MAX_OWN]:
+        _take(to, "org_profile", _name(one.name), required.COMPANY, one, filled(rows, one.name), OFTEN)
     if csm and (share := filled(rows, csm)):
         to.fields.append(Proposed("org_profile", "csm_email", f"company.{csm}", "EMAIL", share))
 
@@ -167,11 +167,11 @@ def _csm_email(company: ObjectDescription, users: ObjectDescription | None) -> s
 
 
 async def _custom(client: GainsightClient, known: ObjectDescription, join: tuple[str, str], to: Proposal) -> None:
-    """A custom object that leads to company or relationship: what one measures or picks in it."""
+    """Adds a custom object that leads to company or relationship: its fields that are measured or picked."""
     own = [f for f in known.fields.values() if _is_short(f) and f.name.lower() not in _ROW_IDS]
     rows = await _sample(client, known, [f.name for f in own])
     before = len(to.fields)
-    for one in own[:MOST_OWN]:
+    for one in own[:MAX_OWN]:
         prefix = _name(known.name)
         name = _name(one.name)
         _take(
@@ -192,7 +192,7 @@ async def _sample(
 ) -> list[Row]:
     """Rows changed last, with those of the columns that there are, and the paths if the tenant takes look-ups.
 
-    None where they cannot be had.
+    Empty where they cannot be had.
     """
     select = [c for c in columns if known is not None and known.field(c)]
     if known is None or not (select or paths):
@@ -219,7 +219,7 @@ def _take(to: Proposal, part: str, name: str, root: str, one: Field, share: floa
 
 def _join(known: ObjectDescription | None) -> tuple[str, str] | None:
     """The field through which an object belongs to a company or a relationship."""
-    for target in (needs.COMPANY, needs.RELATIONSHIP):
+    for target in (required.COMPANY, required.RELATIONSHIP):
         for one in known.fields.values() if known is not None else ():
             if any(name.lower() == target for name in one.lookup_objects):
                 return one.name, target

@@ -1,4 +1,4 @@
-"""Registering a connector: check first, then encrypt the key, and only then write the definition."""
+"""Registering a connector: the check first, then the key's encryption, and only then the definition's writing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from frame_gainsight.runtime import Clock
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What came of it. `connector` is None when a finding blocks; nothing was written then."""
+    """The result of a registration. `connector` is None when a finding blocks; nothing was written then."""
 
     findings: Sequence[Finding]
     calls: int
@@ -27,8 +27,8 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """How a tenant is asked by hand: with the patience of a person who waits.
+class ClientOptions:
+    """Options of the clients that commands open, while a person waits.
 
     Args:
         timeout: seconds, of a reply.
@@ -39,7 +39,8 @@ class Line:
     timeout: float = 60.0
     retry_seconds: float = 10.0
 
-    def to(self, definition: Definition, secret: Secret) -> GainsightClient:
+    def client(self, definition: Definition, secret: Secret) -> GainsightClient:
+        """A client with the definition's whole allowance."""
         budget = CallBudget(self.clock, 1.0, definition.calls_per_minute, definition.calls_per_day)
         return GainsightClient(
             definition.host,
@@ -65,24 +66,25 @@ async def register(
 ) -> Registration:
     """Checks the definition and the secret against the tenant, seals the secret, writes both.
 
-    A connector that is registered already gets the definition, and keeps its state and where it started. Asking a
-    person and a tenant takes a while: what others have changed meanwhile is kept.
+    A connector that is registered already gets the definition, and keeps its state and its start. A person's answers
+    and a check take a while: changes that others make meanwhile are kept.
 
     Args:
         secret: None keeps the one that is stored.
         known: the connectors as they were when this was begun; None: it begins now.
-        unchecked: the tenant is not asked.
+        unchecked: no call is made to the tenant.
 
-    Raises MissingSecretError when no secret is stored for this connector and host, ChangedMeanwhileError when it is not
-    any more what was known, VaultError or BrokerError when the secret or the definition cannot be stored.
+    Raises MissingSecretError when no secret is stored for this connector and host, ChangedMeanwhileError when the
+    connector is not what was known any more, VaultError or BrokerError when the secret or the definition cannot be
+    stored.
     """
     before = (await asyncio.to_thread(registry.all) if known is None else known).get(definition.id)
-    line = Line(clock, timeout, retry_seconds)
+    options = ClientOptions(clock, timeout, retry_seconds)
     kept = None
     if secret is None:
         kept = _stored(definition, before)
         secret = await asyncio.to_thread(vault.open, definition.id, definition.host, kept.sealed)
-    findings, calls = ([], 0) if unchecked else await _checked(line, definition, secret)
+    findings, calls = ([], 0) if unchecked else await _checked(options, definition, secret)
     if any(finding.blocks for finding in findings):
         return Registration(findings, calls, None)
     given = None
@@ -90,16 +92,16 @@ async def register(
         given = await asyncio.to_thread(vault.seal, definition.id, definition.host, secret)
     now = clock.now()
 
-    def changed(newest: Connector | None) -> Connector:
-        _require_still(definition.id, before, newest, new_key=given is not None)
+    def changed(latest: Connector | None) -> Connector:
+        _require_still(definition.id, before, latest, new_key=given is not None)
         made = definition
-        if newest is not None and made.start is None:  # a new start would cut off the overlap of the next polls
-            made = made.model_copy(update={"start": newest.definition.start})
-        state = newest.state if newest is not None else "ACTIVE"
+        if latest is not None and made.start is None:  # a new start would cut off the overlap of the next polls
+            made = made.model_copy(update={"start": latest.definition.start})
+        state = latest.state if latest is not None else "ACTIVE"
         if given is not None:
             return Connector(made.started(now), given, state, now, now)
-        assert newest is not None  # it was there before, or there would be no key to keep
-        return Connector(made.started(now), newest.sealed, state, now, newest.rotated_at)
+        assert latest is not None  # it was there before, or there would be no key to keep
+        return Connector(made.started(now), latest.sealed, state, now, latest.rotated_at)
 
     return Registration(findings, calls, await asyncio.to_thread(registry.change, definition.id, changed))
 
@@ -115,41 +117,42 @@ async def rotate(
     timeout: float = 60.0,
     retry_seconds: float = 10.0,
 ) -> Registration:
-    """Checks a new secret, and only then puts it in the place of the stored one: of nothing else, whatever others have
-    changed meanwhile. Raises as `register` does.
+    """Checks a new secret, and only then puts it in the place of the stored one. Whatever else others have changed
+    meanwhile stays. Raises as `register` does.
 
     Args:
         connector: as it was when this was begun.
     """
     definition = connector.definition
-    findings, calls = ([], 0) if unchecked else await _checked(Line(clock, timeout, retry_seconds), definition, secret)
+    options = ClientOptions(clock, timeout, retry_seconds)
+    findings, calls = ([], 0) if unchecked else await _checked(options, definition, secret)
     if any(finding.blocks for finding in findings):
         return Registration(findings, calls, None)
     sealed = await asyncio.to_thread(vault.seal, connector.id, definition.host, secret)
     now = clock.now()
 
-    def rotated(newest: Connector | None) -> Connector:
-        _require_still(connector.id, connector, newest, new_key=True)
-        assert newest is not None
-        return replace(newest, sealed=sealed, updated_at=now, rotated_at=now)
+    def rotated(latest: Connector | None) -> Connector:
+        _require_still(connector.id, connector, latest, new_key=True)
+        assert latest is not None
+        return replace(latest, sealed=sealed, updated_at=now, rotated_at=now)
 
     return Registration(findings, calls, await asyncio.to_thread(registry.change, connector.id, rotated))
 
 
 def gone(connector: str) -> ChangedMeanwhileError:
-    """What to say of a connector that was removed while a command was about to change it."""
+    """The error for a connector that was removed while a command was about to change it."""
     return ChangedMeanwhileError(
         f"'{connector}' was removed meanwhile: nothing was written. To register it anew: connector add FILE"
     )
 
 
-def _require_still(connector: str, before: Connector | None, newest: Connector | None, *, new_key: bool) -> None:
+def _require_still(connector: str, before: Connector | None, latest: Connector | None, *, new_key: bool) -> None:
     """Raises ChangedMeanwhileError when what was checked does not fit what there is now."""
-    if before is None and newest is None:
+    if before is None and latest is None:
         return
-    if newest is None:
+    if latest is None:
         raise gone(connector)
-    host = newest.definition.host
+    host = latest.definition.host
     if before is None:
         raise ChangedMeanwhileError(
             f"'{connector}' was registered by somebody else meanwhile, for {host}: nothing was written. "
@@ -160,7 +163,7 @@ def _require_still(connector: str, before: Connector | None, newest: Connector |
             f"'{connector}' was changed meanwhile: it was for {before.definition.host} and is for {host} now. "
             f"Nothing was written. Look at it: connector show {connector}. If it is to be changed, repeat this."
         )
-    if new_key and before.sealed != newest.sealed:  # ours may have been reset in between
+    if new_key and before.sealed != latest.sealed:  # ours may have been reset in between
         raise ChangedMeanwhileError(
             f"Another key was stored for '{connector}' meanwhile: nothing was written. "
             f"If yours is the newer one: connector rotate-key {connector}"
@@ -180,7 +183,7 @@ def _stored(definition: Definition, before: Connector | None) -> Connector:
     return before
 
 
-async def _checked(line: Line, definition: Definition, secret: Secret) -> tuple[list[Finding], int]:
-    async with line.to(definition, secret) as client:
+async def _checked(options: ClientOptions, definition: Definition, secret: Secret) -> tuple[list[Finding], int]:
+    async with options.client(definition, secret) as client:
         findings = await check(client, definition)
         return findings, sum(client.calls.values())

@@ -1,4 +1,4 @@
-"""What a customer shares: an API access key, or an OAuth client's key and secret. In memory only, and never shown."""
+"""A customer's secret: an API access key, or an OAuth client's key and secret. In memory only, and never shown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Kind = Literal["access_key", "oauth_client"]
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """`text` is the access key, or `key:secret` of an OAuth client."""
+    """A secret. `text` is the access key, or `key:secret` of an OAuth client."""
 
     kind: Kind
     text: str = field(repr=False)
 
     @staticmethod
     def access_key(text: str) -> Secret:
-        """From what a person pasted. Raises SecretError."""
+        """The access key that a person pasted. Raises SecretError."""
         key = text.strip()
         if not _is_word(key):
             raise SecretError(
@@ -32,7 +32,7 @@ class Secret:
 
     @staticmethod
     def oauth_client(text: str) -> Secret:
-        """From `key:secret`, or the two on lines of their own. Raises SecretError."""
+        """The OAuth client of `key:secret`, or of the two on lines of their own. Raises SecretError."""
         words = text.split()
         parts = words[0].split(":", 1) if len(words) == 1 else words
         if len(parts) != 2 or not all(_is_word(part) for part in parts) or ":" in parts[0]:
@@ -44,7 +44,7 @@ class Secret:
 
     @staticmethod
     def of(kind: str, text: str) -> Secret:
-        """From what was sealed. Raises SecretError for a kind that this release does not know."""
+        """The secret that was sealed. Raises SecretError for a kind that this release does not know."""
         if kind == "access_key":
             return Secret("access_key", text)
         if kind == "oauth_client":
@@ -52,7 +52,7 @@ class Secret:
         raise SecretError(f"A secret of the kind '{kind}' was stored by another release of frame-gainsight.")
 
     def credentials(self, clock: Clock) -> Credentials:
-        """What authenticates a client's calls."""
+        """The credentials that authenticate a client's calls."""
         if self.kind == "access_key":
             return AccessKey(self.text)
         key, _, secret = self.text.partition(":")

@@ -1,7 +1,7 @@
 """Secrets at rest: envelope encryption under AWS KMS, bound to the connector and its host.
 
 KMS makes a data key for each secret that is stored; the secret is encrypted by it (AES-256-GCM) and stands beside the
-data key, which only KMS can decrypt. Decrypted data keys are kept in memory for a while, so that KMS is asked once a
+data key, which only KMS can decrypt. Decrypted data keys are kept in memory for a while, so that KMS is called once a
 connector and not once a poll, and need not answer for connectors whose data key is known.
 """
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KEPT_SECONDS = 3600.0  # a data key; after it KMS is asked again, which may have been told to refuse
-MOST_KEPT = 10_000
-LONGEST = 4096  # bytes of a secret: what KMS itself would take
+KEPT_SECONDS = 3600.0  # of a data key; after it KMS is called again, which may refuse by then
+MAX_KEPT = 10_000
+MAX_SIZE = 4096  # bytes of a secret, as KMS itself would accept
 _ENVELOPE = b"FG\x01"  # then: length of the encrypted data key (2 bytes), it, nonce, ciphertext
 _NONCE = 12
 _BUSY = frozenset({"ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "InternalFailure"})
@@ -61,23 +61,23 @@ class Vault(Protocol):
 
 
 class DataKeys:
-    """The data keys known in this process, the least recently used forgotten. Thread-safe.
+    """The data keys known in this process, least recently used ones dropped first. Thread-safe.
 
     Args:
-        seconds: for which one counts without asking KMS.
+        seconds: how long a data key counts without a call to KMS.
     """
 
     def __init__(
-        self, most: int = MOST_KEPT, seconds: float = KEPT_SECONDS, clock: Callable[[], float] = time.monotonic
+        self, max_keys: int = MAX_KEPT, seconds: float = KEPT_SECONDS, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most = most
+        self._max_keys = max_keys
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str, bytes], tuple[float, bytes]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, connector: str, host: str, wrapped: bytes) -> tuple[bytes | None, bool]:
-        """The data key, if it is known, and whether it is young enough to be used unasked."""
+        """The data key, if it is known, and whether it is young enough to be used without KMS."""
         with self._lock:
             known = self._kept.get((connector, host, wrapped))
             if known is None:
@@ -89,7 +89,7 @@ class DataKeys:
         with self._lock:
             self._kept[connector, host, wrapped] = (self._clock(), key)
             self._kept.move_to_end((connector, host, wrapped))
-            while len(self._kept) > self._most:
+            while len(self._kept) > self._max_keys:
                 self._kept.popitem(last=False)
 
     def forget(self, connector: str, host: str, wrapped: bytes) -> None:
@@ -98,7 +98,7 @@ class DataKeys:
 
 
 class KmsVault:
-    """A `Vault` on AWS KMS. Credentials, region and endpoint come by boto3's own chain; a key named by its ARN is asked
+    """A `Vault` on AWS KMS. Credentials, region and endpoint come by boto3's own chain; a key named by its ARN is used
     in its own region.
 
     Args:
@@ -114,7 +114,7 @@ class KmsVault:
         self._keys = keys or DataKeys()
 
     def require_key(self) -> None:
-        """Raises VaultError when no KMS key is named: nothing can be sealed then, and nobody need be asked for it."""
+        """Raises VaultError when no KMS key is named: nothing can be sealed then, so that no secret is prompted for."""
         if not self._key_id:
             raise VaultError("No KMS key is named to encrypt the API key with. Set KMS_KEY_ID (id, ARN or alias).")
 
@@ -122,8 +122,8 @@ class KmsVault:
         self.require_key()
         assert self._key_id is not None
         text = secret.text.encode()
-        if not 0 < len(text) <= LONGEST:
-            raise VaultError(f"The API key of '{connector}' has {len(text)} characters; 1 to {LONGEST} can be stored.")
+        if not 0 < len(text) <= MAX_SIZE:
+            raise VaultError(f"The API key of '{connector}' has {len(text)} characters; 1 to {MAX_SIZE} can be stored.")
         try:
             reply = self._kms(self._key_id).generate_data_key(
                 KeyId=self._key_id, KeySpec="AES_256", EncryptionContext=_context(connector, host)
@@ -165,7 +165,7 @@ class KmsVault:
         except (BotoCoreError, ClientError) as error:
             failure = _failed(f"KMS did not decrypt the API key of '{connector}'", error)
             if known is not None and isinstance(failure, VaultUnavailableError):
-                log.warning("kms_away", connector=connector, cause=str(failure))
+                log.warning("kms_unavailable", connector=connector, cause=str(failure))
                 return known
             self._keys.forget(connector, host, wrapped)
             raise failure from None
@@ -193,7 +193,7 @@ def _context(connector: str, host: str) -> dict[str, str]:
 
 
 def _bound_to(connector: str, host: str, kind: str) -> bytes:
-    """What the ciphertext is authenticated with besides."""
+    """The data that is authenticated with the ciphertext."""
     return orjson.dumps({**_context(connector, host), "kind": kind}, option=orjson.OPT_SORT_KEYS)
 
 

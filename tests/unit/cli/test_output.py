@@ -15,7 +15,7 @@ from rich.text import Text
 
 from frame_gainsight.cli import output
 from frame_gainsight.cli.output import HarmlessConsole, sample
-from frame_gainsight.runtime.terminal import escaped, harmless
+from frame_gainsight.runtime.terminal import escaped, strip_control_characters
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07\x9b31m\x7f\u202egnp.exe\u2066:warning:"
 STEERING = set(map(chr, [*range(9), *range(11, 32), *range(127, 160), 0x202A, 0x202E, 0x2066, 0x2069, 0x200F, 0x61C]))
@@ -80,8 +80,8 @@ def test_printed_json_decodes_to_its_value_and_cannot_steer_the_terminal(monkeyp
 
 def test_readable_text_stays_and_control_characters_go() -> None:
     text = "Grüße\n\tab 日本語 👩‍👩‍👧 مرحبا"
-    assert harmless(text) == escaped(text) == text
-    assert not STEERING & set(harmless("".join(STEERING)))
+    assert strip_control_characters(text) == escaped(text) == text
+    assert not STEERING & set(strip_control_characters("".join(STEERING)))
     assert escaped("a\u202eb") == r"a\u202eb"
 
 

@@ -50,13 +50,13 @@ def test_every_command_exists_with_its_options(services: dict[str, Any]) -> None
 
 
 def test_every_variable_is_one_that_is_read(services: dict[str, Any]) -> None:
-    from frame_gainsight.runtime.settings import known_variables
+    from frame_gainsight.runtime.settings import variables
 
     for name in OURS:
-        variables = services[name]["environment"].keys()
-        unknown = {variable for variable in variables if not variable.startswith("AWS_")} - known_variables()
+        given = services[name]["environment"].keys()
+        unknown = {variable for variable in given if not variable.startswith("AWS_")} - variables().keys()
         assert not unknown, name
-        assert {"KAFKA_BOOTSTRAP_SERVERS", "KMS_KEY_ID", "FRAME_GAINSIGHT_PARTITIONS"} <= variables
+        assert {"KAFKA_BOOTSTRAP_SERVERS", "KMS_KEY_ID", "FRAME_GAINSIGHT_PARTITIONS"} <= given
 
 
 def test_the_broker_takes_what_the_embedded_one_takes(services: dict[str, Any]) -> None:

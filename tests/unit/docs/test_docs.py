@@ -11,8 +11,8 @@ import typer
 
 from frame_gainsight.cli.main import app
 from frame_gainsight.connectors import Definition, parse_yaml
-from frame_gainsight.connectors.columns import required as needs
-from frame_gainsight.connectors.definition.model import SCHEMA_FILE
+from frame_gainsight.connectors.columns import required
+from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE
 
 ROOT = Path(__file__).parents[3]
 GENERATOR = ROOT / "docs/generate.py"
@@ -70,10 +70,10 @@ def test_the_readme_runs_what_ci_runs() -> None:
     assert re.search(r"^(exec )?\./dev test$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("object_name", [needs.ACTIVITY, *needs.OWN_COLUMNS])
+@pytest.mark.parametrize("object_name", [required.ACTIVITY, *required.OWN_COLUMNS])
 def test_the_customer_s_page_names_every_field_that_is_always_read(object_name: str) -> None:
     page = (ROOT / "docs/connecting-gainsight.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{object_name}` |")]
-    columns = needs.ACTIVITY_COLUMNS if object_name == needs.ACTIVITY else needs.OWN_COLUMNS[object_name]
+    columns = required.ACTIVITY_COLUMNS if object_name == required.ACTIVITY else required.OWN_COLUMNS[object_name]
     named = row.split("|")[3].partition(", and your own")[0]
     assert [name.strip() for name in named.split(",")] == list(columns)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from frame_gainsight.embedded_kafka.artifacts import cache_dir, fetch
+from frame_gainsight.embedded_kafka.errors import ArtifactError
 from frame_gainsight.embedded_kafka.lockfile import LOCK_FILE, Artifact, Lock, parse_root, read_lock
-from frame_gainsight.runtime.errors import ArtifactError
 
 
 def contents(name: str) -> bytes:

@@ -32,7 +32,7 @@ def test_a_whole_aot_cache_is_used() -> None:
     assert f"-XX:AOTCache={path}" in java.command("Main", heap_mb=64)
 
 
-def test_without_one_the_jvm_looks_for_none() -> None:
+def test_without_one_the_jvm_is_started_without() -> None:
     java = find_java([Path("a.jar")])
     assert java.aot is None
     assert "-XX:AOTMode=off" in java.command("Main", heap_mb=64)

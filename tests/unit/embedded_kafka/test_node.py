@@ -1,4 +1,4 @@
-"""What the embedded node is told."""
+"""The embedded node's settings."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from enricher.activity.raw_record import RawActivity
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolver
 from frame_gainsight.connectors import Definition
-from frame_gainsight.connectors.columns import required as needs
+from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, Query, Row, parse_date, value_of
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
@@ -66,10 +66,10 @@ class TenantLookup:
 
     async def activities(self, definition: Definition | None = None, *, riding: bool = True) -> list[RawActivity]:
         """Everything in the timeline, as the producer selects it."""
-        described = await self.client.describe(needs.TIMELINE_OBJECTS if riding else [needs.ACTIVITY])
-        columns = needs.timeline_columns(definition or self.definition(), described)
+        described = await self.client.describe(required.TIMELINE_OBJECTS if riding else [required.ACTIVITY])
+        columns = required.timeline_columns(definition or self.definition(), described)
         order = {"LastModifiedDate": "asc", "Gsid": "asc"}
-        rows = await self.client.query(Query(needs.ACTIVITY, columns, (), order))
+        rows = await self.client.query(Query(required.ACTIVITY, columns, (), order))
         return [raw(r, str(value_of(r, "Gsid")), parse_date(value_of(r, "LastModifiedDate")) or 0) for r in rows]
 
     def calls(self) -> dict[str, int]:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from frame_gainsight.gainsight import BadClientError, GainsightClient, OAuthClient, Query, cause_of
-from frame_gainsight.runtime import SystemClock
+from frame_gainsight.gainsight import BadClientError, GainsightClient, OAuthClient, Query
+from frame_gainsight.runtime import SystemClock, cause_of
 from frame_gainsight.sandbox import Sandbox, Tenant
 from tests.unit.gainsight.conftest import FreeBudget
 

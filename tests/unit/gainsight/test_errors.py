@@ -9,16 +9,15 @@ import pytest
 from frame_gainsight.gainsight import (
     BadKeyError,
     ConfigError,
-    Failure,
     GainsightError,
     RefusedQueryError,
     ThrottledError,
     TransientError,
     UnknownFieldError,
     UnknownObjectError,
-    cause_of,
 )
 from frame_gainsight.gainsight.errors import RULES, Action, code_of, error_for, is_empty_result, rule_for
+from frame_gainsight.runtime import Failure, cause_of
 
 DATA_CODES = [f"GSOBJ_{n}" for n in (1001, 1002, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1012, *range(1013, 1024))]
 PEOPLE = ["GSOBJ_PEOPLE1001", "GSOBJ_VQP1001", "GSOBJ_VDTX1001", "GSOBJ_VCRUDR1001", "GSOBJ_VCRUDR1002"]

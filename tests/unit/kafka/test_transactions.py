@@ -17,7 +17,7 @@ from frame_gainsight.runtime import BrokerError, FencedError, Settings
         (KafkaError._FENCED, FencedError),
         (KafkaError.PRODUCER_FENCED, FencedError),
         (KafkaError.INVALID_PRODUCER_EPOCH, FencedError),
-        # After seven idle days the broker forgets a transactional id: nobody has taken the lane, it is opened anew.
+        # After seven idle days the broker forgets a transactional id: the lane is not taken, it is opened anew.
         (KafkaError.INVALID_PRODUCER_ID_MAPPING, BrokerError),
         (KafkaError.NOT_COORDINATOR, BrokerError),
     ],

@@ -12,7 +12,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from frame_gainsight.runtime import SettingsError
-from frame_gainsight.runtime.metrics import ALERTS, DECLARED, LABELS, METRICS, Metric, Metrics, metrics_page
+from frame_gainsight.runtime.metric_catalogue import ALERTS, DECLARED, LABELS, METRICS, Metric, metrics_page
+from frame_gainsight.runtime.metrics import Metrics
 
 RESERVED = ("_bucket", "_count", "_sum", "_created", "_info")  # suffixes that the format itself gives
 
@@ -208,7 +209,7 @@ def test_two_instances_are_served_side_by_side(metrics: Metrics) -> None:
         other.close()
 
 
-def test_a_taken_port_is_said_with_its_setting(metrics: Metrics) -> None:
+def test_a_taken_port_is_named_with_its_setting(metrics: Metrics) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(SettingsError, match=r"in use.*FRAME_GAINSIGHT_METRICS_PORT"):
             metrics.serve(taken.getsockname()[1])
@@ -216,16 +217,16 @@ def test_a_taken_port_is_said_with_its_setting(metrics: Metrics) -> None:
     assert metrics.serve(0) > 0
 
 
-def test_alerts_ask_for_declared_metrics_and_labels() -> None:
-    asked = set()
+def test_alerts_use_declared_metrics_and_labels() -> None:
+    used = set()
     for alert in ALERTS:
         for name, matchers in re.findall(r"frame_gainsight_(\w+)(?:\{([^}]*)\})?", alert.expr):
             metric = DECLARED[name.removesuffix("_bucket")]
             assert name.endswith("_bucket") == (metric.kind == "histogram")
             for label, wanted in re.findall(r'(\w+)="([^"]*)"', matchers):
                 assert label in metric.labels and wanted in LABELS[label][1]
-            asked.add(metric.name)
-    assert {"cursor_timestamp_seconds", "failing", "lateness_seconds", "api_calls_left_today"} <= asked
+            used.add(metric.name)
+    assert {"cursor_timestamp_seconds", "failing", "lateness_seconds", "api_calls_left_today"} <= used
 
 
 def test_the_pages_rules_are_yaml_of_prometheus_form() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from frame_gainsight.runtime import Settings, SettingsError, load_settings
-from frame_gainsight.runtime.settings import known_variables, variables
+from frame_gainsight.runtime.settings import variables
 
 VALUES = {
     "KAFKA_BOOTSTRAP_SERVERS": ("a:1,b:2", "a:1,b:2"),
@@ -72,7 +72,7 @@ def fault(dotenv: Path | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(known_variables()))
+@pytest.mark.parametrize("name", sorted(variables()))
 def test_every_variable_sets_its_field_from_the_environment_and_from_a_file(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -113,7 +113,7 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatc
         ("BOOTSTRAP_SERVERS", "x:1"),
     ],
 )
-def test_a_variable_that_is_merely_called_like_a_field_is_somebody_else_s(
+def test_a_variable_that_is_merely_called_like_a_field_is_ignored(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -163,7 +163,7 @@ def test_an_unknown_one_is_named_with_what_may_be_meant_and_without_its_value(
     assert hint in fault()
 
 
-def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_fault_is_in_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMS_KEYID", "x")
     monkeypatch.setenv("FRAME_GAINSIGHT_PARTITIONS", "many")
     monkeypatch.setenv("FRAME_GAINSIGHT_PREFIX", "!")
@@ -171,7 +171,7 @@ def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["KAFKA_HOME", "KAFKA_OPTS", "AWS_PROFILE", "PATH_X", "FRAMEWORK"])
-def test_other_people_s_variables_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_programs_variables_are_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
     assert load_settings(None) == Settings()
 
@@ -200,7 +200,7 @@ def test_settings_are_frozen() -> None:
         Settings().partitions = 5  # type: ignore[misc]
 
 
-def test_no_brokers_is_told_with_both_ways_out() -> None:
+def test_no_brokers_is_an_error_with_both_ways_out() -> None:
     with pytest.raises(SettingsError, match=r"Set KAFKA_BOOTSTRAP_SERVERS.*frame-gainsight kafka"):
         Settings().brokers()
     assert Settings(bootstrap_servers="a:1").brokers() == "a:1"

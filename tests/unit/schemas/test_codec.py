@@ -172,7 +172,7 @@ def test_confluent_s_format_names_the_schema_by_a_four_byte_big_endian_id() -> N
     assert Codec(registry).encode("entity", SAMPLES["entity"])[:5] == b"\0\0\0\x01\x2c"
 
 
-def test_the_registry_is_asked_once_for_each_schema_under_its_full_name() -> None:
+def test_the_registry_is_called_once_for_each_schema_under_its_full_name() -> None:
     registry = Memory()
     codec = Codec(registry)
     for _ in range(3):
@@ -197,7 +197,7 @@ def test_a_registered_schema_that_is_no_avro_is_not_ours(text: str) -> None:
         Codec(registry).decode(b"\0\0\0\0\x09body")
 
 
-def test_nor_is_an_avro_schema_of_somebody_else() -> None:
+def test_another_project_s_avro_schema_is_no_record_of_ours() -> None:
     registry = Memory()
     registry.texts = {
         1: '{"type": "record", "name": "Order", "namespace": "shop", "fields": []}',
@@ -209,7 +209,7 @@ def test_nor_is_an_avro_schema_of_somebody_else() -> None:
             Codec(registry).decode(b"\0\0\0\0" + bytes([number]) + b"body")
 
 
-def test_an_id_that_nobody_registered_is_a_fault_of_the_record_not_of_the_registry() -> None:
+def test_an_unregistered_id_is_a_fault_of_the_record_not_of_the_registry() -> None:
     with pytest.raises(DecodeError, match=r"no schema 77.*who writes to the topic"):
         Codec(Memory()).decode(b"\0\0\0\0\x4dbody")
 
@@ -231,7 +231,7 @@ def test_an_id_that_nobody_registered_is_a_fault_of_the_record_not_of_the_regist
         (b"\xc3\x01\1\2\3\4\5\6\7\x08body", r"fingerprint \(0102030405060708\).*update, or look at who writes"),
     ],
 )
-def test_foreign_bytes_are_told_from_damage(data: bytes, words: str) -> None:
+def test_foreign_bytes_differ_from_damage(data: bytes, words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         Codec().decode(data)
 
@@ -297,7 +297,7 @@ def test_a_missing_field_is_named() -> None:
         Codec().encode("conversation", value)
 
 
-def test_a_record_nobody_defined_is_named_with_those_that_are() -> None:
+def test_an_undefined_record_is_named_with_those_that_are_defined() -> None:
     with pytest.raises(SchemaError, match=r"no schema 'conversations'; there are: .*conversation"):
         Codec().encode("conversations", {})
 

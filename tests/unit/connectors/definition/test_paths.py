@@ -1,4 +1,4 @@
-"""Mapping paths: what reads, and what is said of what does not."""
+"""Mapping paths: which ones read, and the words for those that do not."""
 
 from __future__ import annotations
 

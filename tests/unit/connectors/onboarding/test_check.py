@@ -86,7 +86,7 @@ async def test_all_is_well(client: GainsightClient, definition: Definition, tena
         *(f"reading {name}" for name in ("activity_timeline", "person", "company_person", "gsuser", "contract__gc")),
         "look-ups from activities",
         "dates of filters are read as UTC",
-        "deleted activities are told",
+        "deleted activities are reported",
         "the tenant's clock",
         "allowance of calls",
     ):
@@ -95,7 +95,7 @@ async def test_all_is_well(client: GainsightClient, definition: Definition, tena
 
 
 @pytest.mark.parametrize("code", ["GS_APIG_2401", "GSOBJ_1024"])
-async def test_a_wrong_key_is_one_line_with_what_to_ask_for(
+async def test_a_wrong_key_is_one_line_with_the_request_to_the_admin(
     client: GainsightClient, definition: Definition, tenant: Tenant, code: str
 ) -> None:
     tenant.set_variant("unauthorized", code)
@@ -173,7 +173,7 @@ async def test_what_could_not_be_tried_for_want_of_calls_says_so(
 ) -> None:
     tenant.set_variant("gone_fields", ["Arr", "Status", "Stage"], object="company")
     plain = other(definition, org_profile=MANY, objects={})
-    findings = await check(client, plain, most_calls=9)
+    findings = await check(client, plain, max_calls=9)
     assert tenant.calls()["total"] == 9
     states = [find(findings, f"field company.{name}").state for name in ("Arr", "Employees", "Stage", "Status")]
     assert states == ["failed", "unknown", "failed", "unknown"]
@@ -181,7 +181,7 @@ async def test_what_could_not_be_tried_for_want_of_calls_says_so(
     assert "to stay within 9 calls" in find(findings, "reading company").evidence
 
 
-async def test_a_column_that_nobody_maps_is_done_without_as_polls_do(
+async def test_an_unmapped_column_is_left_out_as_polls_do(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("gone_fields", ["Source"], object="activity_timeline")
@@ -203,7 +203,7 @@ async def test_mapped_look_ups_that_a_tenant_does_not_take_are_no_matter_of_perm
     assert not any("read the object" in f.ask for f in findings)
     assert find(findings, "field company.Arr").state == find(findings, "reading company").state == "ok"
     author = {"tags": {"author": "activity.AuthorId__gr.Name"}, "org_profile": {}, "objects": {}}
-    findings = await check(client, other(definition, **author), most_calls=30)
+    findings = await check(client, other(definition, **author), max_calls=30)
     assert [f.need for f in findings if f.blocks] == ["field activity_timeline.AuthorId__gr.Name"]
     assert "takes no look-ups" in find(findings, "field activity_timeline.AuthorId__gr.Name").ask
 
@@ -235,7 +235,7 @@ async def test_the_plain_implementation_is_fine_within_the_calls(
 # What fails, by its cause
 
 
-def told(findings: list[Finding]) -> dict[str, str]:
+def states(findings: list[Finding]) -> dict[str, str]:
     return {f.need: f.state for f in findings}
 
 
@@ -253,7 +253,7 @@ async def test_a_tenant_that_throttles_has_answered(
 ) -> None:
     tenant.set_variant("throttled", True)
     findings = await check(client, definition)
-    assert told(findings) == {
+    assert states(findings) == {
         "the host answers": "ok",
         "it takes the key": "unknown",
         "it allows this address": "unknown",
@@ -266,7 +266,7 @@ async def test_a_tenant_that_throttles_has_answered(
     ("variant", "value", "evidence"),
     [("dropped", "before", "cannot be reached"), ("html_page", 200, "not its API"), ("slow", 1.0, "in time")],
 )
-async def test_a_host_that_breaks_off_or_shows_a_page_is_asked_about_and_not_its_address(
+async def test_a_host_that_breaks_off_or_shows_a_page_is_in_doubt_and_not_its_address(
     sandbox: Sandbox, definition: Definition, tenant: Tenant, variant: str, value: object, evidence: str
 ) -> None:
     tenant.set_variant(variant, value)
@@ -278,7 +278,7 @@ async def test_a_host_that_breaks_off_or_shows_a_page_is_asked_about_and_not_its
     assert "available at the moment" in findings[0].ask and "proxy" in findings[0].ask
 
 
-async def test_an_oauth_client_that_is_refused_is_asked_for_as_such(
+async def test_an_oauth_client_that_is_refused_is_requested_as_such(
     oauth: GainsightClient, sandbox: Sandbox, definition: Definition, tenant: Tenant
 ) -> None:
     assert not [f for f in await check(oauth, definition) if f.blocks]
@@ -287,7 +287,7 @@ async def test_an_oauth_client_that_is_refused_is_asked_for_as_such(
     async with GainsightClient(sandbox.url, wrong, CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
         refused = await check(client, definition)
     tenant.set_variant("token_expired", True)
-    for findings in (refused, await check(oauth, definition, most_calls=30)):
+    for findings in (refused, await check(oauth, definition, max_calls=30)):
         finding = find(findings, "it takes the key")
         assert finding.blocks and "OAuth client" in finding.evidence and "OAuth client" in finding.ask
         assert "API access key" not in finding.ask and "rotate-key" not in finding.evidence
@@ -299,7 +299,7 @@ async def test_a_description_that_is_forbidden_is_a_matter_of_permissions(
     tenant.set_variant("failure", {"code": "FORBIDDEN", "status": 403}, endpoint="describe")
     for asking, whose in ((client, "the user who owns the API key"), (oauth, "the OAuth client")):
         findings = await check(asking, definition)
-        assert told(findings)["it takes the key"] == told(findings)["it allows this address"] == "ok"
+        assert states(findings)["it takes the key"] == states(findings)["it allows this address"] == "ok"
         (finding,) = [f for f in findings if f.blocks]
         assert finding.need == "description of the objects"
         assert finding.ask.startswith(f"Please let {whose} read the objects 'activity_timeline', ")
@@ -314,15 +314,15 @@ async def test_a_description_that_is_forbidden_is_a_matter_of_permissions(
         ("unauthorized", "GS_APIG_2401", "Please let the user who owns the API key read the object"),
     ],
 )
-async def test_one_object_whose_description_fails_is_named_and_the_others_are_looked_at(
+async def test_one_object_whose_description_fails_is_named_and_the_others_are_checked(
     client: GainsightClient, definition: Definition, tenant: Tenant, variant: str, value: object, ask: str
 ) -> None:
     tenant.set_variant(variant, value, object="company", endpoint="describe")
     findings = await check(client, definition)
-    assert told(findings)["the host answers"] == told(findings)["it takes the key"] == "ok"
+    assert states(findings)["the host answers"] == states(findings)["it takes the key"] == "ok"
     (finding,) = [f for f in findings if f.blocks]
     assert finding.need == "object company" and finding.ask.startswith(ask)
-    assert told(findings)["reading activity_timeline"] == "ok"
+    assert states(findings)["reading activity_timeline"] == "ok"
     assert tenant.calls()["total"] <= 12
 
 
@@ -359,7 +359,7 @@ async def test_an_object_that_nothing_is_mapped_from_may_be_missing(
     assert not any(finding.blocks for finding in findings)
 
 
-async def test_a_tenant_that_is_down_is_told_from_one_that_refuses(
+async def test_a_tenant_that_is_down_differs_from_one_that_refuses(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("server_error", 503)
@@ -369,7 +369,7 @@ async def test_a_tenant_that_is_down_is_told_from_one_that_refuses(
 
 
 @pytest.mark.parametrize(("minutes", "says"), [(0, "zone is UTC"), (-480, "zone of the tenant's own"), (330, "own")])
-async def test_a_tenant_with_a_local_zone_is_told_apart(
+async def test_a_tenant_with_a_local_zone_is_recognised(
     client: GainsightClient, definition: Definition, tenant: Tenant, minutes: int, says: str
 ) -> None:
     tenant.set_variant("filter_zone", minutes)
@@ -400,7 +400,7 @@ async def test_a_tenant_without_look_ups_needs_a_call_more_and_is_fine(
     assert tenant.calls()["total"] <= 12
 
 
-async def test_a_misspelt_activity_type_is_told_with_those_that_there_are(
+async def test_a_misspelt_activity_type_is_listed_with_those_that_there_are(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     findings = await check(client, definition.model_copy(update={"activity_types": ("Email", "Emial")}))
@@ -413,19 +413,19 @@ async def test_without_a_delete_log_it_works_and_says_what_that_means(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     tenant.set_variant("delete_log", "missing")
-    finding = find(await check(client, definition), "deleted activities are told")
+    finding = find(await check(client, definition), "deleted activities are reported")
     assert finding.state == "missing" and "conversations stay" in finding.evidence
 
 
-async def test_the_allowance_that_the_tenant_tells_is_shown(
+async def test_the_allowance_that_the_tenant_reports_is_shown(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
-    assert "not told" in find(await check(client, definition), "allowance of calls").evidence
+    assert "not reported" in find(await check(client, definition), "allowance of calls").evidence
     tenant.set_variant("rate_headers", True)
-    assert "told: " in find(await check(client, definition), "allowance of calls").evidence
+    assert "reported: " in find(await check(client, definition), "allowance of calls").evidence
 
 
-async def test_a_tenant_whose_clock_is_wrong_is_told(
+async def test_a_tenant_whose_clock_is_wrong_is_reported(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     ahead = SystemClock().now() - tenant.now()
@@ -437,13 +437,13 @@ async def test_the_calls_are_bounded_also_with_many_custom_objects(
     client: GainsightClient, definition: Definition, tenant: Tenant
 ) -> None:
     changed = definition.model_copy(update={"activity_types": ("Email",)})
-    findings = await check(client, changed, most_calls=8)
+    findings = await check(client, changed, max_calls=8)
     assert tenant.calls()["total"] == 8
     assert [f.need for f in findings if f.state == "unknown"] == ["reading contract__gc", "activity types"]
 
 
 @pytest.mark.parametrize("host", ["https://nobody.invalid", "http://127.0.0.1:1"])
-async def test_a_host_that_does_not_answer_is_told_before_its_key(host: str) -> None:
+async def test_a_host_that_does_not_answer_comes_before_its_key(host: str) -> None:
     clock = SystemClock()
     definition = parse_yaml(f"id: acme\nhost: {host}")
     async with GainsightClient(host, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
@@ -455,7 +455,7 @@ async def test_a_host_that_does_not_answer_is_told_before_its_key(host: str) -> 
 
 @pytest.fixture
 def untrusted(tmp_path: Path) -> Iterator[str]:
-    """The address of a server whose certificate nobody vouches for."""
+    """The address of a server whose certificate no authority vouches for."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -485,7 +485,7 @@ def untrusted(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_told_before_the_key(untrusted: str) -> None:
+async def test_an_untrusted_certificate_comes_before_the_key(untrusted: str) -> None:
     clock = SystemClock()
     definition = parse_yaml(f"id: acme\nhost: {untrusted}")
     async with GainsightClient(untrusted, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:

@@ -93,7 +93,7 @@ def test_without_a_key_id_the_variable_is_named(environment: KmsStandIn, key_id:
         KmsVault(key_id).seal("acme", HOST, KEY)
 
 
-def test_a_key_that_kms_does_not_have_is_told_with_what_to_check(environment: KmsStandIn) -> None:
+def test_a_key_that_kms_does_not_have_is_an_error_with_the_check_to_make(environment: KmsStandIn) -> None:
     with pytest.raises(VaultError, match="NotFoundException; check KMS_KEY_ID and the region"):
         KmsVault("00000000-0000-0000-0000-000000000000").seal("acme", HOST, KEY)
 
@@ -116,7 +116,7 @@ def test_a_wrong_endpoint_is_named(
         KmsVault(environment.key_id).seal("acme", HOST, KEY)
 
 
-def test_an_unreachable_kms_is_told_with_what_to_check(
+def test_an_unreachable_kms_is_an_error_with_the_check_to_make(
     environment: KmsStandIn, vault: KmsVault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = vault.seal("acme", HOST, KEY)
@@ -128,7 +128,7 @@ def test_an_unreachable_kms_is_told_with_what_to_check(
     assert TEXT not in "".join(traceback.format_exception(caught.value))
 
 
-def test_no_region_is_told(environment: KmsStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_region_is_an_error(environment: KmsStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
@@ -137,15 +137,15 @@ def test_no_region_is_told(environment: KmsStandIn, monkeypatch: pytest.MonkeyPa
 
 
 class Kms:
-    """A KMS that counts what it is asked, and can be away or say no."""
+    """A KMS that counts its calls, and can be away or refuse."""
 
     def __init__(self, real: Any) -> None:
-        self.real, self.asked = real, Counter[str]()
+        self.real, self.calls = real, Counter[str]()
         self.fails_with: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
-            self.asked[name] += 1
+            self.calls[name] += 1
             if self.fails_with is not None:
                 raise self.fails_with
             return getattr(self.real, name)(**arguments)
@@ -162,12 +162,12 @@ AWAY = EndpointConnectionError(endpoint_url="https://kms.example")
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException"}}, "Decrypt")
 
 
-def test_kms_is_asked_once_a_connector(environment: KmsStandIn, counted: Kms) -> None:
+def test_kms_is_called_once_a_connector(environment: KmsStandIn, counted: Kms) -> None:
     sealed = {c: KmsVault(environment.key_id).seal(c, HOST, KEY) for c in ("acme", "bolt")}
     vault = KmsVault(None, counted)
     for _ in range(5):
         assert {c: vault.open(c, HOST, s) for c, s in sealed.items()} == {"acme": KEY, "bolt": KEY}
-    assert counted.asked == {"decrypt": 2}
+    assert counted.calls == {"decrypt": 2}
 
 
 def test_every_secret_has_a_data_key_of_its_own(vault: KmsVault) -> None:
@@ -204,10 +204,10 @@ def test_a_key_that_kms_refuses_now_is_forgotten_when_it_is_old(environment: Kms
 
 def test_known_data_keys_are_bounded(environment: KmsStandIn, counted: Kms) -> None:
     sealed = {c: KmsVault(environment.key_id).seal(c, HOST, KEY) for c in ("acme", "bolt", "crux")}
-    vault = KmsVault(None, counted, DataKeys(most=2))
+    vault = KmsVault(None, counted, DataKeys(max_keys=2))
     for connector in ("acme", "bolt", "acme", "crux", "acme", "bolt"):
         vault.open(connector, HOST, sealed[connector])
-    assert counted.asked == {"decrypt": 4}
+    assert counted.calls == {"decrypt": 4}
 
 
 def test_a_data_key_does_not_open_what_is_another_connector_s(vault: KmsVault) -> None:
@@ -221,7 +221,7 @@ def _rest(sealed: Sealed) -> tuple[bytes, str]:
     return sealed.ciphertext, sealed.kms_key_id
 
 
-def test_a_key_of_another_region_is_asked_there(vault: KmsVault) -> None:
+def test_a_key_of_another_region_is_used_there(vault: KmsVault) -> None:
     there = boto3.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
     sealed = KmsVault(there).seal("acme", HOST, KEY)
     assert ":eu-west-1:" in sealed.kms_key_id

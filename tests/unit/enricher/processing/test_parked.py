@@ -6,8 +6,8 @@ import pytest
 
 from enricher.activity.raw_record import RawActivity
 from enricher.processing.parked import FIRST_PAUSE, LONGEST_PAUSE, SHAKY_FOR, ParkedActivities
-from frame_gainsight.gainsight import Failure
 from frame_gainsight.kafka import ConsumedRecord
+from frame_gainsight.runtime import Failure
 
 SEEN = object()
 

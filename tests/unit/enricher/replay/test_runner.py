@@ -21,9 +21,9 @@ from enricher.replay.model import Behind, Counts, Replay, Scope
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector
-from frame_gainsight.gainsight import Failure, TransientError
+from frame_gainsight.gainsight import TransientError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
-from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime import Failure, Settings
 from schemas import Codec
 from tests.fixtures.samples import CONNECTOR
 

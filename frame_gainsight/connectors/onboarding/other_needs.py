@@ -1,0 +1,89 @@
+"""Needs beside the objects: the zone of dates, deletions, activity types, the tenant's clock and its allowance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from frame_gainsight.connectors.columns import required
+from frame_gainsight.connectors.onboarding.check_run import CheckRun
+from frame_gainsight.connectors.onboarding.findings import ALLOWANCE, Finding, owner
+from frame_gainsight.connectors.onboarding.time_zone import NEED as ZONE
+from frame_gainsight.connectors.onboarding.time_zone import zone
+from frame_gainsight.gainsight import Condition, GainsightError, Query, Row, value_of
+from frame_gainsight.gainsight.delete_log import LOGS
+
+SKEW = 120.0  # seconds of a clock's difference that somebody should see to
+TYPES_SEEN = 1000  # activities, for which types there are
+DELETIONS = "deleted activities are reported"
+CLOCK = "the tenant's clock"
+
+
+async def dates(run: CheckRun, rows: Sequence[Row]) -> Finding:
+    """Whether filters' dates are read as they are meant, by activities that were read."""
+    return await zone(run.client, rows) if run.calls_left >= 1 else Finding(ZONE, "unknown", run.not_requested)
+
+
+async def deletions(run: CheckRun) -> Finding:
+    """Whether the tenant has a delete log."""
+    named = [log for log in LOGS if run.is_readable(log)]
+    ask = f"Please let {owner(run.oauth)} read the object 'record_delete_log'."
+    if not named:
+        return Finding(DELETIONS, "missing", "no delete log: their conversations stay", ask)
+    if run.calls_left < 1:
+        return Finding(DELETIONS, "unknown", f"{named[0]} is listed; {run.not_requested}")
+    where = [Condition("ObjectName", "EQ", [required.ACTIVITY])]
+    try:
+        rows = await run.client.query(Query(named[0], ["RecordId", "DeletedOn"], where, limit=1))
+    except GainsightError as error:
+        return Finding(DELETIONS, "missing", f"their conversations stay: {error}", ask)
+    return Finding(DELETIONS, "ok", f"{named[0]}, {'with' if rows else 'no'} activities of late")
+
+
+async def activity_types(run: CheckRun) -> list[Finding]:
+    """Whether there are activities of the definition's types: a misspelt one would bring none."""
+    if not run.definition.activity_types:
+        return []
+    if run.calls_left < 1:
+        return [Finding("activity types", "unknown", run.not_requested)]
+    order = {"LastModifiedDate": "desc", "Gsid": "desc"}
+    query = Query(required.ACTIVITY, ["TypeName", "LastModifiedDate", "Gsid"], order_by=order, limit=TYPES_SEEN)
+    try:
+        rows = await run.client.query(query)
+    except GainsightError as error:
+        return [Finding("activity types", "unknown", str(error))]
+    seen = sorted({str(name) for row in rows if (name := value_of(row, "TypeName"))})
+    there = f"of the last {len(rows)} activities none has it; there are: {', '.join(seen) or 'none at all'}"
+    return [
+        Finding(f"activity type {name}", "ok", "seen of late")
+        if name in seen
+        else Finding(f"activity type {name}", "missing", there)
+        for name in run.definition.activity_types
+    ]
+
+
+def clock(run: CheckRun) -> Finding:
+    """Whether the tenant's clock differs from this machine's."""
+    skew = run.client.clock_skew
+    if skew is None:
+        return Finding(CLOCK, "failed", "not reported: replies have no Date header")
+    if abs(skew) > SKEW:
+        side = "ahead of" if skew > 0 else "behind"
+        return Finding(CLOCK, "missing", f"{_span(abs(skew))} {side} ours; polls go by the tenant's")
+    return Finding(CLOCK, "ok", "the same as ours, to two minutes")
+
+
+def allowance(run: CheckRun) -> Finding:
+    """The tenant's allowance of calls, as its replies report it and as the definition assumes it."""
+    limit, remaining, _ = run.client.allowance
+    assumed = f"{run.definition.calls_per_minute} a minute, {run.definition.calls_per_day:,} a day"
+    if limit is None and remaining is None:
+        return Finding(ALLOWANCE, "ok", f"not reported by the tenant; reckoned with: {assumed}")
+    reported = f"a limit of {limit if limit is not None else '?'}, {remaining if remaining is not None else '?'} left"
+    return Finding(ALLOWANCE, "ok", f"reported: {reported}; reckoned with: {assumed}")
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
