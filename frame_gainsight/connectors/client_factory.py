@@ -7,7 +7,7 @@ from typing import Literal
 
 from frame_gainsight.connectors.registry import Connector
 from frame_gainsight.connectors.secrets.vault import Vault
-from frame_gainsight.gainsight import CallBudget, GainsightClient, LargeReplies
+from frame_gainsight.gainsight import CallBudget, GainsightClient, HttpTransport, ReplySlots
 from frame_gainsight.runtime import Clock, Settings
 
 Role = Literal["producer", "enricher"]
@@ -21,31 +21,33 @@ async def open_client(
     *,
     role: Role | None = None,
     spent_today: tuple[int, int] | None = None,
-    large: LargeReplies | None = None,
+    reply_slots: ReplySlots | None = None,
 ) -> GainsightClient:
     """A client for one service. Raises VaultError when the key cannot be decrypted.
 
     Args:
         role: whose part of the connector's share of calls it takes; None: half of it.
         spent_today: the client's `spent` in an earlier process, so that a restart does not begin the day anew.
-        large: the slots for large replies that the process's clients share.
+        reply_slots: the slots for large replies that the process's clients share.
     """
     definition = connector.definition
     secret = await asyncio.to_thread(vault.open, connector.id, definition.host, connector.sealed)
     return GainsightClient(
-        definition.host,
-        secret.credentials(clock),
-        CallBudget(
+        HttpTransport(
+            definition.host,
+            secret.credentials(clock),
+            CallBudget(
+                clock,
+                definition.api_share * _part(settings, role),
+                definition.calls_per_minute,
+                definition.calls_per_day,
+                spent_today,
+            ),
             clock,
-            definition.api_share * _part(settings, role),
-            definition.calls_per_minute,
-            definition.calls_per_day,
-            spent_today,
-        ),
-        clock,
-        retry_seconds=settings.retry_seconds,
-        timeout=settings.http_timeout_seconds,
-        large=large,
+            retry_seconds=settings.retry_seconds,
+            timeout=settings.http_timeout_seconds,
+            reply_slots=reply_slots,
+        )
     )
 
 

@@ -14,6 +14,7 @@ from frame_gainsight.gainsight.errors import (
     ConfigError,
     Failure,
     GainsightError,
+    NoCallsError,
     RefusedQueryError,
     ReplyTooLargeError,
     ThrottledError,
@@ -22,8 +23,10 @@ from frame_gainsight.gainsight.errors import (
     UnknownObjectError,
     cause_of,
 )
+from frame_gainsight.gainsight.http_transport import HttpTransport
 from frame_gainsight.gainsight.query import Condition, Query, is_full
-from frame_gainsight.gainsight.reply_slots import LargeReplies
+from frame_gainsight.gainsight.reply_slots import ReplySlots
+from frame_gainsight.gainsight.transport import OfflineTransport
 
 __all__ = [
     "AccessKey",
@@ -40,15 +43,18 @@ __all__ = [
     "Field",
     "GainsightClient",
     "GainsightError",
-    "LargeReplies",
+    "HttpTransport",
     "Listed",
+    "NoCallsError",
     "OAuthClient",
     "ObjectDescription",
+    "OfflineTransport",
     "PageCap",
     "Priority",
     "Query",
     "RefusedQueryError",
     "Reply",
+    "ReplySlots",
     "ReplyTooLargeError",
     "Row",
     "ScanPage",

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from frame_gainsight.gainsight.errors import ThrottledError
+from frame_gainsight.runtime.backoff import Backoff
 from frame_gainsight.runtime.clock import Clock
 
 # Documented for the synchronous API, in fixed windows; a tenant's package may differ.
@@ -19,7 +20,7 @@ PER_DAY = 50_000
 _MINUTE = 60.0
 _DAY = 86_400.0
 _PATIENCE = _MINUTE  # seconds: the shorter window
-_LONGEST_THROTTLING = 3600.0
+_THROTTLED = Backoff(first=_MINUTE, longest=3600.0)
 
 
 class Priority(IntEnum):
@@ -54,7 +55,7 @@ class Budget(Protocol):
     def throttled(self, retry_after: float | None) -> float:
         """The tenant throttled: no call before the returned number of seconds has passed."""
 
-    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+    def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
         """What a reply's headers say of the tenant's allowance; None where they do not.
 
         Args:
@@ -181,15 +182,12 @@ class CallBudget:
             self._blocked_until = max(self._blocked_until, steady + retry_after)
         elif steady >= max(self._blocked_until, self._throttled_until):  # else a call that was under way before it
             self._throttlings += 1
-            wait = (
-                _MINUTE - self._now() % _MINUTE
-                if self._throttlings == 1
-                else min(_MINUTE * 2.0 ** min(self._throttlings - 1, 10), _LONGEST_THROTTLING)
-            )
+            is_first = self._throttlings == 1
+            wait = _MINUTE - self._now() % _MINUTE if is_first else _THROTTLED.seconds(self._throttlings)
             self._throttled_until = steady + wait
         return max(0.0, self._blocked_until - steady, self._throttled_until - steady)
 
-    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+    def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
         """The tenant's word only ever makes our share smaller. Its limit's window is not documented: it only shows
         which `remaining` makes no sense."""
         if remaining is None or remaining < 0 or (limit is not None and remaining > limit > 0):

@@ -57,10 +57,16 @@ class ThrottledError(TransientError):
 
 
 class CallsSpentError(GainsightError):
-    """As many calls as were to be made are made: nothing was asked."""
+    """The client's `max_calls` are made: this one was not."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"Not asked, to stay within {most} calls.")
+    def __init__(self, max_calls: int) -> None:
+        super().__init__(f"Not asked, to stay within {max_calls} calls.")
+
+
+class NoCallsError(GainsightError):
+    """A call would be needed, and none is to be made."""
+
+    failure = Failure.CONFIG
 
 
 class ConfigError(GainsightError):

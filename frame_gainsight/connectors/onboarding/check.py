@@ -73,11 +73,11 @@ class Check:
 
     async def run(self) -> list[Finding]:
         """The findings, in the order in which one would read them."""
-        self._client.most_calls = self._most_calls
+        self._client.max_calls = self._most_calls
         try:
             return await self._run()
         finally:
-            self._client.most_calls = None
+            self._client.max_calls = None
 
     async def _run(self) -> list[Finding]:
         secure = self._definition.host.startswith("https:")

@@ -9,10 +9,13 @@ from frame_gainsight.gainsight import (
     GainsightClient,
     Query,
     RefusedQueryError,
+    ReplyTooLargeError,
     UnknownFieldError,
     fetch_where_in,
 )
 from frame_gainsight.sandbox import Tenant
+from tests.unit.gainsight.conftest import opened
+from tests.unit.gainsight.served import Request, Served
 
 
 async def emails(client: GainsightClient) -> list[str]:
@@ -87,3 +90,21 @@ async def test_as_many_rows_as_there_can_be_cost_no_further_call(client: Gainsig
     tenant.reset_calls()
     assert len(await fetch_where_in(client, "person", ["Gsid"], "Gsid", gsids, Chunking())) == 50
     assert tenant.calls()["total"] == 1
+
+
+async def test_a_list_whose_rows_do_not_fit_is_halved() -> None:
+    def answer(request: Request) -> None:
+        values = request.body["where"]["conditions"][0]["value"]
+        data = [{"Gsid": value, "Name": "x" * 1000} for value in values]
+        request.json({"result": True, "data": data})
+
+    wanted = [f"g{n:03}" for n in range(100)]
+    chunking = Chunking()
+    with Served(answer) as server:
+        async with opened(server.url, max_reply_bytes=30_000) as client:
+            rows = await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+            assert [row["Gsid"] for row in rows] == wanted
+            assert chunking.size == 25
+        async with opened(server.url, max_reply_bytes=500) as client:
+            with pytest.raises(ReplyTooLargeError):
+                await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)

@@ -305,7 +305,7 @@ async def test_whatever_is_told_no_minute_has_more_calls_than_our_share(
             tasks += [asyncio.create_task(one(what)) for _ in range(number)]
             await _settle()
         elif what == "told":
-            budget.told(1000, number, None)
+            budget.update_from_headers(1000, number, None)
         else:
             await clock.pass_(number)
     for task in tasks:
@@ -344,7 +344,7 @@ def test_shares_are_whole_calls_also_where_a_float_is_a_little_less(clock: FakeC
 
 async def test_nothing_left_is_no_call_before_the_reset(clock: FakeClock) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(100, 0, 12.0)
+    budget.update_from_headers(100, 0, 12.0)
     await budget.acquire()
     assert clock.slept == [12.0]
 
@@ -352,7 +352,7 @@ async def test_nothing_left_is_no_call_before_the_reset(clock: FakeClock) -> Non
 async def test_nothing_left_and_no_reset_is_no_call_before_the_minute_s_end(clock: FakeClock) -> None:
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 1.0)
-    budget.told(None, 0, None)
+    budget.update_from_headers(None, 0, None)
     await budget.acquire()
     assert clock.slept == [45.0]
 
@@ -360,7 +360,7 @@ async def test_nothing_left_and_no_reset_is_no_call_before_the_minute_s_end(cloc
 @pytest.mark.parametrize("reset", [3 * 86_400.0, 1e300])
 async def test_a_reset_that_is_absurdly_far_is_a_day_at_the_most(clock: FakeClock, reset: float) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(100, 0, reset)
+    budget.update_from_headers(100, 0, reset)
     with pytest.raises(ThrottledError, match="The tenant allows no call until 10:00 UTC") as caught:
         await budget.acquire()
     assert caught.value.retry_after == 86_400
@@ -372,7 +372,7 @@ async def test_a_tenant_that_says_fewer_are_left_is_believed_since_others_call_t
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 0.5)
     await spend(budget, 10)
-    budget.told(100, 3, 45.0)
+    budget.update_from_headers(100, 3, 45.0)
     await spend(budget, 3)
     assert clock.slept == []
     await budget.acquire()
@@ -383,11 +383,11 @@ async def test_a_tenant_that_says_fewer_are_left_is_believed_since_others_call_t
 
 async def test_a_tenant_that_says_more_are_left_does_not_make_our_share_larger(clock: FakeClock) -> None:
     budget = CallBudget(clock, 0.1)
-    budget.told(100, 3, None)
-    budget.told(100, 100, None)
+    budget.update_from_headers(100, 3, None)
+    budget.update_from_headers(100, 100, None)
     await spend(budget, 10)
     assert clock.slept == []
-    budget.told(1000, 1000, None)
+    budget.update_from_headers(1000, 1000, None)
     await budget.acquire()
     assert clock.slept == [60.0]
 
@@ -395,7 +395,7 @@ async def test_a_tenant_that_says_more_are_left_does_not_make_our_share_larger(c
 @pytest.mark.parametrize("told", [(None, None, 12.0), (100, None, None), (100, -1, 12.0), (10, 11, 12.0)])
 async def test_nonsense_changes_nothing(clock: FakeClock, told: tuple[int | None, int | None, float | None]) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(*told)
+    budget.update_from_headers(*told)
     await spend(budget, 100)
     assert clock.slept == []
 
