@@ -1,4 +1,4 @@
-"""A registered connector's tenant, opened: its key decrypted, its client within the connector's share of calls."""
+"""The client of a registered connector's tenant: its key decrypted, its calls within the connector's share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def open_client(
     """A client for one service. Raises VaultError when the key cannot be decrypted.
 
     Args:
-        role: whose part of the connector's share of calls it takes; None: half of it.
+        role: the service whose part of the connector's share of calls is taken; None: half of the share.
         spent_today: the client's `spent` in an earlier process, so that a restart does not begin the day anew.
         reply_slots: the slots for large replies that the process's clients share.
     """
@@ -52,7 +52,7 @@ async def open_client(
 
 
 def _part(settings: Settings, role: Role | None) -> float:
-    """Producer and enricher read the same tenant from processes of their own: together they take the whole share."""
+    """The role's part of the connector's share: producer and enricher, each in its own process, share all of it."""
     if role is None:
         return 0.5
     return settings.producer_share if role == "producer" else 1 - settings.producer_share

@@ -1,4 +1,4 @@
-"""The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
+"""The Gainsight NXT read API: the client of the producer, the enricher and the checks."""
 
 from frame_gainsight.gainsight.auth import AccessKey, Credentials, OAuthClient
 from frame_gainsight.gainsight.batch_query import Chunking, PageCap, ScanPage, fetch_where_in, scan_from

@@ -44,19 +44,13 @@ class Reply(SlotHolder):
 
     rows: list[Row]
     size: int
-    query: Query
 
 
 class GainsightClient:
-    """The read API of one tenant.
+    """The read API of one tenant; what it counts and bounds is described at `Caller`.
 
     Args:
         priority: every call has this one, or a less urgent one.
-
-    Attributes:
-        calls: object, or name of the call → how often it was sent, failures and retries included. A call for which no
-            connection came about was not sent.
-        max_calls: sent in all; the next one raises CallsSpentError, and none is retried beyond it. None: no bound.
     """
 
     def __init__(self, transport: Transport, *, priority: Priority = Priority.LIVE) -> None:
@@ -145,15 +139,15 @@ class GainsightClient:
         except BaseException:
             answer.release()
             raise
-        return Reply(rows, answer.size, query, slot=answer.slot)
+        return Reply(rows, answer.size, slot=answer.slot)
 
     async def query(self, query: Query, *, priority: Priority = Priority.LIVE) -> list[Row]:
-        """The rows of one reply, for those who need few of them. Raises as `fetch` does."""
+        """The rows of one reply that is expected to be small. Raises as `fetch` does."""
         with await self.fetch(query, priority=priority) as reply:
             return reply.rows
 
     async def post(self, path: str, payload: dict[str, Any], name: str) -> list[Any]:
-        """What another call of the API answers with as its `data`, or `data.records`; `name` is for errors and counts.
+        """The list that another call of the API has in `data`, or `data.records`; `name` is for errors and counts.
 
         Raises as `fetch` does, and TransientError when there is no list.
         """
@@ -171,7 +165,7 @@ class GainsightClient:
         return {listed.name.lower(): listed for listed in found if listed.name}
 
     async def describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
-        """The named objects that exist, by the name asked for. Raises as `fetch` does.
+        """The named objects that exist, by the requested name. Raises as `fetch` does.
 
         One call; where an object does not exist and the tenant refuses them all for it, those that it lists, or one
         call for each.
@@ -187,7 +181,7 @@ class GainsightClient:
         return {name: one for o in objects for name, one in (await self.describe([o])).items()}
 
     async def _listed_of(self, objects: Sequence[str]) -> list[str]:
-        """Those that the tenant lists; none where it has no list for us."""
+        """The objects that the tenant lists; none where it refuses the list."""
         try:
             listed = await self.list_objects()
         except (ConfigError, RefusedQueryError):

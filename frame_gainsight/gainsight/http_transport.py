@@ -50,7 +50,7 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next bytes
 TOKEN = "token"  # noqa: S105 - the name by which calls for an OAuth token are counted
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_PIECE = 64 * 1024  # bytes decompressed at once: a compressed byte can stand for a thousand
+_PIECE = 64 * 1024  # bytes decompressed in one step: a compressed byte can stand for a thousand
 # An escape: a pair of surrogates, one that stands alone, or any other.
 _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
@@ -268,7 +268,7 @@ def _is_spent(caller: Caller) -> bool:
 
 
 async def _pieces(reply: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The decoded body, piece by piece; of a compressed one never more than a piece at once."""
+    """The decoded body, piece by piece; of a compressed one never more than _PIECE in one step."""
     if reply.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
         async for piece in reply.aiter_bytes():
             yield piece

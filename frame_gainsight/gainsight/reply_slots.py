@@ -1,4 +1,4 @@
-"""Slots that bound how many large replies all tenants of a process have in memory at once."""
+"""Slots that bound how many large replies are in a process's memory at one time, over all tenants."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Slot:
 
 @dataclass(slots=True)
 class SlotHolder:
-    """A body or its content, with the slot that it keeps while it is in memory; None for a small one."""
+    """A reply, or part of one, with the slot that it keeps while it is in memory; None for a small one."""
 
     slot: Slot | None = field(default=None, repr=False, compare=False, kw_only=True)
 

@@ -42,7 +42,7 @@ class Caller(Protocol):
     """A client, or a view of one, for which calls are made.
 
     Attributes:
-        calls: name of the request → how often it was sent, failures and retries included. A request for which no
+        calls: object, or name of the call → how often it was sent, failures and retries included. A call for which no
             connection came about was not sent.
         max_calls: sent in all; the next one raises CallsSpentError, and none is retried beyond it. None: no bound.
         priority: of the calls for OAuth tokens.

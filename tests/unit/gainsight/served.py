@@ -28,7 +28,7 @@ class Request:
         self._write(content)
 
     def drip(self, first: bytes, every: float, seconds: float) -> None:
-        """Some bytes at once, then one every now and then; never the end."""
+        """Sends some bytes, then one every now and then; never the end."""
         self._begin(200, {"Content-Length": str(1 << 30)})
         self._write(first)
         ends = time.monotonic() + seconds
@@ -42,7 +42,7 @@ class Request:
         self._handler.end_headers()
 
     def _write(self, content: bytes) -> bool:
-        """False when nobody reads any more."""
+        """False when the client has closed the connection."""
         try:
             for start in range(0, len(content), MEBIBYTE):
                 self._handler.wfile.write(content[start : start + MEBIBYTE])
@@ -54,7 +54,7 @@ class Request:
 
 
 class Served:
-    """A server that remembers who asked and with which headers."""
+    """A server that keeps each request's peer and headers, and the bytes sent to it."""
 
     def __init__(self, answer: Callable[[Request], None]) -> None:
         requests: list[dict[str, Any]] = []

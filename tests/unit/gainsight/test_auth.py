@@ -75,7 +75,7 @@ async def test_a_wrong_secret_is_a_config_failure_that_shows_nothing() -> None:
         async with client(sandbox, Clock(), "wrong-secret-9a55") as asking:
             with pytest.raises(BadClientError, match="does not accept the OAuth client") as caught:
                 await asking.query(QUERY)
-        assert "rotate-key" not in str(caught.value), "nobody knows here whether it is registered"
+        assert "rotate-key" not in str(caught.value), "the client does not know whether it is registered"
         assert cause_of(caught.value, "acme").endswith("frame-gainsight connector rotate-key acme --oauth")
         assert "9a55" not in str(caught.value) and "9a55" not in repr(asking)
         assert asking.calls == {"token": 1}

@@ -51,7 +51,7 @@ async def test_every_form_of_nothing_is_no_rows(client: GainsightClient, tenant:
     assert tenant.calls()["total"] == 1
 
 
-async def test_a_reply_has_the_size_of_its_decoded_body_and_its_query() -> None:
+async def test_a_reply_has_the_size_of_its_decoded_body() -> None:
     content = rows_body(5000)
 
     def answer(request: Request) -> None:
@@ -60,7 +60,7 @@ async def test_a_reply_has_the_size_of_its_decoded_body_and_its_query() -> None:
     with Served(answer) as server:
         async with opened(server.url) as client:
             reply = await client.fetch(COMPANIES)
-    assert (reply.size, reply.query, len(reply.rows)) == (len(content), COMPANIES, 1)
+    assert (reply.size, len(reply.rows)) == (len(content), 1)
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -120,7 +120,7 @@ async def test_with_an_object_that_does_not_exist_the_list_saves_a_call_for_each
     assert list(described) == [name for name in names if name != "nope__gc"]
     assert tenant.calls()["total"] == 3
     tenant.set_variant("failure", {"code": "GS_APIG_1000", "status": 404}, endpoint="list")
-    assert await client.describe(names) == described, "a tenant without a list is asked for each"
+    assert await client.describe(names) == described, "without a list, one call for each"
 
 
 async def test_a_wrong_key_is_no_missing_object(client: GainsightClient, tenant: Tenant) -> None:

@@ -138,7 +138,7 @@ async def test_a_lasting_fault_is_given_up_after_retry_seconds(
     ) as client:
         assert isinstance(await failure(client), TransientError)
     assert patience <= sum(waited) < patience + 5.5 + 0.5  # the longest single wait, and its jitter
-    assert len(set(waited)) > 1  # with jitter: a thousand clients do not come back at once
+    assert len(set(waited)) > 1  # with jitter: a thousand clients do not come back together
     assert max(waited) <= 5.5
 
 
@@ -180,7 +180,7 @@ async def test_every_shape_of_throttling_reaches_the_budget(
     tenant.set_variant("throttle_shape", shape)
     tenant.set_variant("throttled", True, times=2)
     assert len(await client.query(COMPANIES)) == 5
-    assert [told is not None for told in budget.throttles] == [shape == "429_retry_after"] * 2
+    assert [wait is not None for wait in budget.throttles] == [shape == "429_retry_after"] * 2
 
 
 async def test_a_tenant_that_throttles_with_no_wait_is_not_called_in_a_tight_loop(

@@ -23,7 +23,7 @@ from tests.unit.gainsight.served import Request, Served
 
 
 @pytest.mark.parametrize(
-    ("limit", "remaining", "reset", "told"),
+    ("limit", "remaining", "reset", "expected"),
     [
         ("100", "57", "12", (100, 57, 12.0)),
         ("100", "57", "12.5", (100, 57, 12.5)),
@@ -43,11 +43,11 @@ from tests.unit.gainsight.served import Request, Served
     ],
 )
 def test_the_allowance_s_headers_are_read_in_every_form(
-    limit: str | None, remaining: str | None, reset: str | None, told: tuple[int | None, int | None, float | None]
+    limit: str | None, remaining: str | None, reset: str | None, expected: tuple[int | None, int | None, float | None]
 ) -> None:
     given = {"limit": limit, "remaining": remaining, "reset": reset}
     headers = httpx.Headers({f"X-RateLimit-{name}": value for name, value in given.items() if value is not None})
-    assert allowance_of(headers, 1_772_445_600.0) == told
+    assert allowance_of(headers, 1_772_445_600.0) == expected
 
 
 @given(st.lists(st.text("0123456789,;.-e nainf", max_size=12), min_size=3, max_size=3))
@@ -58,7 +58,7 @@ def test_no_rate_header_breaks_the_reading(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "told"),
+    ("header", "expected"),
     [
         ("7", 7.0),
         ("0.5", 0.5),
@@ -72,7 +72,7 @@ def test_no_rate_header_breaks_the_reading(texts: list[str]) -> None:
     ],
 )
 async def test_retry_after_is_obeyed_where_it_is_a_number_of_seconds(
-    budget: FreeBudget, header: str, told: float | None
+    budget: FreeBudget, header: str, expected: float | None
 ) -> None:
     def answer(request: Request) -> None:
         if len(server.requests) == 1:
@@ -83,7 +83,7 @@ async def test_retry_after_is_obeyed_where_it_is_a_number_of_seconds(
     with Served(answer) as server:
         async with GainsightClient(HttpTransport(server.url, AccessKey("k"), budget, SystemClock())) as client:
             assert await client.query(COMPANIES) == []
-    assert budget.throttles == [told]
+    assert budget.throttles == [expected]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 503])

@@ -18,7 +18,7 @@ from tests.unit.gainsight.conftest import NO_ROWS, FakeClock, FreeBudget
 
 
 class Dated:
-    """A tenant that tells the time it is told, after a given delay on a fake clock."""
+    """A tenant whose replies are dated by a clock that a test sets, and come after a given delay."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
