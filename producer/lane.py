@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from frame_gainsight.connectors import Connector, ConnectorError, Vault, open_client
-from frame_gainsight.gainsight import GainsightClient, LargeReplies, parse_date
+from frame_gainsight.gainsight import GainsightClient, ReplySlots, parse_date
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, LaneWriter, ProducerRecord, end_offset, read_to_end
 from frame_gainsight.runtime import Clock, Settings
 from producer.polling.feed import Feed, Version
@@ -63,7 +63,7 @@ class Lane:
         clock: Clock,
         number: int,
         writer: LaneWriter,
-        large: LargeReplies | None = None,
+        reply_slots: ReplySlots | None = None,
     ) -> None:
         self.number = number
         self._settings = settings
@@ -71,7 +71,7 @@ class Lane:
         self._vault = vault
         self._clock = clock
         self._writer = writer
-        self._large = large
+        self._reply_slots = reply_slots
         self._writing = asyncio.Lock()
         self._held: dict[str, _Held] = {}
         self._overlaps: dict[str, SeenVersions] = {}
@@ -84,7 +84,7 @@ class Lane:
         vault: Vault,
         clock: Clock,
         number: int,
-        large: LargeReplies | None = None,
+        reply_slots: ReplySlots | None = None,
     ) -> Lane:
         """Takes the lane: first fences whoever had it, then reads its state.
 
@@ -98,7 +98,7 @@ class Lane:
             with contextlib.suppress(Exception):
                 await asyncio.to_thread((await opening).close)
             raise
-        lane = Lane(settings, codec, vault, clock, number, writer, large)
+        lane = Lane(settings, codec, vault, clock, number, writer, reply_slots)
         restoring = asyncio.ensure_future(asyncio.to_thread(lane._restore))
         try:
             await asyncio.shield(restoring)
@@ -137,7 +137,7 @@ class Lane:
             connector,
             role="producer",
             spent_today=self._spent(held),
-            large=self._large,
+            reply_slots=self._reply_slots,
         )
         columns = Columns(connector.definition, client, self._clock)
         if held.ledger is None:

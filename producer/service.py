@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.connectors import Connector, Vault, apply
-from frame_gainsight.gainsight import LargeReplies
+from frame_gainsight.gainsight import ReplySlots
 from frame_gainsight.kafka import consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import Clock, FencedError, OperationalError, Settings, cause_of
@@ -82,7 +82,7 @@ class ProducerService:
         self._lanes: dict[int, _Owned] = {}
         self._stopping = asyncio.Event()
         self._places = PollSlots(clock)
-        self._large = LargeReplies()
+        self._reply_slots = ReplySlots()
         self.failures: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -203,7 +203,7 @@ class ProducerService:
                 await self._clock.sleep(REOPEN_SECONDS)
 
     async def _work_in(self, owned: _Owned) -> None:
-        lane = await Lane.open(self._settings, self._codec, self._vault, self._clock, owned.number, self._large)
+        lane = await Lane.open(self._settings, self._codec, self._vault, self._clock, owned.number, self._reply_slots)
         owned.lane = lane
         owned.schedule = LaneSchedule(
             lane,

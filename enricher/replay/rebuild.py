@@ -23,8 +23,7 @@ from enricher.replay.model import Counts, Scope
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector, VaultError
-from frame_gainsight.gainsight import GainsightError
-from frame_gainsight.gainsight.aside import NoCallsError
+from frame_gainsight.gainsight import GainsightError, NoCallsError
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, end_offset, read_to_end
 from frame_gainsight.runtime import Clock, Settings, cause_of
 from schemas import Codec, DecodeError

@@ -165,13 +165,15 @@ class FullScans:
                         self._keep(reading, state)
                         break
             query = Query(reading.name, reading.select)
-            part = await scan_from(desk.client, query, reading.key, desk.facts.proven, after=state.last, most=1)
+            part = await scan_from(desk.client, query, reading.key, desk.facts.proven, after=state.last)
             reading.keep(part.rows)
             rows = state.rows + len(part.rows)
-            too_large = not part.ended and rows >= self._most
-            state = replace(state, rows=rows, last=part.last, ended=part.ended, surely=part.surely, too_large=too_large)
+            too_large = not part.exhausted and rows >= self._most
+            state = replace(
+                state, rows=rows, last=part.last, ended=part.exhausted, surely=part.confirmed, too_large=too_large
+            )
             self._keep(reading, state)
-            if part.ended or too_large:
+            if part.exhausted or too_large:
                 break
             pages += 1
             more_follows = part.full or pages > 1  # a page of round length may be the last one

@@ -144,13 +144,13 @@ class PeopleLookup:
         try:
             if not facts.dotted_in:
                 first = values[: facts.chunking[MEMBER].size]
-                rows = await fetch_where_in(desk.client, MEMBER, select, by, first, chunking, proven=facts.proven)
+                rows = await fetch_where_in(desk.client, MEMBER, select, by, first, chunking, page_cap=facts.proven)
                 values = values[len(first) :]
                 facts.dotted = facts.dotted_in = True
                 chunking = facts.chunking[MEMBER]
             else:
                 rows = []
-            rows += await fetch_where_in(desk.client, MEMBER, select, by, values, chunking, proven=facts.proven)
+            rows += await fetch_where_in(desk.client, MEMBER, select, by, values, chunking, page_cap=facts.proven)
         except (RefusedQueryError, UnknownFieldError) as error:
             if facts.dotted_in:
                 raise

@@ -207,7 +207,7 @@ class TenantLookup:
             chunking = self.facts.chunking[object_name]
             try:
                 rows = await fetch_where_in(
-                    self.client, object_name, columns, field, values, chunking, proven=self.facts.proven
+                    self.client, object_name, columns, field, values, chunking, page_cap=self.facts.proven
                 )
             except UnknownFieldError as error:
                 columns = self.without(error, object_name, columns, field)

@@ -1,4 +1,4 @@
-"""A registered connector's tenant, opened: its key decrypted, its client within the connector's share of calls."""
+"""The client of a registered connector's tenant: its key decrypted, its calls within the connector's share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from frame_gainsight.connectors.registry import Connector
 from frame_gainsight.connectors.secrets.vault import Vault
-from frame_gainsight.gainsight import CallBudget, GainsightClient, LargeReplies
+from frame_gainsight.gainsight import CallBudget, GainsightClient, HttpTransport, ReplySlots
 from frame_gainsight.runtime import Clock, Settings
 
 Role = Literal["producer", "enricher"]
@@ -21,36 +21,38 @@ async def open_client(
     *,
     role: Role | None = None,
     spent_today: tuple[int, int] | None = None,
-    large: LargeReplies | None = None,
+    reply_slots: ReplySlots | None = None,
 ) -> GainsightClient:
     """A client for one service. Raises VaultError when the key cannot be decrypted.
 
     Args:
-        role: the service whose part of the connector's share of calls the client takes; None: half of the share.
+        role: the service whose part of the connector's share of calls is taken; None: half of the share.
         spent_today: the client's `spent` in an earlier process, so that a restart does not begin the day anew.
-        large: the slots for large replies that the process's clients share.
+        reply_slots: the slots for large replies that the process's clients share.
     """
     definition = connector.definition
     secret = await asyncio.to_thread(vault.open, connector.id, definition.host, connector.sealed)
     return GainsightClient(
-        definition.host,
-        secret.credentials(clock),
-        CallBudget(
+        HttpTransport(
+            definition.host,
+            secret.credentials(clock),
+            CallBudget(
+                clock,
+                definition.api_share * _part(settings, role),
+                definition.calls_per_minute,
+                definition.calls_per_day,
+                spent_today,
+            ),
             clock,
-            definition.api_share * _part(settings, role),
-            definition.calls_per_minute,
-            definition.calls_per_day,
-            spent_today,
-        ),
-        clock,
-        retry_seconds=settings.retry_seconds,
-        timeout=settings.http_timeout_seconds,
-        large=large,
+            retry_seconds=settings.retry_seconds,
+            timeout=settings.http_timeout_seconds,
+            reply_slots=reply_slots,
+        )
     )
 
 
 def _part(settings: Settings, role: Role | None) -> float:
-    """The role's part of a share. Producer and enricher read a tenant from processes of their own, and share it."""
+    """The role's part of the connector's share: producer and enricher, each in its own process, share all of it."""
     if role is None:
         return 0.5
     return settings.producer_share if role == "producer" else 1 - settings.producer_share

@@ -1,4 +1,4 @@
-"""The Gainsight NXT read API: one client for the producer, the enricher and the checks."""
+"""The Gainsight NXT read API: the client of the producer, the enricher and the checks."""
 
 from frame_gainsight.gainsight.auth import AccessKey, Credentials, OAuthClient
 from frame_gainsight.gainsight.batch_query import Chunking, PageCap, ScanPage, fetch_where_in, scan_from
@@ -13,6 +13,7 @@ from frame_gainsight.gainsight.errors import (
     CallsSpentError,
     ConfigError,
     GainsightError,
+    NoCallsError,
     RefusedQueryError,
     ReplyTooLargeError,
     ThrottledError,
@@ -20,8 +21,10 @@ from frame_gainsight.gainsight.errors import (
     UnknownFieldError,
     UnknownObjectError,
 )
+from frame_gainsight.gainsight.http_transport import HttpTransport
 from frame_gainsight.gainsight.query import Condition, Query, is_full
-from frame_gainsight.gainsight.reply_slots import LargeReplies
+from frame_gainsight.gainsight.reply_slots import ReplySlots
+from frame_gainsight.gainsight.transport import OfflineTransport
 
 __all__ = [
     "AccessKey",
@@ -37,15 +40,18 @@ __all__ = [
     "Field",
     "GainsightClient",
     "GainsightError",
-    "LargeReplies",
+    "HttpTransport",
     "Listed",
+    "NoCallsError",
     "OAuthClient",
     "ObjectDescription",
+    "OfflineTransport",
     "PageCap",
     "Priority",
     "Query",
     "RefusedQueryError",
     "Reply",
+    "ReplySlots",
     "ReplyTooLargeError",
     "Row",
     "ScanPage",

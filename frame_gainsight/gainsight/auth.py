@@ -1,4 +1,4 @@
-"""Credentials: how a call proves who it is; never shown."""
+"""Credentials that authenticate a call; never shown."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from frame_gainsight.runtime.clock import Clock
 TOKEN_PATH = "/v1/users/m2m/oauth/token"  # noqa: S105
 GRANT = b"grant_type=client_credentials"
 FORM = "application/x-www-form-urlencoded"
-# Seconds. A token is asked for anew this long before its end; one that is refused younger than that stays refused.
+# Seconds. A token is renewed this long before its end; one that is refused younger than that stays refused.
 EARLY = 60.0
-_LEAST_SECONDS = 120.0
+_MIN_LIFETIME = 120.0
 
 Grant = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
-"""Asks for a token with these headers; raises as a call of the API does."""
+"""Requests a token with these headers, and returns the reply's JSON; raises as a call of the API does."""
 
 
 class Credentials(Protocol):
-    """Gives the headers that authenticate a call. `repr` shows nothing secret."""
+    """The headers that authenticate a call. `repr` shows nothing secret."""
 
     async def headers(self, grant: Grant) -> dict[str, str]:
         """The headers of a call. Raises what `grant` does."""
 
     def refused(self, headers: Mapping[str, str]) -> bool:
-        """Told that the tenant did not accept these headers; whether asking again may help."""
+        """Notes that the tenant did not accept these headers; returns whether another try with new ones may help."""
 
 
 class AccessKey:
@@ -49,7 +49,7 @@ class AccessKey:
 
 
 class OAuthClient:
-    """OAuth client credentials ("M2M"): a bearer token, asked for when there is none or when it ends.
+    """OAuth client credentials ("M2M"): a bearer token, requested when there is none or when it ends.
 
     The API allows up to 15 pairs of key and secret; a token lasts a day (its reply says `expires_in`, seconds).
     """
@@ -68,13 +68,13 @@ class OAuthClient:
             if self._token is None or self._clock.monotonic() >= self._ends:
                 reply = await grant({"authorization": self._basic, "content-type": FORM})
                 self._since = self._clock.monotonic()
-                self._ends = self._since + max(_LEAST_SECONDS, _seconds(reply.get("expires_in"))) - EARLY
+                self._ends = self._since + max(_MIN_LIFETIME, _seconds(reply.get("expires_in"))) - EARLY
                 self._token = str(reply["access_token"])
             return {"authorization": f"Bearer {self._token}"}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         if headers.get("authorization") != f"Bearer {self._token}":
-            return True  # another call has renewed it meanwhile
+            return True  # another call has renewed the token meanwhile
         young = self._clock.monotonic() - self._since < EARLY
         self._token = None
         return not young

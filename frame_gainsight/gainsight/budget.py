@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from frame_gainsight.gainsight.errors import ThrottledError
+from frame_gainsight.runtime.backoff import Backoff
 from frame_gainsight.runtime.clock import Clock
 
 # Documented for the synchronous API, in fixed windows; a tenant's package may differ.
@@ -18,31 +19,31 @@ PER_MINUTE = 100
 PER_DAY = 50_000
 _MINUTE = 60.0
 _DAY = 86_400.0
-_PATIENCE = _MINUTE  # seconds: the shorter window
-_LONGEST_THROTTLING = 3600.0
+_MAX_WAIT = _MINUTE  # seconds: the shorter window
+_THROTTLED = Backoff(first=_MINUTE, longest=3600.0)
 
 
 class Priority(IntEnum):
-    """Whose call it is; the lower one goes first."""
+    """How urgent a call is; the lower number goes first."""
 
     LIVE = 0
     BACKFILL = 1
 
 
 class Budget(Protocol):
-    """Asked before every call, told after every reply."""
+    """A share of the tenant's allowance: acquired before every call, updated from every reply."""
 
     @property
     def per_minute(self) -> int:
-        """Calls of a minute that are ours."""
+        """Calls in our share of a minute."""
 
     @property
     def per_day(self) -> int:
-        """Calls of a day that are ours."""
+        """Calls in our share of a day."""
 
     @property
     def left_today(self) -> int:
-        """Of those, the ones not made yet."""
+        """Calls in our share of the day that are not made yet."""
 
     @property
     def spent(self) -> tuple[int, int]:
@@ -52,26 +53,33 @@ class Budget(Protocol):
         """Returns when one more call may be made. Raises ThrottledError when that is more than a minute away."""
 
     def throttled(self, retry_after: float | None) -> float:
-        """The tenant throttled: no call before the returned number of seconds has passed."""
+        """Notes that the tenant throttled a call; returns the seconds before which no call is made.
 
-    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
-        """What a reply's headers say of the tenant's allowance; None where they do not.
+        Args:
+            retry_after: seconds that the tenant gave for the wait; None where it gave none.
+        """
+
+    def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+        """Takes in a reply's headers about the tenant's allowance; None for what they do not give.
 
         Args:
             limit: calls of a window.
-            remaining: how many of them are left.
-            reset: seconds until there are as many again.
+            remaining: calls of it that are left, after those of other callers too.
+            reset: seconds until the window ends.
         """
 
     def succeeded(self) -> None:
-        """The tenant took a call."""
+        """Notes that a call succeeded."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """A fixed window. `told` are the calls that the tenant says are left in it, others' calls being counted too.
+    """A fixed window in which the tenant counts calls.
 
-    `reserve` is what a backfill leaves for live calls.
+    Attributes:
+        limit: calls of it that are ours.
+        reserve: calls of it that a backfill leaves for live ones.
+        remaining: calls of it that are left by the tenant's headers, others' calls being counted too; None: not given.
     """
 
     seconds: int
@@ -79,28 +87,29 @@ class _Window:
     reserve: int
     index: int = -1
     used: int = 0
-    told: int | None = None
+    remaining: int | None = None
 
     def turn(self, now: float) -> None:
-        """Begins a new window when it is time."""
+        """Begins a new window when the last one is over."""
         index = int(now // self.seconds)
         if index != self.index:
-            self.index, self.used, self.told = index, 0, None
+            self.index, self.used, self.remaining = index, 0, None
 
     def wait(self, now: float, priority: Priority) -> float:
         """Seconds until a call fits; 0 when one fits now."""
         self.turn(now)
         left = self.limit - self.used
-        if self.told is not None:
-            left = min(left, self.told)
+        if self.remaining is not None:
+            left = min(left, self.remaining)
         reserve = self.reserve if priority is Priority.BACKFILL else 0
         return 0.0 if left > reserve else (self.index + 1) * self.seconds - now
 
     def take(self, now: float) -> None:
+        """Counts one call."""
         self.turn(now)
         self.used += 1
-        if self.told is not None:
-            self.told -= 1
+        if self.remaining is not None:
+            self.remaining -= 1
 
 
 class CallBudget:
@@ -129,8 +138,8 @@ class CallBudget:
         if spent_today is not None and spent_today[0] == self._day.index:
             self._day.used = max(0, spent_today[1])
         # By the steady clock: a wall clock that is set back must not lengthen them.
-        self._blocked_until = -math.inf  # as the tenant said
-        self._throttled_until = -math.inf  # the tenant did not say until when
+        self._blocked_until = -math.inf  # by the tenant's `Retry-After` or reset
+        self._throttled_until = -math.inf  # throttled without a time
         self._throttlings = 0
         self._lines: dict[Priority, deque[asyncio.Future[None]]] = {p: deque() for p in Priority}
         self._waker: asyncio.Task[None] | None = None
@@ -145,53 +154,50 @@ class CallBudget:
         return self._day.limit
 
     @property
-    def used_today(self) -> int:
-        self._day.turn(self._now())
-        return self._day.used
-
-    @property
     def left_today(self) -> int:
-        return max(0, self._day.limit - self.used_today)
+        return max(0, self._day.limit - self.spent[1])
 
     @property
     def spent(self) -> tuple[int, int]:
-        used = self.used_today
-        return self._day.index, used
+        self._day.turn(self._now())
+        return self._day.index, self._day.used
 
     async def acquire(self, priority: Priority = Priority.LIVE) -> None:
         turn = asyncio.get_running_loop().create_future()
         line = self._lines[priority]
         line.append(turn)
-        self._arrange()
+        self._dispatch()
         try:
             await turn
         except asyncio.CancelledError:
             if turn in line:
                 line.remove(turn)
-                self._arrange()
+                self._dispatch()
             elif not turn.cancelled():
-                turn.exception()  # nobody else looks at it
+                turn.exception()  # retrieved: else the loop logs it as lost
             raise
 
     def throttled(self, retry_after: float | None) -> float:
-        """Without a time the wait lasts until the minute's end, then 2, 4, 8 … minutes up to an hour until a call
-        succeeds: what is used up may be the day's allowance."""
+        """Notes that the tenant throttled a call; returns the seconds before which no call is made.
+
+        Without `retry_after` the wait lasts until the minute's end, then 2, 4, 8 … minutes up to an hour until a call
+        succeeds: what is used up may be the day's allowance.
+        """
         steady = self._clock.monotonic()
         if retry_after is not None:
             self._blocked_until = max(self._blocked_until, steady + retry_after)
         elif steady >= max(self._blocked_until, self._throttled_until):  # else a call that was under way before it
             self._throttlings += 1
-            wait = (
-                _MINUTE - self._now() % _MINUTE
-                if self._throttlings == 1
-                else min(_MINUTE * 2.0 ** min(self._throttlings - 1, 10), _LONGEST_THROTTLING)
-            )
+            is_first = self._throttlings == 1
+            wait = _MINUTE - self._now() % _MINUTE if is_first else _THROTTLED.seconds(self._throttlings)
             self._throttled_until = steady + wait
         return max(0.0, self._blocked_until - steady, self._throttled_until - steady)
 
-    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
-        """The tenant's word only ever makes our share smaller. Its limit's window is not documented: it only shows
-        which `remaining` makes no sense."""
+    def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+        """Makes our share smaller where the tenant has fewer calls left; never larger.
+
+        The window of `limit` is not documented: `limit` only shows which `remaining` makes no sense.
+        """
         if remaining is None or remaining < 0 or (limit is not None and remaining > limit > 0):
             return
         now = self._now()
@@ -200,9 +206,9 @@ class CallBudget:
             steady = self._clock.monotonic()
             self._blocked_until = max(self._blocked_until, steady + min(max(0.0, reset), _DAY))
         else:
-            self._minute.told = remaining
+            self._minute.remaining = remaining
         if any(self._lines.values()):
-            self._arrange()
+            self._dispatch()
 
     def succeeded(self) -> None:
         self._throttlings = 0
@@ -211,7 +217,7 @@ class CallBudget:
         return self._clock.now() / 1000
 
     def _waits(self, priority: Priority) -> dict[str, float]:
-        """Seconds until such a call fits, were nobody before it, by what it waits for."""
+        """Seconds until a call of this priority fits, were it the first in line, by the cause of the wait."""
         now, steady = self._now(), self._clock.monotonic()
         return {
             "day": self._day.wait(now, priority),
@@ -220,8 +226,8 @@ class CallBudget:
             "throttled": self._throttled_until - steady,
         }
 
-    def _arrange(self) -> None:
-        """Lets go whoever may, tells those who would wait too long, and sleeps for the others."""
+    def _dispatch(self) -> None:
+        """Lets the calls go that fit, fails those that would wait too long, and schedules a wake-up for the others."""
         soonest: float | None = None
         for priority, line in self._lines.items():
             while line:
@@ -230,7 +236,7 @@ class CallBudget:
                     continue
                 waits = self._waits(priority)
                 wait = max(waits.values())
-                if wait > _PATIENCE:
+                if wait > _MAX_WAIT:
                     line.popleft().set_exception(self._used_up(priority, max(waits, key=waits.__getitem__), wait))
                 elif wait > 0:
                     soonest = wait if soonest is None else min(soonest, wait)
@@ -241,11 +247,11 @@ class CallBudget:
                     self._day.take(now)
                     line.popleft().set_result(None)
             if line:
-                break  # nobody of a lower priority goes before, nor hears that it waits in vain
+                break  # a call of a lower priority neither goes before these nor fails before them
         self._wake_in(soonest)
 
     def _wake_in(self, wait: float | None) -> None:
-        """One sleep for all who wait, and none when nobody does."""
+        """Schedules the one sleep for all waiting calls; none when no call waits."""
         at = None if wait is None else self._clock.monotonic() + wait
         if self._waker is not None and (at is None or at < self._wakes_at):
             self._waker.cancel()
@@ -258,7 +264,7 @@ class CallBudget:
         try:
             await self._clock.sleep(wait)
         except BaseException as error:
-            if self._waker is asyncio.current_task():  # not replaced: those who wait must not wait for ever
+            if self._waker is asyncio.current_task():  # not replaced: waiting calls must not wait for ever
                 self._waker = None
                 for turn in (turn for line in self._lines.values() for turn in line if not turn.done()):
                     turn.set_exception(error) if isinstance(error, Exception) else turn.cancel()
@@ -266,7 +272,7 @@ class CallBudget:
                 raise
             return
         self._waker = None
-        self._arrange()
+        self._dispatch()
 
     def _used_up(self, priority: Priority, cause: str, wait: float) -> ThrottledError:
         until = f"until {_utc(self._now() + wait)}"

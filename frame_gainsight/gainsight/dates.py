@@ -1,4 +1,4 @@
-"""Dates as Gainsight writes them: epoch milliseconds or ISO 8601, empty or null; and as filters want them."""
+"""Dates as Gainsight writes them: epoch milliseconds or ISO 8601, empty or null; and as filters take them."""
 
 from __future__ import annotations
 

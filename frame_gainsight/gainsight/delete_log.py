@@ -1,4 +1,4 @@
-"""Ways of learning which activities were deleted: two logs, and a call of its own. No tenant need have any of them."""
+"""Sources of deletions: two logs, and a call of its own for activities. A tenant may have none of them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ ACTIVITY = "activity_timeline"
 # The high-volume log holds the objects that the first does not; which of them activities are, is not documented.
 LOGS = ("record_delete_log", "record_delete_log_high_volume")
 CALL = "activity/deleted"
-WAYS = (*LOGS, CALL)
-LOG_DAYS = 15  # they keep no older entries
+SOURCES = (*LOGS, CALL)
+LOG_DAYS = 15  # the logs keep no older entries
 
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")
 _DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
 
 
-async def deleted_in(client: GainsightClient, way: str, start: int, end: int) -> dict[str, int]:
-    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, as one way tells it.
+async def deleted_in(client: GainsightClient, source: str, start: int, end: int) -> dict[str, int]:
+    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, by one of SOURCES.
 
-    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such way.
+    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such source.
     """
-    return await _call(client, start, end) if way == CALL else await _log(client, way, start, end)
+    return await _from_call(client, start, end) if source == CALL else await _from_log(client, source, start, end)
 
 
 async def deleted_records(
@@ -46,7 +46,7 @@ async def deleted_records(
     return found
 
 
-async def _log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
+async def _from_log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
     found: dict[str, int] = {}
     async for row in _entries(client, name, start, end, Condition("ObjectName", "EQ", [ACTIVITY])):
         _take(found, row, end)
@@ -73,8 +73,8 @@ async def _entries(
         offset += len(rows)
 
 
-async def _call(client: GainsightClient, start: int, end: int) -> dict[str, int]:
-    """Body and reply of the call are not documented: its range is sent as named here, and any known shape is read.
+async def _from_call(client: GainsightClient, start: int, end: int) -> dict[str, int]:
+    """The deletions by CALL, whose body and reply are not documented: any known shape of a reply is read.
 
     Raises RefusedQueryError for a reply that has rows and none that can be read.
     """
@@ -94,7 +94,7 @@ def _take(found: dict[str, int], row: Mapping[str, Any], end: int) -> None:
 
 
 def _deleted_at(row: Mapping[str, Any], end: int) -> int:
-    """A deletion whose time does not read still counts, as of the range's end."""
+    """The time of deletion; the range's end where the row has no readable one."""
     try:
         at = parse_date(_first(row, _DATES))
     except ValueError:

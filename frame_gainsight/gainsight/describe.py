@@ -1,4 +1,4 @@
-"""What a tenant's objects look like: fields, types, look-ups, picklist labels."""
+"""Descriptions of a tenant's objects: fields, types, look-ups, picklist labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DATES = frozenset({"DATE", "DATETIME"})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `lookup` is the prefix for dotted paths (such as `Csm__gr`), `lookup_objects` where it leads.
+    """One field. `lookup` is the prefix of its dotted paths, such as `Csm__gr`; `lookup_objects` are where it leads.
 
     `options` maps a picklist item's Gsid → its label.
     """
@@ -45,7 +45,7 @@ class ObjectDescription:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as the list of objects has it. `kind`: STANDARD, CUSTOM or SYSTEM; `readable` with this key."""
+    """An entry of the list of objects. `kind`: STANDARD, CUSTOM or SYSTEM; `readable` with this key."""
 
     name: str
     label: str
@@ -54,7 +54,7 @@ class Listed:
 
 
 def parse_listed(data: Mapping[str, Any]) -> Listed:
-    """One object of the list. An object that does not say whether it is readable is taken to be."""
+    """One entry of the list. An object whose entry lacks `readable` is taken to be readable."""
     name = str(data.get("objectName") or "")
     return Listed(
         name, str(data.get("label") or name), str(data.get("objectType") or ""), data.get("readable") is not False

@@ -1,4 +1,4 @@
-"""What a tenant's failing reply means: one table of match → action × failure class × words for people."""
+"""Errors of a tenant's failing replies: one table of match → action × failure class × words for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frame_gainsight.runtime.failures import Failure
 
 
 class Action(StrEnum):
-    """What the client does about it."""
+    """The client's reaction to a failing reply."""
 
     RETRY = "retry"
     THROTTLED = "throttled"  # retry, after the budget has waited
@@ -26,7 +26,7 @@ class GainsightError(Exception):
         failure: its class.
         code: Gainsight's error code, where there is one.
         status: HTTP status; None when no reply came.
-        retry_after: seconds that the tenant asked to wait, if it did.
+        retry_after: seconds that the tenant gave for the wait, if it did.
     """
 
     failure: Failure = Failure.TRANSIENT
@@ -41,7 +41,7 @@ class GainsightError(Exception):
 
 
 class TransientError(GainsightError):
-    """May work later: a timeout, a broken reply, a server's fault, throttling."""
+    """A failure that may pass: a timeout, a broken reply, a server's fault, throttling."""
 
     failure = Failure.TRANSIENT
 
@@ -51,14 +51,20 @@ class ThrottledError(TransientError):
 
 
 class CallsSpentError(GainsightError):
-    """As many calls as were to be made are made: nothing was asked."""
+    """The client's `max_calls` are made: this one was not."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"Not asked, to stay within {most} calls.")
+    def __init__(self, max_calls: int) -> None:
+        super().__init__(f"Not asked, to stay within {max_calls} calls.")
+
+
+class NoCallsError(GainsightError):
+    """A call would be needed, and none is to be made."""
+
+    failure = Failure.CONFIG
 
 
 class ConfigError(GainsightError):
-    """Somebody must set something right: the key, the IP allowlist, a permission, the mapping."""
+    """A failure that somebody must set right: the key, the IP allowlist, a permission, the mapping."""
 
     failure = Failure.CONFIG
 
@@ -67,14 +73,14 @@ class BadKeyError(ConfigError):
     """The tenant does not take the API access key.
 
     Attributes:
-        remedy: how another one is stored, of a registered connector `{id}`.
+        remedy: the advice that stores another key for the registered connector `{id}`.
     """
 
     remedy = "Then store it: frame-gainsight connector rotate-key {id}"
 
 
 class BadClientError(BadKeyError):
-    """The tenant does not take the OAuth client, or the token that it gave it."""
+    """The tenant does not take the OAuth client, or the token that it gave the client."""
 
     remedy = "Then store them: frame-gainsight connector rotate-key {id} --oauth"
 
@@ -104,7 +110,7 @@ class RefusedQueryError(GainsightError):
 
 
 class ReplyTooLargeError(RefusedQueryError):
-    """A reply is larger than we read; fewer rows, or a smaller `IN` list, may fit.
+    """A reply is larger than the limit; fewer rows, or a smaller `IN` list, may fit.
 
     Attributes:
         size_limit: bytes of the decoded body.
@@ -257,7 +263,7 @@ _COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]+) does not exist", re.IG
 
 
 def rule_for(status: int, code: str | None) -> Rule:
-    """The table's first line that fits."""
+    """The table's first line that matches."""
     return next((rule for rule in RULES if rule.matches(status, code)), _UNEXPECTED)
 
 
@@ -278,7 +284,7 @@ def is_empty_result(body: Any) -> bool:
 
 
 def error_for(rule: Rule, object_name: str, status: int, body: Any, retry_after: float | None = None) -> GainsightError:
-    """The error that a rule stands for. `errorDesc` can quote record values: only a column's name is taken from it."""
+    """The rule's error. `errorDesc` can quote record values: only a column's name is taken from it."""
     code = code_of(body)
     if rule.error is UnknownFieldError:
         found = _COLUMN.search(str(body.get("errorDesc") or "")) if isinstance(body, dict) else None

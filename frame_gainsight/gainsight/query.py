@@ -8,16 +8,16 @@ from typing import Any
 
 MAX_ROWS = 5000  # of one reply, documented
 
-# A tenant may cap its pages below our limit without saying so, and a capped page looks like the last one. Nobody caps
-# lower than this; a shorter page is the last.
+# A tenant may cap its pages below our limit without saying so, and a capped page looks like the last one. No tenant is
+# taken to cap lower than this: a shorter page is the last one.
 LEAST_CAP = 50
-# Caps are round numbers: where it may be read twice but not be missed, a page of such a length is not believed to be
-# the last one, at the price of one more call for one page in fifty.
+# Caps are round numbers: where a row may be read twice but not be missed, a page of such a length is not taken to be
+# the last one, which costs one more call for one page in fifty.
 ROUND = 50
 
 
 def is_full(rows: Sequence[Any], limit: int) -> bool:
-    """Whether more rows may follow a page asked for with that limit."""
+    """Whether more rows may follow a page requested with that limit."""
     return len(rows) >= limit or (len(rows) > 0 and len(rows) % ROUND == 0)
 
 
@@ -32,8 +32,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query: all conditions hold together (AND), or with `either` one of them does (OR); `order_by` maps
-    field → asc | desc, first key first. `expression` says otherwise how they hold, of aliases A, B, C… in their order.
+    """A query of one object's rows.
+
+    Attributes:
+        where: conditions that all hold (AND), or one of which does (OR) with `either`.
+        order_by: field → asc | desc, first key first.
+        expression: in place of AND or OR, of the conditions' aliases A, B, C… in their order.
     """
 
     object_name: str

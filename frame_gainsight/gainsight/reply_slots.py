@@ -1,11 +1,13 @@
-"""Memory: how many large replies all tenants of a process may have in it at once."""
+"""Slots that bound how many large replies are in a process's memory at one time, over all tenants."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
 
-LARGE = 1024 * 1024  # bytes of a decoded body; what is below is not counted
+LARGE_REPLY_BYTES = 1024 * 1024  # of a decoded body; a smaller one needs no slot
 SLOTS = 3
 
 
@@ -24,17 +26,35 @@ class Slot:
             release()
 
     def __del__(self) -> None:
-        # A reply that nobody took, its task having failed or been cancelled beside another one. The collector may
+        # A reply that was never taken, its task having failed or been cancelled beside another one. The collector may
         # run in any thread.
         release, self._release = self._release, None
         if release is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(release)
 
 
-class LargeReplies:
-    """Slots for replies of more than LARGE bytes; one object for all clients of a process, of one event loop.
+@dataclass(slots=True)
+class SlotHolder:
+    """A reply, or part of one, with the slot that it keeps while it is in memory; None for a small one."""
 
-    Whoever holds a reply must be able to release it without getting another one: holders that wait for each other wait
+    slot: Slot | None = field(default=None, repr=False, compare=False, kw_only=True)
+
+    def release(self) -> None:
+        """Gives the slot back; may be called again. The content stays readable."""
+        if self.slot is not None:
+            self.slot.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class ReplySlots:
+    """Slots for replies of more than LARGE_REPLY_BYTES; one object for all clients of a process, of one event loop.
+
+    The holder of a reply must be able to release it without getting another one: holders that wait for each other wait
     for ever.
     """
 

@@ -12,7 +12,7 @@ from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import ConfigError, GainsightClient, RefusedQueryError, whole_second
 from frame_gainsight.gainsight.batch_query import Chunking, fetch_where_in
-from frame_gainsight.gainsight.delete_log import LOG_DAYS, WAYS, deleted_in
+from frame_gainsight.gainsight.delete_log import LOG_DAYS, SOURCES, deleted_in
 from producer.timeline.window import Window
 
 if TYPE_CHECKING:
@@ -56,13 +56,13 @@ class DeletionPoller:
         Raises TransientError: nothing of it counts then, and the next poll asks again.
         """
         until = checkpoint.cursor
-        cursors = {way: checkpoint.deletion_cursors.get(way, checkpoint.deletions_cursor) for way in WAYS}
-        if not any(self._is_due(way, cursors[way], until) for way in WAYS):
+        cursors = {way: checkpoint.deletion_cursors.get(way, checkpoint.deletions_cursor) for way in SOURCES}
+        if not any(self._is_due(way, cursors[way], until) for way in SOURCES):
             return None
         oldest = until - LOG_DAYS * DAY
         found: dict[str, int] = {}
         starts = [until]
-        for way in sorted(WAYS, key=lambda w: (w not in self._needed, cursors[w], WAYS.index(w))):
+        for way in sorted(SOURCES, key=lambda w: (w not in self._needed, cursors[w], SOURCES.index(w))):
             if not self._is_due(way, cursors[way], until) or (len(starts) > 1 and not self._needed):
                 continue
             start = whole_second(max(cursors[way] - overlap, oldest, 0))
@@ -77,15 +77,13 @@ class DeletionPoller:
             found |= named
             cursors[way] = until
             starts.append(start)
-        present = [cursors[way] for way in WAYS if way not in self._absent]
+        present = [cursors[way] for way in SOURCES if way not in self._absent]
         self._tell(present)
         return Deleted(Window(min(starts), until), found, cursors, min(present, default=until))
 
     async def alive(self, gsids: list[str]) -> set[str]:
         """Those of the activities that the tenant has (again)."""
-        rows = await fetch_where_in(
-            self._client, required.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True
-        )
+        rows = await fetch_where_in(self._client, required.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking)
         return {str(row.get("Gsid")) for row in rows}
 
     def _is_due(self, way: str, cursor: int, until: int) -> bool:

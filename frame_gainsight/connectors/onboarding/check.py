@@ -27,11 +27,11 @@ DESCRIPTION = "description of the objects"
 async def check(client: GainsightClient, definition: Definition, max_calls: int = MAX_CALLS) -> list[Finding]:
     """One finding per need, the most important calls first. No more than `max_calls` calls are made, retries among
     them: the findings of needs that were left out then say so."""
-    client.most_calls = max_calls
+    client.max_calls = max_calls
     try:
         return await _Check(CheckRun(client, definition, max_calls)).run()
     finally:
-        client.most_calls = None
+        client.max_calls = None
 
 
 class _Check:

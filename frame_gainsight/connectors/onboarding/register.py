@@ -13,7 +13,7 @@ from frame_gainsight.connectors.onboarding.findings import Finding
 from frame_gainsight.connectors.registry import Connector, Registry
 from frame_gainsight.connectors.secrets.secret import Secret
 from frame_gainsight.connectors.secrets.vault import Vault
-from frame_gainsight.gainsight import CallBudget, GainsightClient
+from frame_gainsight.gainsight import CallBudget, GainsightClient, HttpTransport
 from frame_gainsight.runtime import Clock
 
 
@@ -43,12 +43,14 @@ class ClientOptions:
         """A client with the definition's whole allowance."""
         budget = CallBudget(self.clock, 1.0, definition.calls_per_minute, definition.calls_per_day)
         return GainsightClient(
-            definition.host,
-            secret.credentials(self.clock),
-            budget,
-            self.clock,
-            retry_seconds=self.retry_seconds,
-            timeout=self.timeout,
+            HttpTransport(
+                definition.host,
+                secret.credentials(self.clock),
+                budget,
+                self.clock,
+                retry_seconds=self.retry_seconds,
+                timeout=self.timeout,
+            )
         )
 
 

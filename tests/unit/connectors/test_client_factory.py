@@ -8,7 +8,7 @@ import pytest
 
 from frame_gainsight.connectors import Connector, Definition, Sealed, Secret, open_client
 from frame_gainsight.connectors.client_factory import Role
-from frame_gainsight.gainsight import GainsightClient, LargeReplies
+from frame_gainsight.gainsight import GainsightClient, ReplySlots
 from frame_gainsight.runtime import Settings, SystemClock
 
 BASE: dict[str, Any] = {"id": "acme", "host": "https://acme.gainsightcloud.com"}
@@ -63,9 +63,9 @@ async def test_calls_made_before_a_restart_count(settings: Settings) -> None:
 
 
 async def test_the_slots_for_large_replies_are_passed_on(settings: Settings) -> None:
-    large = LargeReplies()
-    async with await opened(settings, {}, large=large) as client:
-        assert client._large is large
+    slots = ReplySlots()
+    async with await opened(settings, {}, reply_slots=slots) as client:
+        assert client._transport._reply_slots is slots  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from enricher.preview import preview
 from frame_gainsight.connectors import Definition, parse_yaml
-from frame_gainsight.gainsight import AccessKey, CallBudget, Condition, GainsightClient, Query
+from frame_gainsight.gainsight import AccessKey, CallBudget, Condition, GainsightClient, HttpTransport, Query
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import TENANT_PROFILES, Limits, Morning, Sandbox, Tenant, apply_profile
 
@@ -52,7 +52,7 @@ async def test_an_example_is_what_comes_out(name: str) -> None:
     with Sandbox(tenant) as sandbox:
         definition = Definition.model_validate(parse_yaml(text).model_dump() | {"host": sandbox.url})
         budget = CallBudget(clock, 1.0, per_minute=10_000)
-        async with GainsightClient(sandbox.url, AccessKey(tenant.access_key), budget, clock) as client:
+        async with GainsightClient(HttpTransport(sandbox.url, AccessKey(tenant.access_key), budget, clock)) as client:
             told = await preview(client, clock, [definition], 60)
             for object_name, of_object in rows.items():
                 for row in of_object:

@@ -12,7 +12,16 @@ from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolver
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required
-from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, Query, Row, parse_date, value_of
+from frame_gainsight.gainsight import (
+    AccessKey,
+    CallBudget,
+    GainsightClient,
+    HttpTransport,
+    Query,
+    Row,
+    parse_date,
+    value_of,
+)
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
@@ -51,11 +60,13 @@ class TenantLookup:
         self.clock = TenantTime(self.tenant)
         self.cache = EntityCache(24 * HOUR, 6 * HOUR)
         self.client = GainsightClient(
-            sandbox.url,
-            AccessKey(self.tenant.access_key),
-            CallBudget(self.clock, 1.0, 10**9, 10**9),
-            self.clock,
-            retry_seconds=0.0001,
+            HttpTransport(
+                sandbox.url,
+                AccessKey(self.tenant.access_key),
+                CallBudget(self.clock, 1.0, 10**9, 10**9),
+                self.clock,
+                retry_seconds=0.0001,
+            )
         )
 
     def definition(self, **changes: Any) -> Definition:

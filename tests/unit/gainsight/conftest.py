@@ -1,14 +1,24 @@
-"""A small tenant behind a real server, a client of it, and a clock that moves only when it is told to."""
+"""A small tenant behind a real server, a client of it, and a clock that moves only when a test moves it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from frame_gainsight.gainsight import AccessKey, GainsightClient, Priority
+from frame_gainsight.gainsight import (
+    AccessKey,
+    Condition,
+    GainsightClient,
+    GainsightError,
+    HttpTransport,
+    Priority,
+    Query,
+)
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant
 
@@ -32,7 +42,7 @@ class FakeClock:
 
 
 class FreeBudget:
-    """Never waits; remembers what it was told."""
+    """Never waits; remembers what was reported to it."""
 
     per_minute = per_day = left_today = 10**9
     spent = (0, 0)
@@ -52,11 +62,37 @@ class FreeBudget:
         self.throttles.append(retry_after)
         return 0.0
 
-    def told(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
+    def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
         self.headers.append((limit, remaining, reset))
 
     def succeeded(self) -> None:
         self.successes += 1
+
+
+COMPANIES = Query("company", ["Gsid", "Name", "Csm__gr.Email"], order_by={"Gsid": "asc"}, limit=5)
+
+
+NO_ROWS = Query("company", ["Gsid"], [Condition("Gsid", "EQ", ["none"])])
+
+
+async def failure(client: GainsightClient, query: Query = COMPANIES) -> GainsightError:
+    with pytest.raises(GainsightError) as caught:
+        await client.query(query)
+    return caught.value
+
+
+MEBIBYTE = 1024 * 1024
+
+
+def rows_body(size: int) -> bytes:
+    """A reply of about `size` bytes."""
+    return json.dumps({"result": True, "data": [{"Gsid": "1", "Name": "x" * size}]}).encode()
+
+
+def opened(url: str, **more: Any) -> GainsightClient:
+    return GainsightClient(
+        HttpTransport(url, AccessKey("k"), FreeBudget(), SystemClock(), **{"retry_seconds": 0, **more})
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -100,5 +136,7 @@ def tenant(sandbox: Sandbox) -> Iterator[Tenant]:
 async def client(sandbox: Sandbox, tenant: Tenant, budget: FreeBudget) -> AsyncIterator[GainsightClient]:
     """A client that tries a failing call again for ten seconds."""
     key = AccessKey(tenant.access_key)
-    async with GainsightClient(sandbox.url, key, budget, SystemClock(), retry_seconds=10, timeout=30) as opened:
+    async with GainsightClient(
+        HttpTransport(sandbox.url, key, budget, SystemClock(), retry_seconds=10, timeout=30)
+    ) as opened:
         yield opened

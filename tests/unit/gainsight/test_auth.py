@@ -6,11 +6,19 @@ import asyncio
 
 import pytest
 
-from frame_gainsight.gainsight import BadClientError, GainsightClient, OAuthClient, Query
+from frame_gainsight.gainsight import (
+    AccessKey,
+    BadClientError,
+    GainsightClient,
+    HttpTransport,
+    OAuthClient,
+    Query,
+)
 from frame_gainsight.runtime import SystemClock, cause_of
 from frame_gainsight.sandbox import Sandbox, Tenant
 from tests.unit.gainsight.conftest import FreeBudget
 
+SECRET = "5f0c4f5a-very-secret-9a55"
 QUERY = Query("company", ["Gsid"], limit=1)
 
 
@@ -25,7 +33,7 @@ class Clock(SystemClock):
 def client(sandbox: Sandbox, clock: Clock, secret: str | None = None) -> GainsightClient:
     tenant = sandbox.tenant
     credentials = OAuthClient(tenant.client_id, secret or tenant.client_secret, clock)
-    return GainsightClient(sandbox.url, credentials, FreeBudget(), clock, retry_seconds=0)
+    return GainsightClient(HttpTransport(sandbox.url, credentials, FreeBudget(), clock, retry_seconds=0))
 
 
 async def test_one_token_serves_many_calls_and_is_renewed_before_its_end() -> None:
@@ -66,7 +74,13 @@ async def test_a_wrong_secret_is_a_config_failure_that_shows_nothing() -> None:
         async with client(sandbox, Clock(), "wrong-secret-9a55") as asking:
             with pytest.raises(BadClientError, match="does not accept the OAuth client") as caught:
                 await asking.query(QUERY)
-        assert "rotate-key" not in str(caught.value), "nobody knows here whether it is registered"
+        assert "rotate-key" not in str(caught.value), "the client does not know whether it is registered"
         assert cause_of(caught.value, "acme").endswith("frame-gainsight connector rotate-key acme --oauth")
         assert "9a55" not in str(caught.value) and "9a55" not in repr(asking)
         assert asking.calls == {"token": 1}
+
+
+def test_an_access_key_s_repr_shows_nothing_also_in_a_container() -> None:
+    key = AccessKey(SECRET)
+    assert SECRET not in f"{key!r} {key!s} {[key]} { ({'key': key}) }"
+    assert not hasattr(key, "__dict__")

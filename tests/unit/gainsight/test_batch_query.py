@@ -1,4 +1,4 @@
-"""Look-ups of many values: all rows, in as few calls as the tenant takes."""
+"""Batch queries: all rows of many values, in as few calls as the tenant takes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import pytest
 from frame_gainsight.gainsight import (
     Chunking,
     GainsightClient,
+    PageCap,
     Query,
     RefusedQueryError,
+    ReplyTooLargeError,
     UnknownFieldError,
     fetch_where_in,
+    scan_from,
 )
 from frame_gainsight.sandbox import Tenant
+from tests.unit.gainsight.conftest import opened
+from tests.unit.gainsight.served import Request, Served
 
 
 async def emails(client: GainsightClient) -> list[str]:
@@ -20,7 +25,7 @@ async def emails(client: GainsightClient) -> list[str]:
     return list(dict.fromkeys(str(row["Email"]) for row in rows if row["Email"]))[:20]
 
 
-async def test_all_values_in_one_call_where_the_tenant_takes_them(client: GainsightClient, tenant: Tenant) -> None:
+async def test_all_values_go_in_one_call_where_the_tenant_takes_them(client: GainsightClient, tenant: Tenant) -> None:
     wanted = await emails(client)
     tenant.reset_calls()
     rows = await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", wanted, Chunking())
@@ -29,7 +34,7 @@ async def test_all_values_in_one_call_where_the_tenant_takes_them(client: Gainsi
 
 
 @pytest.mark.parametrize("status", [400, 413, 414])
-async def test_a_refused_list_is_halved_and_the_size_that_works_is_remembered(
+async def test_a_refused_in_list_is_halved_and_the_size_that_works_is_kept(
     client: GainsightClient, tenant: Tenant, status: int
 ) -> None:
     wanted = await emails(client)
@@ -81,9 +86,64 @@ async def test_a_page_cap_below_our_limit_loses_nothing(client: GainsightClient,
     assert {str(row["Email"]).lower() for row in rows} == set(wanted)
 
 
-async def test_as_many_rows_as_there_can_be_cost_no_further_call(client: GainsightClient, tenant: Tenant) -> None:
+@pytest.mark.parametrize(("longest", "calls"), [(None, 2), (0, 2), (70, 2), (71, 1)])
+async def test_a_page_shorter_than_the_longest_so_far_is_the_last_one(longest: int | None, calls: int) -> None:
+    rows = [{"Email": f"p{n}@x.example"} for n in range(70)]
+
+    def answer(request: Request) -> None:
+        request.json({"result": True, "data": rows[request.body["offset"] :]})
+
+    cap = None if longest is None else PageCap(longest)
+    with Served(answer) as server:
+        async with opened(server.url) as client:
+            assert await fetch_where_in(client, "person", ["Email"], "Email", ["a"], Chunking(), cap) == rows
+            assert client.calls == {"person": calls}
+    assert cap is None or cap.rows == max(70, longest or 0)
+
+
+@pytest.mark.parametrize(
+    ("longest", "limit", "end"),
+    [
+        (71, 5000, (True, True, False)),
+        (0, 5000, (True, False, False)),
+        (70, 5000, (False, False, False)),
+        (0, 70, (False, False, True)),
+    ],
+)
+async def test_a_scan_s_page_shows_whether_it_is_the_last_one(
+    longest: int, limit: int, end: tuple[bool, bool, bool]
+) -> None:
+    rows = [{"Gsid": f"g{n:02}", "Name": f"n{n // 2:02}"} for n in range(70)]
+    with Served(lambda request: request.json({"result": True, "data": rows})) as server:
+        async with opened(server.url) as client:
+            query = Query("person", ["Gsid", "Name"], limit=limit)
+            page = await scan_from(client, query, "Name", PageCap(longest))
+    assert (page.exhausted, page.confirmed, page.full) == end
+    assert page.rows == (rows if page.exhausted else rows[:68])
+    assert page.last == ("n34" if page.confirmed else "n33"), "the rows of the last key may go on behind the page"
+
+
+async def test_as_many_rows_as_values_of_the_key_cost_no_further_call(client: GainsightClient, tenant: Tenant) -> None:
     gsids = [row["Gsid"] for row in await client.query(Query("person", ["Gsid"], order_by={"Gsid": "asc"}, limit=50))]
-    assert len(gsids) == 50  # a round number, which elsewhere is not believed to be all
+    assert len(gsids) == 50  # a round number, which elsewhere is not taken to be all
     tenant.reset_calls()
     assert len(await fetch_where_in(client, "person", ["Gsid"], "Gsid", gsids, Chunking())) == 50
     assert tenant.calls()["total"] == 1
+
+
+async def test_an_in_list_whose_rows_do_not_fit_is_halved() -> None:
+    def answer(request: Request) -> None:
+        values = request.body["where"]["conditions"][0]["value"]
+        data = [{"Gsid": value, "Name": "x" * 1000} for value in values]
+        request.json({"result": True, "data": data})
+
+    wanted = [f"g{n:03}" for n in range(100)]
+    chunking = Chunking()
+    with Served(answer) as server:
+        async with opened(server.url, max_reply_bytes=30_000) as client:
+            rows = await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+            assert [row["Gsid"] for row in rows] == wanted
+            assert chunking.size == 25
+        async with opened(server.url, max_reply_bytes=500) as client:
+            with pytest.raises(ReplyTooLargeError):
+                await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)

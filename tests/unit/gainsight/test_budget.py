@@ -22,7 +22,7 @@ async def spend(budget: CallBudget, calls: int) -> None:
         await budget.acquire()
 
 
-async def test_a_whole_minute_s_calls_go_out_at_once_and_the_next_waits_for_the_minute_s_end(clock: FakeClock) -> None:
+async def test_a_minute_s_calls_go_out_without_a_wait_and_the_next_waits_for_the_minute_s_end(clock: FakeClock) -> None:
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 1.0)
     await spend(budget, 100)
@@ -49,7 +49,7 @@ async def test_a_share_is_that_part_and_at_least_one_call(clock: FakeClock, shar
     assert clock.slept == [60.0]
 
 
-async def test_many_at_once_never_exceed_a_window(clock: FakeClock) -> None:
+async def test_concurrent_calls_never_exceed_a_window(clock: FakeClock) -> None:
     budget = CallBudget(clock, 0.1)
     made: list[int] = []
 
@@ -61,23 +61,23 @@ async def test_many_at_once_never_exceed_a_window(clock: FakeClock) -> None:
     assert [made.count(minute) for minute in sorted(set(made))] == [10, 10, 10, 5]
 
 
-async def test_a_spent_day_is_an_error_that_says_when_it_ends_and_not_a_wait_until_midnight(clock: FakeClock) -> None:
+async def test_a_spent_day_is_an_error_with_the_time_of_its_end_and_not_a_wait_until_midnight(clock: FakeClock) -> None:
     clock.at = DAY_START + 3_600_000
     budget = CallBudget(clock, 0.5, per_minute=1000, per_day=20)
     await spend(budget, 10)
-    assert budget.used_today == 10
+    assert budget.spent[1] == 10
     with pytest.raises(ThrottledError) as caught:
         await budget.acquire()
     assert caught.value.retry_after == 23 * 3600
     assert clock.slept == []
     clock.at = DAY_START + 86_400_000
-    assert budget.used_today == 0
+    assert budget.spent[1] == 0
     await budget.acquire()
-    assert budget.used_today == 1
+    assert budget.spent[1] == 1
 
 
 @pytest.mark.parametrize(("retry_after", "wait"), [(7.0, 7.0), (0.0, 0.0), (None, 45.0)])
-async def test_throttling_stops_all_calls_as_long_as_asked_or_until_the_minute_s_end(
+async def test_throttling_stops_all_calls_for_retry_after_or_until_the_minute_s_end(
     clock: FakeClock, retry_after: float | None, wait: float
 ) -> None:
     clock.at = MINUTE + 15_000
@@ -103,7 +103,7 @@ async def test_a_clock_set_back_does_not_stop_calls_for_long(clock: FakeClock) -
     assert sum(clock.slept) <= 60
 
 
-# ---- several that wait --------------------------------------------------------------------------------------------
+# ---- several calls that wait ----------------------------------------------------------------------------------------
 
 
 class ManualClock:
@@ -150,7 +150,7 @@ async def _settle() -> None:
 
 
 class Callers:
-    """Calls that wait for the budget, and who went when."""
+    """Calls that wait for the budget, and the order in which they went."""
 
     def __init__(self, budget: CallBudget) -> None:
         self.budget = budget
@@ -200,7 +200,7 @@ async def test_a_backfill_leaves_a_part_of_each_minute(limit: int, backfills: in
     await _settle()
 
 
-async def test_a_backfill_leaves_a_tenth_of_the_day_and_is_told_when_the_rest_is_used_up() -> None:
+async def test_a_backfill_leaves_a_tenth_of_the_day_and_fails_when_the_rest_is_used_up() -> None:
     clock = ManualClock(MINUTE)
     budget = CallBudget(clock, 1.0, per_minute=1000, per_day=20)
     for _ in range(18):
@@ -228,7 +228,7 @@ async def test_a_live_call_that_can_go_sooner_than_the_sleeping_backfill_does() 
     assert callers.went == ["l", "b"]
 
 
-async def test_who_is_cancelled_takes_no_call_and_nothing_stays_behind() -> None:
+async def test_a_cancelled_call_takes_nothing_and_leaves_no_task() -> None:
     clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=1))
     await callers.ask("first")
@@ -242,10 +242,10 @@ async def test_who_is_cancelled_takes_no_call_and_nothing_stays_behind() -> None
     callers.tasks["fourth"].cancel()
     await _settle()
     assert len(asyncio.all_tasks()) == before
-    assert callers.budget.used_today == 2
+    assert callers.budget.spent[1] == 2
 
 
-async def test_many_that_wait_sleep_once_a_minute() -> None:
+async def test_many_waiting_calls_sleep_once_a_minute() -> None:
     clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=10))
     for n in range(50):
@@ -255,7 +255,7 @@ async def test_many_that_wait_sleep_once_a_minute() -> None:
     assert clock.sleeps == 4
 
 
-async def test_who_waits_hears_of_it_when_the_wait_becomes_long() -> None:
+async def test_a_waiting_call_fails_when_its_wait_becomes_long() -> None:
     clock = ManualClock(MINUTE)
     callers = Callers(CallBudget(clock, 1.0, per_minute=1))
     await spend(callers.budget, 1)
@@ -266,7 +266,7 @@ async def test_who_waits_hears_of_it_when_the_wait_becomes_long() -> None:
         await callers.tasks["waits"]
 
 
-async def test_a_clock_that_fails_leaves_nobody_waiting() -> None:
+async def test_a_clock_that_fails_fails_the_waiting_calls() -> None:
     class Broken(ManualClock):
         async def sleep(self, seconds: float) -> None:
             raise RuntimeError("no time")
@@ -280,7 +280,7 @@ async def test_a_clock_that_fails_leaves_nobody_waiting() -> None:
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(list(Priority)), st.integers(1, 30)),
-        st.tuples(st.just("told"), st.integers(0, 50)),
+        st.tuples(st.just("headers"), st.integers(0, 50)),
         st.tuples(st.just("pass"), st.integers(1, 70)),
     ),
     max_size=25,
@@ -288,7 +288,7 @@ STEPS = st.lists(
 
 
 @given(st.integers(1, 30), STEPS)
-async def test_whatever_is_told_no_minute_has_more_calls_than_our_share(
+async def test_no_minute_has_more_calls_than_our_share_whatever_the_headers(
     limit: int, steps: list[tuple[object, int]]
 ) -> None:
     clock = ManualClock(MINUTE)
@@ -304,8 +304,8 @@ async def test_whatever_is_told_no_minute_has_more_calls_than_our_share(
         if isinstance(what, Priority):
             tasks += [asyncio.create_task(one(what)) for _ in range(number)]
             await _settle()
-        elif what == "told":
-            budget.told(1000, number, None)
+        elif what == "headers":
+            budget.update_from_headers(1000, number, None)
         else:
             await clock.pass_(number)
     for task in tasks:
@@ -326,11 +326,11 @@ async def test_a_restart_does_not_begin_the_day_anew(clock: FakeClock) -> None:
     await spend(first, 20)
     assert first.spent == (DAY_START // 86_400_000, 20)
     second = CallBudget(clock, 0.5, per_day=100, spent_today=first.spent)
-    assert (second.used_today, second.left_today, second.per_day) == (20, 30, 50)
+    assert (second.spent[1], second.left_today, second.per_day) == (20, 30, 50)
     clock.at += 86_400_000
     yesterdays = (DAY_START // 86_400_000, 20)
     third = CallBudget(clock, 0.5, per_day=100, spent_today=yesterdays)
-    assert (third.used_today, third.left_today) == (0, 50)
+    assert (third.spent[1], third.left_today) == (0, 50)
     assert first.spent == (DAY_START // 86_400_000 + 1, 0)
 
 
@@ -339,28 +339,28 @@ def test_shares_are_whole_calls_also_where_a_float_is_a_little_less(clock: FakeC
     assert (budget.per_minute, budget.per_day) == (29, 290)
 
 
-# ---- what the tenant tells ----------------------------------------------------------------------------------------
+# ---- the tenant's headers ----------------------------------------------------------------------------------------
 
 
-async def test_nothing_left_is_no_call_before_the_reset(clock: FakeClock) -> None:
+async def test_no_call_goes_before_the_reset_when_the_tenant_has_none_left(clock: FakeClock) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(100, 0, 12.0)
+    budget.update_from_headers(100, 0, 12.0)
     await budget.acquire()
     assert clock.slept == [12.0]
 
 
-async def test_nothing_left_and_no_reset_is_no_call_before_the_minute_s_end(clock: FakeClock) -> None:
+async def test_no_call_goes_before_the_minute_s_end_when_none_is_left_and_no_reset_given(clock: FakeClock) -> None:
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 1.0)
-    budget.told(None, 0, None)
+    budget.update_from_headers(None, 0, None)
     await budget.acquire()
     assert clock.slept == [45.0]
 
 
 @pytest.mark.parametrize("reset", [3 * 86_400.0, 1e300])
-async def test_a_reset_that_is_absurdly_far_is_a_day_at_the_most(clock: FakeClock, reset: float) -> None:
+async def test_an_absurdly_far_reset_is_a_day_at_the_most(clock: FakeClock, reset: float) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(100, 0, reset)
+    budget.update_from_headers(100, 0, reset)
     with pytest.raises(ThrottledError, match="The tenant allows no call until 10:00 UTC") as caught:
         await budget.acquire()
     assert caught.value.retry_after == 86_400
@@ -368,11 +368,11 @@ async def test_a_reset_that_is_absurdly_far_is_a_day_at_the_most(clock: FakeCloc
     await budget.acquire()
 
 
-async def test_a_tenant_that_says_fewer_are_left_is_believed_since_others_call_too(clock: FakeClock) -> None:
+async def test_fewer_remaining_calls_by_the_tenant_count_since_others_call_too(clock: FakeClock) -> None:
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 0.5)
     await spend(budget, 10)
-    budget.told(100, 3, 45.0)
+    budget.update_from_headers(100, 3, 45.0)
     await spend(budget, 3)
     assert clock.slept == []
     await budget.acquire()
@@ -381,29 +381,31 @@ async def test_a_tenant_that_says_fewer_are_left_is_believed_since_others_call_t
     assert clock.slept == [45.0]
 
 
-async def test_a_tenant_that_says_more_are_left_does_not_make_our_share_larger(clock: FakeClock) -> None:
+async def test_more_remaining_calls_by_the_tenant_do_not_make_our_share_larger(clock: FakeClock) -> None:
     budget = CallBudget(clock, 0.1)
-    budget.told(100, 3, None)
-    budget.told(100, 100, None)
+    budget.update_from_headers(100, 3, None)
+    budget.update_from_headers(100, 100, None)
     await spend(budget, 10)
     assert clock.slept == []
-    budget.told(1000, 1000, None)
+    budget.update_from_headers(1000, 1000, None)
     await budget.acquire()
     assert clock.slept == [60.0]
 
 
-@pytest.mark.parametrize("told", [(None, None, 12.0), (100, None, None), (100, -1, 12.0), (10, 11, 12.0)])
-async def test_nonsense_changes_nothing(clock: FakeClock, told: tuple[int | None, int | None, float | None]) -> None:
+@pytest.mark.parametrize("headers", [(None, None, 12.0), (100, None, None), (100, -1, 12.0), (10, 11, 12.0)])
+async def test_nonsense_in_headers_changes_nothing(
+    clock: FakeClock, headers: tuple[int | None, int | None, float | None]
+) -> None:
     budget = CallBudget(clock, 1.0)
-    budget.told(*told)
+    budget.update_from_headers(*headers)
     await spend(budget, 100)
     assert clock.slept == []
 
 
-# ---- throttled, and not told for how long -------------------------------------------------------------------------
+# ---- throttled without a time -------------------------------------------------------------------------
 
 
-async def test_throttling_that_lasts_is_asked_about_ever_more_seldom_up_to_an_hour(clock: FakeClock) -> None:
+async def test_lasting_throttling_is_tried_ever_more_seldom_up_to_an_hour(clock: FakeClock) -> None:
     clock.at = MINUTE + 15_000
     budget = CallBudget(clock, 1.0)
     waits = []
@@ -416,14 +418,14 @@ async def test_throttling_that_lasts_is_asked_about_ever_more_seldom_up_to_an_ho
     assert budget.throttled(None) == 30
 
 
-async def test_calls_that_were_under_way_together_count_once(clock: FakeClock) -> None:
+async def test_throttled_calls_that_were_under_way_together_count_once(clock: FakeClock) -> None:
     budget = CallBudget(clock, 1.0)
     assert [budget.throttled(None) for _ in range(5)] == [60] * 5
     clock.at += 60_000
     assert budget.throttled(None) == 120
 
 
-async def test_long_throttling_says_what_is_known(clock: FakeClock) -> None:
+async def test_the_error_of_long_throttling_says_until_when(clock: FakeClock) -> None:
     budget = CallBudget(clock, 1.0)
     budget.throttled(None)
     clock.at += 60_000
@@ -436,7 +438,7 @@ async def test_long_throttling_says_what_is_known(clock: FakeClock) -> None:
     )
 
 
-async def test_a_spent_day_says_how_many_calls_and_until_when(clock: FakeClock) -> None:
+async def test_the_error_of_a_spent_day_says_how_many_calls_and_until_when(clock: FakeClock) -> None:
     budget = CallBudget(clock, 0.25, spent_today=(clock.at // 86_400_000, 12_500))
     with pytest.raises(ThrottledError) as caught:
         await budget.acquire()

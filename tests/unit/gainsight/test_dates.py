@@ -61,7 +61,7 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("far_east")
-def test_this_machine_s_zone_is_never_meant() -> None:
+def test_this_machine_s_zone_is_never_used() -> None:
     assert parse_date("2024-02-05 07:17:16") == AT
     assert format_date(AT) == "2024-02-05T07:17:16Z"
 
@@ -86,7 +86,7 @@ def test_this_machine_s_zone_is_never_meant() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_date_is_named(value: Any) -> None:
+def test_a_value_that_is_no_date_is_named_in_the_error(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a date") as caught:
         parse_date(value)
     assert str(value)[:8] in str(caught.value)
@@ -107,7 +107,7 @@ def test_a_filter_s_date_is_iso_with_z(milliseconds: int, text: str) -> None:
 
 
 @given(MOMENTS)
-def test_what_is_sent_is_read_back(milliseconds: int) -> None:
+def test_a_sent_date_is_read_back(milliseconds: int) -> None:
     assert parse_date(format_date(milliseconds)) == milliseconds
 
 

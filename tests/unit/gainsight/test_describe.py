@@ -1,4 +1,4 @@
-"""What a describe reply tells, in the documented shape and with parts missing."""
+"""Describe replies, in the documented shape and with parts missing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_look_up_without_a_name_of_its_own_is_its_field_s_with_a_suffix() -> N
 
 
 @pytest.mark.parametrize("meta", [{"hasLookup": False, "lookupDetail": LOOKUP["meta"]["lookupDetail"]}, {}, None])  # type: ignore[index]
-def test_what_is_no_look_up_leads_nowhere(meta: Any) -> None:
+def test_a_field_that_is_no_look_up_leads_nowhere(meta: Any) -> None:
     assert parse_object({"fields": [LOOKUP | {"meta": meta}]}).by_lookup("GsCompanyId__gr") is None
 
 

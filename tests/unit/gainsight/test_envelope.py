@@ -20,12 +20,12 @@ def test_rows_come_as_a_list_or_as_records(data: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{"data": None}, {}, {"data": []}, {"data": {}}, {"data": {"records": None}}], ids=str)
-def test_no_rows_come_as_nothing_at_all(body: Any) -> None:
+def test_every_form_of_no_data_is_no_rows(body: Any) -> None:
     assert rows_of(body, "company") == []
 
 
 @pytest.mark.parametrize("data", ["text", 5, [1], [ROW, None], {"records": "x"}, {"records": [[]]}], ids=str)
-def test_anything_else_is_a_broken_reply_and_names_its_object(data: Any) -> None:
+def test_data_of_another_shape_is_a_broken_reply_that_names_its_object(data: Any) -> None:
     with pytest.raises(TransientError, match="company"):
         rows_of({"data": data}, "company")
 

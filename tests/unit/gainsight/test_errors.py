@@ -71,7 +71,7 @@ def test_no_match_is_no_failure(status: int, code: str) -> None:
     assert rule_for(status, code).action is Action.EMPTY
 
 
-def test_every_line_of_the_table_is_the_first_that_fits_something() -> None:
+def test_every_line_of_the_table_is_the_first_that_matches_something() -> None:
     """A line behind a wider one would never speak."""
     statuses = [100, 200, 204, 301, 400, 401, 403, 404, 408, 413, 418, 429, 500]
     codes = [None, "X", *(rule.code for rule in RULES if rule.code)]
@@ -90,7 +90,7 @@ def test_every_line_of_the_table_is_the_first_that_fits_something() -> None:
         (400, "GSOBJ_1005", "Correct the mapping"),
     ],
 )
-def test_whoever_must_act_is_told_what_to_do(status: int, code: str | None, words: str) -> None:
+def test_the_text_says_who_must_do_what(status: int, code: str | None, words: str) -> None:
     assert words in str(error_for(rule_for(status, code), "person", status, {"errorCode": code}))
 
 
@@ -153,11 +153,11 @@ def test_a_code_stands_in_error_code_or_title(body: Any, code: str | None) -> No
     ],
     ids=str,
 )
-def test_no_data_found_is_told_by_its_words(body: Any, empty: bool) -> None:
+def test_no_data_found_is_recognised_by_its_words(body: Any, empty: bool) -> None:
     assert is_empty_result(body) is empty
 
 
-def test_a_refused_key_is_told_with_the_command_for_that_connector_where_there_is_one() -> None:
+def test_a_refused_key_s_cause_has_the_command_for_that_connector() -> None:
     error = error_for(rule_for(401, "GS_APIG_2401"), "company", 401, None)
     assert "rotate-key" not in str(error)
     assert cause_of(error, "acme") == f"{error} Then store it: frame-gainsight connector rotate-key acme"

@@ -7,7 +7,7 @@ import pytest
 from frame_gainsight.gainsight import Condition, Query
 
 
-def test_the_reference_s_sample_query() -> None:
+def test_the_body_is_that_of_the_reference_s_sample_query() -> None:
     query = Query(
         "activity_timeline",
         ["Gsid", "AuthorId__gr.Email"],

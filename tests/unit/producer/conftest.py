@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from frame_gainsight.connectors import Definition
-from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, parse_date
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, HttpTransport, parse_date
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import BrokerError, Settings
 from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
@@ -149,11 +149,13 @@ class Rig:
         if self._poller is None:
             definition = Definition.model_validate(self._definition)
             client = GainsightClient(
-                self.url,
-                AccessKey(self.tenant.access_key),
-                CallBudget(self.clock, 1.0, 10**9, 10**9),
-                self.clock,
-                retry_seconds=0.0001,
+                HttpTransport(
+                    self.url,
+                    AccessKey(self.tenant.access_key),
+                    CallBudget(self.clock, 1.0, 10**9, 10**9),
+                    self.clock,
+                    retry_seconds=0.0001,
+                )
             )
             await self._stack.enter_async_context(client)
             begin = BEGINNING if definition.start else self.clock.now()

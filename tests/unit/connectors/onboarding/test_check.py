@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from frame_gainsight.connectors import Definition, Finding, check, parse_yaml
 from frame_gainsight.embedded_kafka.node import LOOPBACK
-from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, OAuthClient
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, HttpTransport, OAuthClient
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant
 from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
@@ -50,7 +50,9 @@ def tenant(sandbox: Sandbox) -> Iterator[Tenant]:
 async def client(sandbox: Sandbox, tenant: Tenant) -> AsyncIterator[GainsightClient]:
     clock = SystemClock()
     budget = CallBudget(clock, 1.0, per_minute=10_000)
-    async with GainsightClient(sandbox.url, AccessKey(tenant.access_key), budget, clock, retry_seconds=0) as opened:
+    async with GainsightClient(
+        HttpTransport(sandbox.url, AccessKey(tenant.access_key), budget, clock, retry_seconds=0)
+    ) as opened:
         yield opened
 
 
@@ -244,7 +246,7 @@ async def oauth(sandbox: Sandbox, tenant: Tenant) -> AsyncIterator[GainsightClie
     clock = SystemClock()
     budget = CallBudget(clock, 1.0, per_minute=10_000)
     client = OAuthClient(tenant.client_id, tenant.client_secret, clock)
-    async with GainsightClient(sandbox.url, client, budget, clock, retry_seconds=0) as opened:
+    async with GainsightClient(HttpTransport(sandbox.url, client, budget, clock, retry_seconds=0)) as opened:
         yield opened
 
 
@@ -272,7 +274,7 @@ async def test_a_host_that_breaks_off_or_shows_a_page_is_in_doubt_and_not_its_ad
     tenant.set_variant(variant, value)
     clock = SystemClock()
     budget, key = CallBudget(clock, 1.0), AccessKey(tenant.access_key)
-    async with GainsightClient(sandbox.url, key, budget, clock, retry_seconds=0, timeout=0.3) as client:
+    async with GainsightClient(HttpTransport(sandbox.url, key, budget, clock, retry_seconds=0, timeout=0.3)) as client:
         findings = await check(client, definition)
     assert findings[0].state == "failed" and evidence in findings[0].evidence
     assert "available at the moment" in findings[0].ask and "proxy" in findings[0].ask
@@ -284,7 +286,9 @@ async def test_an_oauth_client_that_is_refused_is_requested_as_such(
     assert not [f for f in await check(oauth, definition) if f.blocks]
     clock = SystemClock()
     wrong = OAuthClient(tenant.client_id, "wrong", clock)
-    async with GainsightClient(sandbox.url, wrong, CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+    async with GainsightClient(
+        HttpTransport(sandbox.url, wrong, CallBudget(clock, 1.0), clock, retry_seconds=0)
+    ) as client:
         refused = await check(client, definition)
     tenant.set_variant("token_expired", True)
     for findings in (refused, await check(oauth, definition, max_calls=30)):
@@ -332,7 +336,7 @@ async def test_tries_of_a_failing_call_are_within_the_twelve(
     tenant.set_variant("server_error", 503, every=2)
     clock = SystemClock()
     budget, key = CallBudget(clock, 1.0, per_minute=10_000), AccessKey(tenant.access_key)
-    async with GainsightClient(sandbox.url, key, budget, clock, retry_seconds=5) as client:
+    async with GainsightClient(HttpTransport(sandbox.url, key, budget, clock, retry_seconds=5)) as client:
         findings = await check(client, definition)
         assert sum(client.calls.values()) == tenant.calls()["total"] == 12
     assert not [f for f in findings if f.blocks]
@@ -446,7 +450,9 @@ async def test_the_calls_are_bounded_also_with_many_custom_objects(
 async def test_a_host_that_does_not_answer_comes_before_its_key(host: str) -> None:
     clock = SystemClock()
     definition = parse_yaml(f"id: acme\nhost: {host}")
-    async with GainsightClient(host, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+    async with GainsightClient(
+        HttpTransport(host, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0)
+    ) as client:
         findings = await check(client, definition)
         assert sum(client.calls.values()) == 0, "none has left this machine"
     assert (findings[0].need, findings[0].state) == ("the host answers", "failed")
@@ -488,7 +494,9 @@ def untrusted(tmp_path: Path) -> Iterator[str]:
 async def test_an_untrusted_certificate_comes_before_the_key(untrusted: str) -> None:
     clock = SystemClock()
     definition = parse_yaml(f"id: acme\nhost: {untrusted}")
-    async with GainsightClient(untrusted, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0) as client:
+    async with GainsightClient(
+        HttpTransport(untrusted, AccessKey("k"), CallBudget(clock, 1.0), clock, retry_seconds=0)
+    ) as client:
         findings = await check(client, definition)
     assert [(f.need, f.state) for f in findings] == [
         ("the host answers", "ok"),

@@ -6,7 +6,7 @@ import pytest
 
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, _name, filled, propose
-from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, HttpTransport
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Limits, Morning, Sandbox, Tenant, apply_profile
 
@@ -50,7 +50,7 @@ async def test_what_is_proposed_is_there_and_filled_and_the_calls_are_few() -> N
     with Sandbox(tenant) as sandbox:
         definition = Definition.model_validate({"id": "acme", "host": sandbox.url})
         budget = CallBudget(clock, 1.0, per_minute=10_000)
-        async with GainsightClient(sandbox.url, AccessKey(tenant.access_key), budget, clock) as client:
+        async with GainsightClient(HttpTransport(sandbox.url, AccessKey(tenant.access_key), budget, clock)) as client:
             proposal = await propose(client, definition)
             assert tenant.calls()["total"] == sum(client.calls.values()) == 7
             names = {(p.part, p.name): p for p in proposal.fields}

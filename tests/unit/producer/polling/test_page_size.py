@@ -235,7 +235,7 @@ async def test_much_of_a_period_is_never_left(rig: Any) -> None:
 
 def bound_replies(rig: Any, monkeypatch: pytest.MonkeyPatch, size: int) -> Spy:
     monkeypatch.setattr(pages_module, "PAGE_BYTES", size)
-    rig.feed.client._max_reply_bytes = size
+    rig.feed.client._transport._max_reply_bytes = size
     return Spy(rig.feed.client)
 
 

@@ -1,0 +1,95 @@
+"""Slots that bound the large replies in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from frame_gainsight.gainsight import (
+    ReplySlots,
+    ReplyTooLargeError,
+    TransientError,
+)
+from tests.unit.gainsight.conftest import COMPANIES, MEBIBYTE, failure, opened, rows_body
+from tests.unit.gainsight.served import Request, Served
+
+
+async def test_a_large_reply_waits_for_a_slot_and_keeps_it_until_it_is_released() -> None:
+    slots = ReplySlots(1)
+    with Served(lambda request: request.send(rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, reply_slots=slots) as one, opened(server.url, reply_slots=slots) as other:
+            first = await one.fetch(COMPANIES)
+            assert slots.full()
+            second = asyncio.create_task(other.fetch(COMPANIES))
+            await asyncio.sleep(0.3)
+            assert not second.done()
+            first.release()
+            first.release()  # gives back no more than one slot
+            reply = await asyncio.wait_for(second, 10)
+            assert slots.full()
+            reply.release()
+            assert not slots.full()
+            await one.query(COMPANIES)
+            assert not slots.full()  # those who only want rows keep nothing
+
+
+async def test_small_replies_need_no_slot() -> None:
+    slots = ReplySlots(1)
+    await slots.acquire()
+    with Served(lambda request: request.send(rows_body(MEBIBYTE // 2))) as server:
+        async with opened(server.url, reply_slots=slots) as client:
+            assert len(await asyncio.wait_for(client.query(COMPANIES), 10)) == 1
+
+
+async def test_a_failing_call_and_a_forgotten_reply_give_their_slots_back() -> None:
+    slots = ReplySlots(1)
+    bodies = [b"x" * 2 * MEBIBYTE, rows_body(6 * MEBIBYTE), b'{"result": true, "data": 5, "x": "%s"}' % (b"x" * 2**21)]
+    with Served(lambda request: request.send(bodies.pop(0) if bodies else rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, reply_slots=slots, max_reply_bytes=4 * MEBIBYTE) as client:
+            for kind in (TransientError, ReplyTooLargeError, TransientError):
+                assert isinstance(await failure(client), kind)
+                assert not slots.full()
+            reply = await client.fetch(COMPANIES)
+            assert slots.full()
+            del reply
+            await asyncio.sleep(0)
+            assert not slots.full()
+
+
+async def test_waiting_for_a_slot_does_not_count_as_the_tenant_s_slowness() -> None:
+    slots = ReplySlots(1)
+    slot = await slots.acquire()
+    with Served(lambda request: request.send(rows_body(2 * MEBIBYTE))) as server:
+        async with opened(server.url, reply_slots=slots, timeout=0.2) as client:
+            waiting = asyncio.create_task(client.query(COMPANIES))
+            await asyncio.sleep(1.5)  # more than five times the time for a read
+            assert not waiting.done()
+            slot.release()
+            assert len(await asyncio.wait_for(waiting, 10)) == 1
+            assert client.latency < 1
+
+
+@pytest.mark.parametrize("before", [0, 2 * MEBIBYTE])
+async def test_a_tenant_that_drips_its_reply_does_not_hold_a_call_nor_a_slot(before: int) -> None:
+    def answer(request: Request) -> None:
+        request.drip(rows_body(before)[:before], every=0.05, seconds=20)
+
+    slots = ReplySlots(1)
+    began = time.monotonic()
+    with Served(answer) as server:
+        async with opened(server.url, reply_slots=slots, timeout=0.2) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and "did not answer in time" in str(error)
+    assert 0.9 < time.monotonic() - began < 5
+    assert not slots.full()
+
+
+async def test_a_large_page_of_a_failing_server_is_the_server_s_failure_and_takes_no_slot() -> None:
+    slots = ReplySlots(1)
+    await slots.acquire()
+    with Served(lambda request: request.send(b"<p>" * MEBIBYTE, status=503)) as server:
+        async with opened(server.url, reply_slots=slots, max_reply_bytes=2 * MEBIBYTE) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and error.status == 503
