@@ -9,6 +9,7 @@ from typing import Literal
 
 from frame_gainsight.gainsight import whole_second
 from frame_gainsight.gainsight.query import MAX_ROWS
+from producer.state.checkpoint_keys import BACKFILL, format_key
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec
@@ -16,9 +17,8 @@ from schemas import Codec
 State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED", "FAILED"]
 OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 
-KEY_PART = "/backfill/"
 SLICE_PAGES = 8  # full ones; the one that is not full weighs little
-MOST_SLICES = 1000
+MAX_SLICES = 1000
 BLIND_SLICES = 24  # when it is not known how the rows are spread
 
 
@@ -66,7 +66,7 @@ class Backfill:
 
     @property
     def key(self) -> bytes:
-        return f"{self.connector}{KEY_PART}{self.id}".encode()
+        return format_key(self.connector, BACKFILL + self.id)
 
     @property
     def is_open(self) -> bool:
@@ -88,10 +88,55 @@ class Backfill:
         span = max(1, self.until - self.since)
         return 1.0 - sum(s.window.end - s.position.at for s in self.slices) / span
 
+    def encode(self, codec: Codec) -> bytes:
+        return codec.encode(
+            "backfill",
+            {
+                "connector": self.connector,
+                "id": self.id,
+                "state": self.state,
+                "requested_at": self.requested_at,
+                "since": self.since,
+                "until": self.until,
+                "newest_first": self.newest_first,
+                "marks": [{"rows": m.rows, "at": m.at} for m in self.marks],
+                "slices": [
+                    {
+                        "start": s.window.start,
+                        "end": s.window.end,
+                        "position": s.position.at,
+                        "drained_after": s.position.drained_after,
+                        "taken": sorted(s.taken),
+                        "page": s.page,
+                        "written": s.written,
+                    }
+                    for s in self.slices
+                ],
+                "rows": self.rows,
+                "written": self.written,
+                "calls": self.calls,
+                "started_at": self.started_at,
+                "updated_at": self.updated_at,
+                "cause": self.cause,
+            },
+        )
 
-def is_backfill_key(key: str) -> bool:
-    """Whether a record of the checkpoints topic is a backfill's."""
-    return KEY_PART in key
+    @staticmethod
+    def decode(codec: Codec, data: bytes) -> Backfill:
+        """Raises schemas.DecodeError."""
+        value = codec.decode_as("backfill", data)
+        slices = tuple(
+            Slice(
+                Window(s["start"], s["end"]),
+                Position(s["position"], s["drained_after"]),
+                frozenset(s["taken"]),
+                s["page"],
+                s["written"],
+            )
+            for s in value["slices"]
+        )
+        marks = tuple(Mark(m["rows"], m["at"]) for m in value["marks"])
+        return Backfill(**{**value, "slices": slices, "marks": marks})
 
 
 def cut(
@@ -107,7 +152,7 @@ def cut(
     What lies behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
     """
     rows = marks[-1].rows if marks else None
-    count = BLIND_SLICES if rows is None else max(1, min(MOST_SLICES, round(rows / (SLICE_PAGES * page_rows))))
+    count = BLIND_SLICES if rows is None else max(1, min(MAX_SLICES, round(rows / (SLICE_PAGES * page_rows))))
     known = [Mark(0, since), *(m for m in marks if since < m.at < until), Mark(rows or count, until)]
     bounds = sorted({whole_second(_at(known, i * known[-1].rows / count)) for i in range(1, count)} - {since})
     tail = until if settled is None else min(until, max(since, settled))
@@ -131,57 +176,6 @@ def overlaps(backfill: Backfill, since: int, until: int) -> bool:
     if backfill.started_at is None:
         return False
     return backfill.since < until and since < (backfill.until or until)
-
-
-def encode(codec: Codec, backfill: Backfill) -> bytes:
-    return codec.encode(
-        "backfill",
-        {
-            "connector": backfill.connector,
-            "id": backfill.id,
-            "state": backfill.state,
-            "requested_at": backfill.requested_at,
-            "since": backfill.since,
-            "until": backfill.until,
-            "newest_first": backfill.newest_first,
-            "marks": [{"rows": m.rows, "at": m.at} for m in backfill.marks],
-            "slices": [
-                {
-                    "start": s.window.start,
-                    "end": s.window.end,
-                    "position": s.position.at,
-                    "drained_after": s.position.drained_after,
-                    "taken": sorted(s.taken),
-                    "page": s.page,
-                    "written": s.written,
-                }
-                for s in backfill.slices
-            ],
-            "rows": backfill.rows,
-            "written": backfill.written,
-            "calls": backfill.calls,
-            "started_at": backfill.started_at,
-            "updated_at": backfill.updated_at,
-            "cause": backfill.cause,
-        },
-    )
-
-
-def decode(codec: Codec, data: bytes) -> Backfill:
-    """Raises schemas.DecodeError."""
-    value = codec.decode_as("backfill", data)
-    slices = tuple(
-        Slice(
-            Window(s["start"], s["end"]),
-            Position(s["position"], s["drained_after"]),
-            frozenset(s["taken"]),
-            s["page"],
-            s["written"],
-        )
-        for s in value["slices"]
-    )
-    marks = tuple(Mark(m["rows"], m["at"]) for m in value["marks"])
-    return Backfill(**{**value, "slices": slices, "marks": marks})
 
 
 def with_slice(backfill: Backfill, window: Window, following: Slice | None) -> Backfill:

@@ -51,60 +51,59 @@ class Checkpoint:
     deletion_cursors: Mapping[str, int] = field(default_factory=dict)
     calls: tuple[int, int] = (0, 0)
 
-
-def encode(codec: Codec, checkpoint: Checkpoint) -> bytes:
-    period = checkpoint.period
-    return codec.encode(
-        "checkpoint",
-        {
-            "connector": checkpoint.connector,
-            "cursor": checkpoint.cursor,
-            "raw_offset": checkpoint.raw_offset,
-            "deletions_cursor": checkpoint.deletions_cursor,
-            "remembered_from": checkpoint.remembered_from,
-            "begun": checkpoint.begun,
-            "unsure_from": checkpoint.unsure_from,
-            "proven_rows": checkpoint.proven_rows,
-            "lateness": list(checkpoint.lateness),
-            "deletion_cursors": dict(checkpoint.deletion_cursors),
-            "calls_day": checkpoint.calls[0],
-            "calls_spent": checkpoint.calls[1],
-            "period": period
-            and {
-                "poll_id": period.poll_id,
-                "start": period.window.start,
-                "end": period.window.end,
-                "position": period.position.at,
-                "drained_after": period.position.drained_after,
-                "page": period.page,
-                "written": period.written,
+    def encode(self, codec: Codec) -> bytes:
+        period = self.period
+        return codec.encode(
+            "checkpoint",
+            {
+                "connector": self.connector,
+                "cursor": self.cursor,
+                "raw_offset": self.raw_offset,
+                "deletions_cursor": self.deletions_cursor,
+                "remembered_from": self.remembered_from,
+                "begun": self.begun,
+                "unsure_from": self.unsure_from,
+                "proven_rows": self.proven_rows,
+                "lateness": list(self.lateness),
+                "deletion_cursors": dict(self.deletion_cursors),
+                "calls_day": self.calls[0],
+                "calls_spent": self.calls[1],
+                "period": period
+                and {
+                    "poll_id": period.poll_id,
+                    "start": period.window.start,
+                    "end": period.window.end,
+                    "position": period.position.at,
+                    "drained_after": period.position.drained_after,
+                    "page": period.page,
+                    "written": period.written,
+                },
             },
-        },
-    )
+        )
 
-
-def decode(codec: Codec, data: bytes) -> Checkpoint:
-    """Raises schemas.DecodeError."""
-    value = codec.decode_as("checkpoint", data)
-    period = value["period"]
-    return Checkpoint(
-        value["connector"],
-        value["cursor"],
-        value["raw_offset"],
-        value["deletions_cursor"],
-        period
-        and OpenPeriod(
-            period["poll_id"],
-            Window(period["start"], period["end"]),
-            Position(period["position"], period["drained_after"]),
-            period["page"],
-            period["written"],
-        ),
-        value["remembered_from"],
-        value["begun"],
-        value["unsure_from"],
-        value["proven_rows"],
-        tuple(value["lateness"]),
-        value["deletion_cursors"],
-        (value["calls_day"], value["calls_spent"]),
-    )
+    @staticmethod
+    def decode(codec: Codec, data: bytes) -> Checkpoint:
+        """Raises schemas.DecodeError."""
+        value = codec.decode_as("checkpoint", data)
+        period = value["period"]
+        return Checkpoint(
+            value["connector"],
+            value["cursor"],
+            value["raw_offset"],
+            value["deletions_cursor"],
+            period
+            and OpenPeriod(
+                period["poll_id"],
+                Window(period["start"], period["end"]),
+                Position(period["position"], period["drained_after"]),
+                period["page"],
+                period["written"],
+            ),
+            value["remembered_from"],
+            value["begun"],
+            value["unsure_from"],
+            value["proven_rows"],
+            tuple(value["lateness"]),
+            value["deletion_cursors"],
+            (value["calls_day"], value["calls_spent"]),
+        )

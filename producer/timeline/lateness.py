@@ -14,7 +14,7 @@ NEAR = 0.8  # of the overlap: a row that needed as much is a warning
 
 LEAST_AUTO = 300  # seconds
 FIRST_AUTO = 3600
-MOST_AUTO = 86_400
+MAX_AUTO = 86_400
 ROOM = 2  # times the measured quantile
 
 
@@ -55,7 +55,7 @@ class Lateness:
     def overlap(self) -> int:
         """The overlap in seconds that follows the measurement, within bounds."""
         measured = self.quantile()
-        return FIRST_AUTO if measured is None else max(LEAST_AUTO, min(MOST_AUTO, ROOM * measured))
+        return FIRST_AUTO if measured is None else max(LEAST_AUTO, min(MAX_AUTO, ROOM * measured))
 
 
 def enough_for(needed: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 from frame_gainsight.connectors import Definition
 from frame_gainsight.gainsight import GainsightError, Priority, Query, RefusedQueryError, TransientError, format_date
 from producer.backfilling.estimate import estimate
+from tests.unit.producer.rig import Rig
 
 T0 = 1_700_000_000_000
 UNTIL = T0 + 864_000_000
@@ -125,7 +126,7 @@ async def test_an_endless_tenant_is_asked_a_dozen_times() -> None:
     assert len(tenant.asked) <= 13
 
 
-async def test_a_real_tenant_answers_it(rig: Any) -> None:
+async def test_a_real_tenant_answers_it(rig: Rig) -> None:
     rig.define(start=None)
     begun = rig.clock.now()
     for number in range(150):

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-import producer.polling.page_size as pages_module
 from frame_gainsight.gainsight import Query, RefusedQueryError, TransientError
+from producer.polling import page_size
 from producer.polling.page_size import LEAST_ROWS, PageEnd, PageSize
+from tests.unit.producer.rig import Rig
 
 HOUR = 3600
 
@@ -44,7 +45,7 @@ class Spy:
         return [query.limit for query, _ in self.asked]
 
 
-async def polls(rig: Any, count: int) -> int:
+async def polls(rig: Rig, count: int) -> int:
     """Makes so many polls, a minute apart; returns the rows that they wrote."""
     written = 0
     for _ in range(count):
@@ -53,13 +54,13 @@ async def polls(rig: Any, count: int) -> int:
     return written
 
 
-def each_once(rig: Any) -> None:
+def each_once(rig: Rig) -> None:
     versions = rig.bus.versions()
     assert len(versions) == len(set(versions)), "written twice"
     assert dict(versions) == rig.alive(), "lost"
 
 
-def fill(rig: Any, rows: int, seconds: float, **fields: Any) -> None:
+def fill(rig: Rig, rows: int, seconds: float, **fields: Any) -> None:
     for _ in range(rows):
         rig.create(**fields)
         rig.tenant.advance(seconds / rows)
@@ -72,7 +73,7 @@ def fill(rig: Any, rows: int, seconds: float, **fields: Any) -> None:
 @pytest.mark.parametrize("cap", [50, 77, 333, 1000])
 @pytest.mark.parametrize("more", [0, 1, 3])
 async def test_a_cap_of_any_size_loses_nothing_and_costs_few_calls(
-    rig: Any, cap: int, more: int, seconds: float
+    rig: Rig, cap: int, more: int, seconds: float
 ) -> None:
     rows = 2 * cap + more if cap < 1000 else cap + more
     fill(rig, rows, seconds)
@@ -86,7 +87,7 @@ async def test_a_cap_of_any_size_loses_nothing_and_costs_few_calls(
 
 
 @pytest.mark.parametrize("cap", [50, 77])
-async def test_a_page_that_the_tenant_caps_later_loses_nothing(rig: Any, cap: int) -> None:
+async def test_a_page_that_the_tenant_caps_later_loses_nothing(rig: Rig, cap: int) -> None:
     fill(rig, 20, 60)
     await polls(rig, 2)
     rig.tenant.set_variant("page_cap", cap)
@@ -95,7 +96,7 @@ async def test_a_page_that_the_tenant_caps_later_loses_nothing(rig: Any, cap: in
     each_once(rig)
 
 
-async def test_what_a_page_of_doubtful_length_left_behind_comes_at_the_next_poll(rig: Any) -> None:
+async def test_what_a_page_of_doubtful_length_left_behind_comes_at_the_next_poll(rig: Rig) -> None:
     fill(rig, 150, 60)
     rig.tenant.set_variant("page_cap", 77)
     rig.tenant.advance(30)
@@ -109,7 +110,7 @@ async def test_what_a_page_of_doubtful_length_left_behind_comes_at_the_next_poll
     each_once(rig)
 
 
-async def test_once_a_page_was_as_long_the_shorter_ones_cost_one_call(rig: Any) -> None:
+async def test_once_a_page_was_as_long_the_shorter_ones_cost_one_call(rig: Rig) -> None:
     fill(rig, 130, 60)
     rig.tenant.advance(30)
     await polls(rig, 3)
@@ -124,14 +125,14 @@ async def test_once_a_page_was_as_long_the_shorter_ones_cost_one_call(rig: Any) 
     each_once(rig)
 
 
-async def test_the_first_long_page_of_an_uncapped_tenant_costs_no_call_more(rig: Any) -> None:
+async def test_the_first_long_page_of_an_uncapped_tenant_costs_no_call_more(rig: Rig) -> None:
     fill(rig, 133, 60)
     rig.tenant.advance(30)
     assert (await rig.poll()).written == 133
     assert rig.calls() == 2, "describe and the page"
 
 
-async def test_the_same_length_again_and_again_is_asked_about_once_a_day(rig: Any) -> None:
+async def test_the_same_length_again_and_again_is_asked_about_once_a_day(rig: Rig) -> None:
     fill(rig, 133, 60)
     rig.tenant.advance(2 * HOUR)
     fill(rig, 133, 60)
@@ -146,7 +147,7 @@ async def test_the_same_length_again_and_again_is_asked_about_once_a_day(rig: An
     each_once(rig)
 
 
-async def test_the_length_that_was_seen_survives_a_restart(rig: Any) -> None:
+async def test_the_length_that_was_seen_survives_a_restart(rig: Rig) -> None:
     fill(rig, 130, 60)
     rig.tenant.advance(30)
     await polls(rig, 3)
@@ -165,25 +166,25 @@ async def test_the_length_that_was_seen_survives_a_restart(rig: Any) -> None:
 
 def test_what_a_length_says() -> None:
     size = PageSize(5000)
-    assert size.belief(0, 5000) is PageEnd.LAST
-    assert size.belief(49, 5000) is PageEnd.LAST
-    assert size.belief(120, 5000) is PageEnd.RECORD
-    assert size.belief(119, 5000) is PageEnd.LAST
-    assert size.belief(120, 5000) is PageEnd.REPEATED
-    assert size.belief(121, 5000) is PageEnd.RECORD
-    assert size.belief(7, 7) is PageEnd.FULL
-    assert PageSize(5000, 120).belief(119, 5000) is PageEnd.LAST
+    assert size.end_of(0, 5000) is PageEnd.LAST
+    assert size.end_of(49, 5000) is PageEnd.LAST
+    assert size.end_of(120, 5000) is PageEnd.MAY_BE_CAPPED
+    assert size.end_of(119, 5000) is PageEnd.LAST
+    assert size.end_of(120, 5000) is PageEnd.LIKELY_CAPPED
+    assert size.end_of(121, 5000) is PageEnd.MAY_BE_CAPPED
+    assert size.end_of(7, 7) is PageEnd.FULL
+    assert PageSize(5000, 120).end_of(119, 5000) is PageEnd.LAST
 
 
 # The end of a window
 
 
-def timeline_calls(rig: Any) -> int:
+def timeline_calls(rig: Rig) -> int:
     return int(rig.tenant.calls()["by_endpoint"]["query activity_timeline"])
 
 
 @pytest.mark.parametrize("rows", [150, 200, 1000])
-async def test_a_page_of_round_length_that_reaches_the_windows_end_costs_no_call(rig: Any, rows: int) -> None:
+async def test_a_page_of_round_length_that_reaches_the_windows_end_costs_no_call(rig: Rig, rows: int) -> None:
     fill(rig, rows, 590)
     rig.tenant.advance(5)
     assert (await rig.poll()).written == rows
@@ -197,7 +198,7 @@ async def test_a_page_of_round_length_that_reaches_the_windows_end_costs_no_call
     each_once(rig)
 
 
-async def test_one_that_ends_long_before_is_gone_on_from_at_once(rig: Any) -> None:
+async def test_one_that_ends_long_before_is_gone_on_from_at_once(rig: Rig) -> None:
     fill(rig, 150, 300)
     rig.tenant.set_variant("page_cap", 100)
     rig.tenant.advance(5)
@@ -205,7 +206,7 @@ async def test_one_that_ends_long_before_is_gone_on_from_at_once(rig: Any) -> No
     each_once(rig)
 
 
-async def test_the_rest_behind_full_pages_is_left_for_the_next_poll_where_it_is_little(rig: Any) -> None:
+async def test_the_rest_behind_full_pages_is_left_for_the_next_poll_where_it_is_little(rig: Rig) -> None:
     rig.set(page_rows=50)
     fill(rig, 101, 606)  # one every six seconds: the last one behind two pages
     rig.tenant.advance(1)
@@ -221,7 +222,7 @@ async def test_the_rest_behind_full_pages_is_left_for_the_next_poll_where_it_is_
     each_once(rig)
 
 
-async def test_much_of_a_period_is_never_left(rig: Any) -> None:
+async def test_much_of_a_period_is_never_left(rig: Rig) -> None:
     rig.set(page_rows=50)
     fill(rig, 55, 600)
     rig.tenant.advance(1)
@@ -233,14 +234,14 @@ async def test_much_of_a_period_is_never_left(rig: Any) -> None:
 # Large bodies
 
 
-def bound_replies(rig: Any, monkeypatch: pytest.MonkeyPatch, size: int) -> Spy:
-    monkeypatch.setattr(pages_module, "PAGE_BYTES", size)
+def bound_replies(rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int) -> Spy:
+    monkeypatch.setattr(page_size, "PAGE_BYTES", size)
     rig.feed.client._max_reply_bytes = size
     return Spy(rig.feed.client)
 
 
 async def test_a_reply_that_is_too_large_is_asked_again_with_half_the_rows(
-    rig: Any, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await rig.poll()
     rig.set(page_rows=64)
@@ -263,7 +264,7 @@ async def test_a_reply_that_is_too_large_is_asked_again_with_half_the_rows(
     assert rig.bus.dead == []
 
 
-async def test_pages_grow_again_with_smaller_rows(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages_grow_again_with_smaller_rows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.set(page_rows=64)
     await polls(rig, 1)
     bound_replies(rig, monkeypatch, 100_000)
@@ -279,7 +280,7 @@ async def test_pages_grow_again_with_smaller_rows(rig: Any, monkeypatch: pytest.
     each_once(rig)
 
 
-async def test_rows_of_which_two_do_not_fit_are_an_error(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rows_of_which_two_do_not_fit_are_an_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await polls(rig, 1)
     spy = bound_replies(rig, monkeypatch, 20_000)
     fill(rig, 5, 10, Notes="x" * 30_000)
@@ -294,14 +295,14 @@ async def test_rows_of_which_two_do_not_fit_are_an_error(rig: Any, monkeypatch: 
 def test_the_limit_follows_the_bytes() -> None:
     size = PageSize(5000)
     assert size.limit() == 5000
-    size.came(5000, 5000 * 40_000)
-    assert size.limit() == int(0.75 * pages_module.PAGE_BYTES / 40_000)
+    size.received(5000, 5000 * 40_000)
+    assert size.limit() == int(0.75 * page_size.PAGE_BYTES / 40_000)
     size.too_large(1000)
     assert size.limit() == 500
     for _ in range(40):
-        size.came(size.limit(), size.limit() * 1000)
+        size.received(size.limit(), size.limit() * 1000)
     assert size.limit() == 5000
-    size.came(0, 10**9)
+    size.received(0, 10**9)
     assert size.limit() == 5000, "an empty page says nothing"
 
 
@@ -314,7 +315,7 @@ def gsid_beside_dates(query: Query) -> bool:
 
 @pytest.mark.parametrize("keys", ["requested", "upper", "lower"])
 @pytest.mark.parametrize("rows", [6, 7, 12, 13, 25])
-async def test_a_crowded_second_is_read_by_offset_where_gsids_are_refused(rig: Any, rows: int, keys: str) -> None:
+async def test_a_crowded_second_is_read_by_offset_where_gsids_are_refused(rig: Rig, rows: int, keys: str) -> None:
     rig.set(page_rows=7)
     await polls(rig, 1)
     rig.tenant.set_variant("keys", keys)
@@ -332,7 +333,7 @@ async def test_a_crowded_second_is_read_by_offset_where_gsids_are_refused(rig: A
 
 @pytest.mark.parametrize("leaving", [1, 2, 3, 9])
 @pytest.mark.parametrize("how", ["edit", "delete"])
-async def test_rows_that_leave_the_second_meanwhile_hide_none_of_the_others(rig: Any, how: str, leaving: int) -> None:
+async def test_rows_that_leave_the_second_meanwhile_hide_none_of_the_others(rig: Rig, how: str, leaving: int) -> None:
     rig.set(page_rows=7)
     await polls(rig, 1)
     spy = Spy(rig.feed.client)
@@ -361,7 +362,7 @@ async def test_rows_that_leave_the_second_meanwhile_hide_none_of_the_others(rig:
 
 
 async def test_a_second_that_changes_faster_than_it_is_read_is_left_for_the_next_poll(
-    rig: Any, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.timeline.keyset_reader.MOST_RESTARTS", 3)
     rig.set(page_rows=7)

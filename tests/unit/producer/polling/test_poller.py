@@ -11,11 +11,12 @@ import structlog
 
 from frame_gainsight.gainsight import ConfigError, TransientError
 from schemas import Codec
+from tests.unit.producer.rig import Rig
 
 HOUR = 3600
 
 
-async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: Any) -> None:
+async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: Rig) -> None:
     ids = [rig.create() for _ in range(3)]
     rig.tenant.advance(10)
     result = await rig.poll()
@@ -32,7 +33,7 @@ async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: An
     assert (headers["connector"], headers["page"], headers["last_page"]) == (b"acme", b"0", b"true")
 
 
-async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Any) -> None:
+async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Rig) -> None:
     await rig.poll()
     first = rig.bus.checkpoint().cursor
     rig.tenant.advance(600)
@@ -41,7 +42,7 @@ async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Any) -
     assert rig.bus.records == []
 
 
-async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Any) -> None:
+async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Rig) -> None:
     for _ in range(4):
         rig.create()
     rig.tenant.advance(60)
@@ -53,7 +54,7 @@ async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Any
     assert (len(rig.bus.raw), rig.bus.transactions) == (written, transactions + 1), "nothing but the checkpoint"
 
 
-async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Any) -> None:
+async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Rig) -> None:
     rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -63,7 +64,7 @@ async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Any) -> None:
     assert rig.calls() == 3
 
 
-async def test_nothing_is_asked_while_there_is_nothing_to_read(rig: Any) -> None:
+async def test_nothing_is_asked_while_there_is_nothing_to_read(rig: Rig) -> None:
     await rig.poll()
     calls = rig.calls()
     rig.tenant.advance(0.5)
@@ -71,7 +72,7 @@ async def test_nothing_is_asked_while_there_is_nothing_to_read(rig: Any) -> None
     assert (result.window, rig.calls()) == (None, calls)
 
 
-async def test_an_edit_is_a_new_version(rig: Any) -> None:
+async def test_an_edit_is_a_new_version(rig: Rig) -> None:
     gsid = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -82,7 +83,7 @@ async def test_an_edit_is_a_new_version(rig: Any) -> None:
     assert [r["Subject"] for r in rig.bus.rows()] == ["hello", "changed"]
 
 
-async def test_a_late_row_within_the_overlap_is_found(rig: Any) -> None:
+async def test_a_late_row_within_the_overlap_is_found(rig: Rig) -> None:
     early = rig.create()
     late = str(rig.tenant.create({"Subject": "late"}, visible_in=500)["id"])
     rig.tenant.advance(60)
@@ -93,7 +94,7 @@ async def test_a_late_row_within_the_overlap_is_found(rig: Any) -> None:
     assert [g for g, _ in rig.bus.versions()] == [early, late]
 
 
-async def test_a_late_row_is_found_also_without_a_start(rig: Any) -> None:
+async def test_a_late_row_is_found_also_without_a_start(rig: Rig) -> None:
     rig.define(start=None)
     rig.tenant.advance(60)
     await rig.poll()
@@ -105,7 +106,7 @@ async def test_a_late_row_is_found_also_without_a_start(rig: Any) -> None:
     assert [g for g, _ in rig.bus.versions()] == [late]
 
 
-async def test_only_the_wanted_types_are_asked_for(rig: Any) -> None:
+async def test_only_the_wanted_types_are_asked_for(rig: Rig) -> None:
     email = rig.create(TypeName="Email")
     rig.create(TypeName="Call")
     rig.define(activity_types=["Email"])
@@ -114,7 +115,7 @@ async def test_only_the_wanted_types_are_asked_for(rig: Any) -> None:
     assert [g for g, _ in rig.bus.versions()] == [email]
 
 
-async def test_pages_are_transactions_of_their_own(rig: Any) -> None:
+async def test_pages_are_transactions_of_their_own(rig: Rig) -> None:
     for _ in range(5):
         rig.create()
         rig.tenant.advance(2)
@@ -130,7 +131,7 @@ async def test_pages_are_transactions_of_their_own(rig: Any) -> None:
     assert rig.bus.markers()[0]["activities"] == 5
 
 
-async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Any, codec: Codec) -> None:
+async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Rig, codec: Codec) -> None:
     good = [rig.create() for _ in range(3)]
     rig.tenant.advance(60)
     rig.tenant.create({"Gsid": "", "Subject": "no key"})
@@ -148,7 +149,7 @@ async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Any, co
 # Deletions
 
 
-async def test_a_deletion_gives_one_tombstone(rig: Any) -> None:
+async def test_a_deletion_gives_one_tombstone(rig: Rig) -> None:
     kept, gone = rig.create(), rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -168,7 +169,7 @@ async def test_a_deletion_gives_one_tombstone(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_a_deletion_at_the_end_of_a_look_is_not_told_again_by_the_next(rig: Any, killed: bool) -> None:
+async def test_a_deletion_at_the_end_of_a_look_is_not_told_again_by_the_next(rig: Rig, killed: bool) -> None:
     gone = rig.create()
     rig.tenant.advance(HOUR)
     rig.tenant.delete(gone)
@@ -182,7 +183,7 @@ async def test_a_deletion_at_the_end_of_a_look_is_not_told_again_by_the_next(rig
     assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
 
 
-async def test_deletions_are_looked_for_on_a_beat_of_their_own(rig: Any) -> None:
+async def test_deletions_are_looked_for_on_a_beat_of_their_own(rig: Rig) -> None:
     rig.define(deletions_every=1800, start="2026-03-02T08:00:00Z")
     await rig.poll()
     for _ in range(12):
@@ -192,7 +193,7 @@ async def test_deletions_are_looked_for_on_a_beat_of_their_own(rig: Any) -> None
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_again(rig: Any, killed: bool) -> None:
+async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_again(rig: Rig, killed: bool) -> None:
     rig.define(deletions_every=60)
     gsid = rig.create()
     rig.tenant.advance(HOUR)
@@ -209,7 +210,7 @@ async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_agai
     assert rig.bus.versions()[-1][1] is not None, "the restored activity is the last word"
 
 
-async def test_a_tenant_that_tells_of_no_deletions_is_said_once(rig: Any) -> None:
+async def test_a_tenant_that_tells_of_no_deletions_is_said_once(rig: Rig) -> None:
     rig.tenant.set_variant("delete_log", "missing")
     rig.tenant.set_variant("deleted_call", "missing")
     with structlog.testing.capture_logs() as logs:
@@ -221,7 +222,7 @@ async def test_a_tenant_that_tells_of_no_deletions_is_said_once(rig: Any) -> Non
 
 
 @pytest.mark.parametrize(("log", "call"), [("low", "missing"), ("high", "missing"), ("missing", "on"), ("both", "on")])
-async def test_deletions_are_learnt_of_in_whichever_way_the_tenant_has(rig: Any, log: str, call: str) -> None:
+async def test_deletions_are_learnt_of_in_whichever_way_the_tenant_has(rig: Rig, log: str, call: str) -> None:
     rig.tenant.set_variant("delete_log", log)
     rig.tenant.set_variant("deleted_call", call)
     ids = [rig.create() for _ in range(3)]
@@ -234,7 +235,7 @@ async def test_deletions_are_learnt_of_in_whichever_way_the_tenant_has(rig: Any,
     assert [v for v in rig.bus.versions() if v[1] is None] == [(gsid, None) for gsid in ids]
 
 
-async def test_once_one_way_has_told_of_deletions_the_others_are_asked_once_a_day(rig: Any) -> None:
+async def test_once_one_way_has_told_of_deletions_the_others_are_asked_once_a_day(rig: Rig) -> None:
     ids = [rig.create() for _ in range(30)]
     rig.tenant.advance(60)
     await rig.poll()
@@ -250,7 +251,7 @@ async def test_once_one_way_has_told_of_deletions_the_others_are_asked_once_a_da
     assert 1 <= asked["deleted"] <= 2
 
 
-async def test_a_log_that_appears_later_tells_what_happened_meanwhile(rig: Any) -> None:
+async def test_a_log_that_appears_later_tells_what_happened_meanwhile(rig: Rig) -> None:
     gsid = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -266,7 +267,7 @@ async def test_a_log_that_appears_later_tells_what_happened_meanwhile(rig: Any) 
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_an_activity_that_came_back_long_ago_is_asked_for_before_it_is_deleted(rig: Any, killed: bool) -> None:
+async def test_an_activity_that_came_back_long_ago_is_asked_for_before_it_is_deleted(rig: Rig, killed: bool) -> None:
     rig.define(deletions_every="1d")
     gsid = rig.create()
     gone = rig.create()
@@ -284,7 +285,7 @@ async def test_an_activity_that_came_back_long_ago_is_asked_for_before_it_is_del
     assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
 
 
-async def test_a_capped_delete_log_is_read_to_its_end(rig: Any) -> None:
+async def test_a_capped_delete_log_is_read_to_its_end(rig: Rig) -> None:
     ids = [rig.create() for _ in range(120)]
     rig.tenant.advance(60)
     await rig.poll()
@@ -302,7 +303,7 @@ async def test_a_capped_delete_log_is_read_to_its_end(rig: Any) -> None:
 @pytest.mark.parametrize("pages_before", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", ["spread", "crowded"])
 async def test_a_crash_between_pages_loses_and_repeats_nothing(
-    rig: Any, when: str, pages_before: int, shape: str
+    rig: Rig, when: str, pages_before: int, shape: str
 ) -> None:
     for _ in range(7):
         rig.create()
@@ -322,7 +323,7 @@ async def test_a_crash_between_pages_loses_and_repeats_nothing(
     assert (await rig.poll()).written == 0
 
 
-async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig: Any) -> None:
+async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig: Rig) -> None:
     """Hours of edits, deletions, late rows and crashes, with tiny pages."""
     random = Random(7)
     rig.set(page_rows=3)
@@ -360,7 +361,7 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig
     assert {r["Gsid"]: r["Subject"] for r in rig.bus.rows() if r["Gsid"] in truth} == truth
 
 
-async def test_the_overlap_forgets_what_is_not_read_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_overlap_forgets_what_is_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producer.polling.poller.REMEMBERED_ROWS", 0)
     for _ in range(20):
         rig.create()
@@ -375,7 +376,7 @@ async def test_the_overlap_forgets_what_is_not_read_again(rig: Any, monkeypatch:
 # Tenants that change or differ
 
 
-async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Any) -> None:
+async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Rig) -> None:
     rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -392,7 +393,7 @@ async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Any) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: Any, killed: bool) -> None:
+async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: Rig, killed: bool) -> None:
     first = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -409,7 +410,7 @@ async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: A
     assert rig.calls() == before + 1
 
 
-async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_same(rig: Any) -> None:
+async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_same(rig: Rig) -> None:
     gsid = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -420,7 +421,7 @@ async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_sa
 
 
 @pytest.mark.parametrize("variant", ["gone_fields", "missing_fields"])
-async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Any, variant: str) -> None:
+async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Rig, variant: str) -> None:
     rig.define(tags={"sentiment": "activity.Ant__Sentiment__c"})
     rig.tenant.set_variant(variant, ["Ant__Sentiment__c"], object="activity_timeline")
     gsid = rig.create()
@@ -433,13 +434,13 @@ async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: An
 
 
 @pytest.mark.parametrize("field", ["Gsid", "LastModifiedDate"])
-async def test_a_tenant_without_what_reading_needs_is_an_error_that_names_it(rig: Any, field: str) -> None:
+async def test_a_tenant_without_what_reading_needs_is_an_error_that_names_it(rig: Rig, field: str) -> None:
     rig.tenant.set_variant("hidden_fields", [field], object="activity_timeline")
     with pytest.raises(ConfigError, match=field):
         await rig.poll()
 
 
-async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: Any) -> None:
+async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: Rig) -> None:
     rig.tenant.set_variant("missing_object", True, object="activity_timeline")
     with pytest.raises(ConfigError, match="admin"):
         await rig.poll()
@@ -461,7 +462,7 @@ async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: An
         ("missing_fields", ["From", "To", "Ant__Sentiment__c", "NotesPlainText", "AuthorId"]),
     ],
 )
-async def test_whatever_the_forms_every_row_is_written_once(rig: Any, variant: str, value: Any) -> None:
+async def test_whatever_the_forms_every_row_is_written_once(rig: Rig, variant: str, value: Any) -> None:
     for number in range(130):
         rig.create()
         rig.tenant.advance(number % 3)
@@ -474,7 +475,7 @@ async def test_whatever_the_forms_every_row_is_written_once(rig: Any, variant: s
 
 
 @pytest.mark.parametrize("empty", ["data", "null", "no_data", "gsobj_1011"])
-async def test_every_form_of_nothing_is_an_empty_window(rig: Any, empty: str) -> None:
+async def test_every_form_of_nothing_is_an_empty_window(rig: Rig, empty: str) -> None:
     rig.tenant.set_variant("empty", empty)
     rig.tenant.advance(2 * HOUR)
     result = await rig.poll()
@@ -482,7 +483,7 @@ async def test_every_form_of_nothing_is_an_empty_window(rig: Any, empty: str) ->
     assert rig.bus.checkpoint().cursor > 0
 
 
-async def test_a_change_of_form_is_no_new_version(rig: Any) -> None:
+async def test_a_change_of_form_is_no_new_version(rig: Rig) -> None:
     for _ in range(5):
         rig.create()
     rig.tenant.advance(60)
@@ -493,7 +494,7 @@ async def test_a_change_of_form_is_no_new_version(rig: Any) -> None:
     assert (await rig.poll()).written == 0
 
 
-async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Any) -> None:
+async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Rig) -> None:
     for _ in range(6):
         rig.create()
         rig.tenant.advance(1)
@@ -511,7 +512,7 @@ async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Any) -> N
     assert len(rig.bus.versions()) == 6
 
 
-async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Any) -> None:
+async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Rig) -> None:
     rig.define(overlap=60)
     for _ in range(3):
         rig.create()

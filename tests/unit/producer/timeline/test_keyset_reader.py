@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_gainsight.gainsight import Condition, Row, format_date, parse_date, whole_second
-from producer.polling.page_size import PageEnd, PageSize, leaves_few
-from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint
+from producer.polling.page_size import PageEnd, PageSize
+from producer.polling.timeline_source import leaves_few
+from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
 from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, Tail, read_pages
 from producer.timeline.window import Window, next_window
 
@@ -79,10 +80,10 @@ class Paged:
     ) -> PageReply:
         given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
         rows = await self._fetch(*given)
-        belief = self._size.belief(len(rows), self._limit)
-        if belief is not PageEnd.LAST and leaves_few(rows, tail):
+        end = self._size.end_of(len(rows), self._limit)
+        if end is not PageEnd.LAST and leaves_few(rows, tail):
             return PageReply(rows, False, unsure=True)
-        return PageReply(rows, belief is not PageEnd.LAST, belief is not PageEnd.FULL)
+        return PageReply(rows, end is not PageEnd.LAST, end is not PageEnd.FULL)
 
 
 def reading(fetch: Any, window: Window, position: Position, limit: int, spare: int = 0) -> AsyncIterator[Page]:
@@ -195,13 +196,13 @@ async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None
         after = gsids(await pages(memory, limit, position=page.next))
         assert set(before) | set(after) == set(memory.rows), f"a row is lost after page {index}"
         assert len(set(after)) == len(after)
-        overlap = SeenVersions()
+        known = SeenVersions()
         fresh = [a for p in read[: index + 1] for a in p.activities]
         for activity in fresh:
-            overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint(activity), 0))
+            known.note(activity.gsid, Seen(activity.modified_at, fingerprint_of(activity), 0))
         again = [p async for p in reading(memory.fetch, Window(T0, T0 + 60 * SECOND), page.next, limit)]
         new = [
-            a.gsid for p in again for a in p.activities if overlap.verdict(a, fingerprint(a)) is not Verdict.UNCHANGED
+            a.gsid for p in again for a in p.activities if known.verdict(a, fingerprint_of(a)) is not Verdict.UNCHANGED
         ]
         assert sorted(before + new) == sorted(memory.rows), "with de-duplication it is exactly once"
 
@@ -393,10 +394,10 @@ async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = O
                 if random.random() < 0.1:  # dies before the page is written: the next owner asks from the same place
                     break
                 for activity in page.activities:
-                    print_ = fingerprint(activity)
-                    if overlap.verdict(activity, print_) is Verdict.WRITE:
+                    fingerprint = fingerprint_of(activity)
+                    if overlap.verdict(activity, fingerprint) is Verdict.WRITE:
                         written.append((activity.gsid, activity.modified_at))
-                        overlap.note(activity.gsid, Seen(activity.modified_at, print_, len(written)))
+                        overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint, len(written)))
                 position = page.next
                 if random.random() < 0.1:  # dies after it
                     break

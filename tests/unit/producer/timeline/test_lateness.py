@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.timeline import lateness as lateness_module
-from producer.timeline.lateness import CLASSES, FIRST_AUTO, LEAST_AUTO, MOST_AUTO, Lateness, enough_for
+from producer.timeline.lateness import CLASSES, FIRST_AUTO, LEAST_AUTO, MAX_AUTO, Lateness, enough_for
+from tests.unit.producer.rig import Rig
 
 LATE = CLASSES.index
 
@@ -65,8 +66,8 @@ def test_the_quantile_leaves_one_row_of_a_thousand_out() -> None:
         ("s300", 600),
         ("s1800", 3600),
         ("s28800", 57_600),
-        ("s86400", MOST_AUTO),
-        ("s604800", MOST_AUTO),
+        ("s86400", MAX_AUTO),
+        ("s604800", MAX_AUTO),
     ],
 )
 def test_the_overlap_is_twice_the_quantile_within_bounds(late: str, overlap: int) -> None:
@@ -103,7 +104,7 @@ def test_the_overlap_to_set_covers_what_was_needed(needed: float) -> None:
 # In polls
 
 
-async def needing(rig: Any, seconds: int) -> tuple[Any, int, list[Any]]:
+async def needing(rig: Rig, seconds: int) -> tuple[Any, int, list[Any]]:
     """A row that needs about so much of the overlap: the poll that finds it, its version, and what was logged."""
     await rig.poll()
     made = rig.tenant.create({"Subject": "late"}, visible_in=seconds + 3)
@@ -116,7 +117,7 @@ async def needing(rig: Any, seconds: int) -> tuple[Any, int, list[Any]]:
     return result, made["version_ms"], [entry for entry in logs if entry["event"] == "rows_late"]
 
 
-async def test_a_late_row_is_measured_by_the_cursor_before_it(rig: Any) -> None:
+async def test_a_late_row_is_measured_by_the_cursor_before_it(rig: Rig) -> None:
     await rig.poll()
     rig.create()
     late = rig.tenant.create({"Subject": "late"}, visible_in=305)["version_ms"]
@@ -132,7 +133,7 @@ async def test_a_late_row_is_measured_by_the_cursor_before_it(rig: Any) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "warned"), [(30, False), (470, False), (490, True), (580, True)])
-async def test_from_four_fifths_of_the_overlap_on_there_is_a_warning(rig: Any, seconds: int, warned: bool) -> None:
+async def test_from_four_fifths_of_the_overlap_on_there_is_a_warning(rig: Rig, seconds: int, warned: bool) -> None:
     rig.define(overlap=600, start="2026-03-02T08:00:00Z")
     result, _, warnings = await needing(rig, seconds)
     (needed,) = result.late
@@ -144,7 +145,7 @@ async def test_from_four_fifths_of_the_overlap_on_there_is_a_warning(rig: Any, s
         assert warnings[0]["overlap"] == 600
 
 
-async def test_what_was_measured_survives_a_restart(rig: Any) -> None:
+async def test_what_was_measured_survives_a_restart(rig: Rig) -> None:
     result, _, _ = await needing(rig, 100)
     counts = rig.feed.lateness.counts
     assert counts[LATE(120)] == len(result.late) == 1
@@ -159,7 +160,7 @@ async def test_what_was_measured_survives_a_restart(rig: Any) -> None:
 
 
 async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_that_was_forgotten(
-    rig: Any, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.polling.poller.REMEMBERED_ROWS", -1)
     rig.define(overlap="auto")
