@@ -1,4 +1,4 @@
-"""What every part of a producer process works with, in one object."""
+"""The services that every part of a producer process uses, in one object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lane in our hands: its fenced writer, and the feeds of its connectors, restored from Kafka."""
+"""A lane that this process owns: its fenced writer, and the feeds of its connectors."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ FAR = 86_400_000
 
 
 class CheckpointError(ConnectorError):
-    """A connector's checkpoint cannot be read: to guess where to go on would lose or repeat."""
+    """A connector's checkpoint cannot be read: guessing where to go on would lose rows or repeat them."""
 
 
 class Lane:
-    """One lane, owned. Its transactions come one after the other, whichever connector they are for."""
+    """One lane, owned by this process. Its transactions follow one another, whichever connector they are for."""
 
     def __init__(self, context: ProducerContext, number: int, writer: LaneWriter) -> None:
         self.number = number
@@ -74,6 +74,7 @@ class Lane:
         return lane
 
     async def close(self) -> None:
+        """Closes the feeds, and the writer after the transaction in flight."""
         await self.keep_only(())
         async with self._writing:
             await asyncio.to_thread(self._writer.close)
@@ -161,7 +162,7 @@ class Lane:
         return self._connectors[backfill.connector].backfills.get(backfill.id)
 
     def is_covered(self, backfill: Backfill) -> bool:
-        """Whether something of its span may have been read before, so that the raw topic must be read for it."""
+        """Whether a part of the span may have been read before, so that the raw topic must be read for it."""
         known = self._connectors[backfill.connector]
         checkpoint, until = known.checkpoint, backfill.until
         if until is None or checkpoint is None or checkpoint.begun is None or until > checkpoint.begun:
@@ -208,7 +209,7 @@ class Lane:
         return self._connectors.setdefault(connector, LaneConnector())
 
     def _forget(self, connector: str) -> None:
-        """Forgets everything of a connector whose checkpoint was taken out, unless it is polled now."""
+        """Forgets a connector whose checkpoint was deleted, unless it is polled now."""
         if (known := self._connectors.get(connector)) is not None and known.feed is None:
             del self._connectors[connector]
 
@@ -223,7 +224,7 @@ class Lane:
         return Checkpoint(connector.id, begun, self._raw_end, begun, begun=begun)
 
     def _request_past(self, connector: Connector, known: LaneConnector) -> None:
-        """Requests a backfill for a start that lies before all that was read, or will be."""
+        """Requests a backfill for a definition's start that lies before everything that is read already, or will be."""
         covered = _covered_from(known)
         if covered is None or connector.definition.start is None:
             return

@@ -25,12 +25,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class LaneConnector:
-    """One connector of a lane: what is on record of it and, once it is polled, its feed.
+    """One connector of a lane: its state as read back and, once it is polled, its feed.
 
     Attributes:
         restored: the checkpoint as read back; `checkpoint` is the present one.
         seen: versions of the overlap as read back, which the write order takes over.
-        damaged: why it cannot be polled, for people.
+        damaged: why the connector cannot be polled, for people; None: it can.
         registered: the definition and key that the feed was made with.
     """
 
@@ -71,7 +71,7 @@ class LaneReader:
         return connectors, raw_end
 
     def versions(self, connector: str) -> Iterator[Version]:
-        """Everything that the raw topic has of a connector, in order."""
+        """Every version that the raw topic has of a connector, in order."""
         for key, record in self._raw(None):
             if key.connector == connector and (version := self._version(key, record)) is not None:
                 yield version

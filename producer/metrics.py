@@ -1,4 +1,4 @@
-"""The producer's figures: what its polls and backfills did, as metrics."""
+"""The producer's metrics: counts of its polls and backfills."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class _Work:
 
 
 class LaneSchedule:
-    """The work of one lane. Each connector has a task of its own; a failure of Kafka ends them all, a tenant's none.
+    """Runs the work of one lane. Each connector has a task of its own; Kafka's failure ends them all, a tenant's none.
 
     Args:
         wanted: the connectors that are to be polled at present.
@@ -189,7 +189,7 @@ class LaneSchedule:
         await self._lane.failed(connector, failure_of(error), cause_of(error, connector))
 
     def _first_wait(self, feed: Feed) -> float:
-        """Seconds until the first poll of a lane that came to us: none when it is due, else what was left."""
+        """Seconds until the first poll after the lane was taken: none when it is due, else the rest of the period."""
         checkpoint, period = feed.write_order.checkpoint, feed.definition.period
         since = (self._clock.now() - checkpoint.cursor) / 1000
         if checkpoint.period is not None or checkpoint.cursor == checkpoint.begun or since >= period:
@@ -197,8 +197,11 @@ class LaneSchedule:
         return max(0.0, min(self._next_wait(feed), period - since))
 
     def _next_wait(self, feed: Feed, least: float = 0.0) -> float:
-        """Seconds until the connector's next turn. Turns are a period apart, and each connector's own: many connectors
-        spread over the period, however they were started."""
+        """Seconds until the connector's next turn, `least` or more.
+
+        Turns are a period apart, and each connector's own: many connectors spread over the period, however they were
+        started.
+        """
         period = feed.definition.period * 1000
         turn = xxhash.xxh3_64_intdigest(feed.definition.id.encode()) % period
         wait = (period - (self._clock.now() - turn) % period) / 1000
@@ -241,7 +244,7 @@ class LaneSchedule:
 
 
 async def _first_of(*awaitables: Awaitable[Any]) -> None:
-    """Waits for the first of them, and ends those that it began itself. Raises what it failed with."""
+    """Waits for the first to end, and cancels those that were no tasks before. Raises the first one's failure."""
     tasks = [a if isinstance(a, asyncio.Future) else asyncio.ensure_future(a) for a in awaitables]
     ours = [t for t, a in zip(tasks, awaitables, strict=True) if t is not a]
     try:
@@ -253,7 +256,7 @@ async def _first_of(*awaitables: Awaitable[Any]) -> None:
 
 
 async def _all_of(*awaitables: Awaitable[Any]) -> None:
-    """Waits for all of them; the first that fails ends the others."""
+    """Waits for all; the first that fails cancels the others."""
     tasks = [asyncio.ensure_future(a) for a in awaitables]
     try:
         await asyncio.gather(*tasks)
@@ -262,7 +265,7 @@ async def _all_of(*awaitables: Awaitable[Any]) -> None:
 
 
 async def _stop(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels tasks and waits for their end. Raises what one of them failed with."""
+    """Cancels tasks and waits for their end. Raises the failure of one."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

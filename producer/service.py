@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 SESSION_SECONDS = 8  # after which a dead producer's lanes go to others
 REOPEN_SECONDS = 2.0  # after Kafka failed
-# A lane that another process has taken is taken from us by the group within a session, unless it is no member of it.
+# A lane that another process has taken is revoked by the group within a session, unless that one is no member of it.
 FENCED_SECONDS = 4.0 * SESSION_SECONDS
 
 
@@ -54,7 +54,7 @@ class _Owned:
 
 
 class ProducerService:
-    """Polls every connector of the lanes that the group gives us, and does their backfills.
+    """Polls every connector of the lanes that the consumer group assigns, and does their backfills.
 
     Args:
         only: poll this connector alone.
@@ -186,7 +186,7 @@ class ProducerService:
         self._metrics.lanes(len(self._lanes))
 
     async def _work(self, owned: _Owned) -> None:
-        """Keeps a lane open and works in it; opens it anew when Kafka failed."""
+        """Keeps a lane open and works in it; opens it again after Kafka failed. Raises FencedError."""
         await owned.known.wait()
         while True:
             try:

@@ -40,11 +40,11 @@ class Estimate:
     marks: tuple[Mark, ...]
 
     def minutes(self, calls_per_minute: int) -> float:
-        """How long it takes with that many calls a minute."""
+        """The reading's minutes with that many calls a minute."""
         return self.calls / calls_per_minute
 
     def days_share(self, calls_per_day: int) -> float:
-        """Which part of a day's calls it takes; above 1 it takes several days."""
+        """The reading's part of a day's calls; above 1 it takes several days."""
         return self.calls / calls_per_day
 
 

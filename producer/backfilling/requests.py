@@ -1,4 +1,4 @@
-"""Requesting a backfill of the owner of a lane, and following its progress, over the checkpoints topic."""
+"""Requesting a backfill from the owner of a lane, and following its progress, over the checkpoints topic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas import Codec
 
 @dataclass(slots=True)
 class Progress:
-    """How far a connector has been read: its checkpoint (None: never polled), and its backfills by id."""
+    """A connector's progress on record: its checkpoint (None: never polled), and its backfills by id."""
 
     checkpoint: Checkpoint | None = None
     backfills: dict[str, Backfill] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class BackfillRequests:
         put(self._settings, ProducerRecord(self._settings.checkpoints_topic, self._lane, backfill.key, value))
 
     def cancel(self, backfill: Backfill) -> None:
-        """Requests that the owner gives it up."""
+        """Requests that the lane's owner gives the backfill up."""
         self.request(replace(backfill, state="CANCELLED"))
 
     def follow(self, id_: str, timeout: float = 1.0) -> Iterator[Backfill | None]:

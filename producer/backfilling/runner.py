@@ -1,4 +1,4 @@
-"""Doing a backfill, by the owner of its lane, beside live polling: slices in parallel, each page in a transaction."""
+"""Running a backfill, by the owner of its lane, beside live polling: slices in parallel, each page a transaction."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ SETTLE_CHECK_SECONDS = 30.0
 
 
 class BackfillRunner:
-    """Does one backfill.
+    """Runs one backfill.
 
     Args:
-        covered: the span, or part of it, has been read before: what the raw topic has of it is not written again.
+        covered: the span, or part of it, has been read before: versions that the raw topic has are not written again.
         on_progress: called after every page, with the backfill as it is then.
     """
 
@@ -76,7 +76,7 @@ class BackfillRunner:
         return self.backfill
 
     async def cancel(self) -> None:
-        """Writes that it was given up; `run` must have ended before."""
+        """Records that the backfill was given up; `run` must have ended before."""
         await self._write_state(state="CANCELLED")
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -107,7 +107,7 @@ class BackfillRunner:
             await self._write_state(cause=cause)
 
     async def _prepare(self) -> None:
-        """Finds out what is to be read, and cuts it into slices; after a restart both are known."""
+        """Estimates the span and cuts it into slices; after a restart both are on record."""
         feed, requested = self._feed, self.backfill
         await feed.columns.ensure()
         if self._covered and self._known is None:
@@ -184,7 +184,7 @@ class BackfillRunner:
             source.close()
 
     async def _write_page(self, page: Page, slice_: Slice, calls: int) -> Slice:
-        """Writes what the raw topic does not have of a page and, in the same transaction, where the slice goes on."""
+        """Writes the versions that the raw topic lacks of a page and, in the same transaction, the slice's position."""
         feed, write_order = self._feed, self._feed.write_order
         fetched_at, columns, last = feed.context.clock.now(), feed.columns.version, page.next is None
         period = OpenPeriod(self._poll_id(slice_.window), slice_.window, slice_.position, slice_.page, slice_.written)
@@ -230,7 +230,7 @@ class BackfillRunner:
         return self._known is None or not self._known.has(activity, fingerprint)
 
     def _settled(self) -> int:
-        """What was modified before this moment (milliseconds) has become visible, however late."""
+        """The moment (milliseconds) before which every modified row has become visible, however late."""
         feed = self._feed
         now = feed.client.tenant_now()
         return whole_second((now if now is not None else feed.context.clock.now()) - feed.margin - feed.overlap)

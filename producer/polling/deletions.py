@@ -82,7 +82,7 @@ class DeletionPoller:
         return Deleted(Window(min(starts), until), found, cursors, min(present, default=until))
 
     async def alive(self, gsids: list[str]) -> set[str]:
-        """Those of the activities that the tenant has (again)."""
+        """The activities among these that the tenant has (again)."""
         rows = await fetch_where_in(self._client, needs.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking, surely=True)
         return {str(row.get("Gsid")) for row in rows}
 

@@ -1,4 +1,4 @@
-"""One connector in its owner's hands: its tenant, its part of the lane, and the versions written of it."""
+"""One polled connector: its tenant's client, its records, and the state of what was written."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Write = Callable[[Sequence[ProducerRecord], Callable[[Sequence[int]], Sequence[P
 
 @dataclass(slots=True)
 class Feed:
-    """What live polling and backfills of one connector share.
+    """The state that live polling and backfills of one connector share.
 
     Attributes:
-        versions: reads everything ever written of the connector back from the raw topic, in order; it blocks.
+        versions: reads every version ever written of the connector back from the raw topic, in order; blocks.
     """
 
     context: ProducerContext
@@ -46,7 +46,7 @@ class Feed:
         self.lateness = Lateness(checkpoint.lateness)
 
     def source(self, priority: Priority) -> TimelineSource:
-        """For one reading; to be closed after it."""
+        """A source for one reading; to be closed after it."""
         return TimelineSource(
             self.definition, self.client, self.context.clock, self.columns, self.size, self.write_order, priority
         )
@@ -58,7 +58,7 @@ class Feed:
 
     @property
     def beginning(self) -> int:
-        """Where live polling began (milliseconds): no window reaches further back. 0 where that is not known."""
+        """The moment at which live polling began (milliseconds), before which no window reaches; 0 if not known."""
         begun, start = self.write_order.checkpoint.begun, self.definition.start
         if begun is not None:
             return begun

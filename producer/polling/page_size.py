@@ -1,4 +1,4 @@
-"""How many rows to request per page of the timeline, and whether a page that came back shorter is the last one."""
+"""The size of the timeline's pages: rows to request, and whether a page that came back shorter is the last one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_ROWS = 2
 
 
 class PageEnd(Enum):
-    """What a page's length tells of the rows behind it."""
+    """The end of a page: whether rows may follow it, by its length."""
 
     LAST = "last"  # none follow
     FULL = "full"  # as many rows as requested
@@ -58,7 +58,7 @@ class PageSize:
         self._rows, self._bytes = limit / 2, AIM * PAGE_BYTES
 
     def end_of(self, rows: int, limit: int) -> PageEnd:
-        """What a page of that many rows tells, of `limit` requested; remembers the longest."""
+        """The end of a page of that many rows, of `limit` requested; remembers the longest page."""
         before, self.proven = self.proven, max(self.proven, rows)
         if rows >= limit:
             return PageEnd.FULL

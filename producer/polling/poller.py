@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 REMEMBERED_MS = 2 * 3_600_000
 REMEMBERED_ROWS = 100_000
 
-# Of the period: a window's end for which no further page is requested. It is read with the next window, as if this one
-# had ended a little sooner; the overlap is read in whole pages then.
-SPARE = 0.05
+# Part of the period: the end of a window for which alone no further page is requested. It is read with the next window,
+# as if this one had ended a little sooner; the overlap is read in whole pages then.
+TAIL = 0.05
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class PollResult:
 class Poller:
     """Polls one connector, whose feed its lane's owner has restored.
 
-    After an error of the writer nothing of it may be used again: its state may be ahead of what was committed.
+    After an error of the writer the poller may not be used again: its state may be ahead of what was committed.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -109,9 +109,9 @@ class Poller:
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
         source = self._feed.source(Priority.LIVE)
-        spare = int(SPARE * 1000 * self._feed.definition.period)
+        tail = int(TAIL * 1000 * self._feed.definition.period)
         try:
-            async with aclosing(ahead(read_pages(source, period.window, period.position, spare=spare))) as pages:
+            async with aclosing(ahead(read_pages(source, period.window, period.position, tail=tail))) as pages:
                 async for page in pages:
                     period = await self._write_page(page, period, result)
                     page.release()

@@ -24,7 +24,7 @@ from producer.polling.page_size import LEAST_ROWS, PageEnd, PageSize
 from producer.state.write_order import WriteOrder
 from producer.timeline.keyset_reader import BY_GSID, GSID, MODIFIED, PageReply, Tail
 
-PROBE_EVERY = 86_400.0  # seconds between two queries for how many rows the tenant gives at once
+PROBE_EVERY = 86_400.0  # seconds between two queries for the most rows that the tenant gives
 
 
 class TimelineSource:
@@ -92,7 +92,7 @@ class TimelineSource:
             return PageReply(got.rows, full, end is not PageEnd.FULL, unsure, request, release)
 
     async def _gives_more(self, rows: int) -> bool:
-        """Whether the tenant gives more than `rows` at once: seen with one query of Gsids alone, at most once a day."""
+        """Whether the tenant gives longer pages than this: probed by a query of Gsids alone, at most once a day."""
         now = self._clock.monotonic()
         if self._size.probed_at is not None and now - self._size.probed_at < PROBE_EVERY:
             return False

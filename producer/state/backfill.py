@@ -19,7 +19,7 @@ OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 
 SLICE_PAGES = 8  # full ones; the one that is not full weighs little
 MAX_SLICES = 1000
-BLIND_SLICES = 24  # when it is not known how the rows are spread
+BLIND_SLICES = 24  # when the spread of the rows is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Slice:
 class Backfill:
     """A request and its progress, as in the checkpoints topic. Times are milliseconds; `until` is exclusive.
 
-    `written` are the rows that the raw topic did not have. `cause` says why it waits, or why it failed.
+    `written` are the rows that the raw topic did not have; `cause` is why the backfill waits, or why it failed.
     """
 
     connector: str
@@ -78,7 +78,7 @@ class Backfill:
         return self.marks[-1].rows if self.marks else None
 
     def done_part(self) -> float:
-        """How much of it is read, 0 to 1: by rows where their number is known, by time where not."""
+        """The part that is read, 0 to 1: by rows where their number is known, by time where not."""
         if self.state == "DONE":
             return 1.0
         if self.until is None or self.started_at is None:
@@ -149,7 +149,7 @@ def cut(
 ) -> tuple[Slice, ...]:
     """The span in slices of about SLICE_PAGES pages each, in the order in which they are to be read.
 
-    What lies behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
+    The part behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
     """
     rows = marks[-1].rows if marks else None
     count = BLIND_SLICES if rows is None else max(1, min(MAX_SLICES, round(rows / (SLICE_PAGES * page_rows))))
@@ -163,7 +163,7 @@ def cut(
 
 
 def _at(marks: Sequence[Mark], rows: float) -> int:
-    """When that many rows had been modified, between the marks evenly."""
+    """The moment until which that many rows had been modified, evenly between the marks."""
     for before, after in pairwise(marks):
         if rows <= after.rows:
             part = (rows - before.rows) / max(1, after.rows - before.rows)
@@ -172,7 +172,7 @@ def _at(marks: Sequence[Mark], rows: float) -> int:
 
 
 def overlaps(backfill: Backfill, since: int, until: int) -> bool:
-    """Whether it has read, or may have, something of `[since, until)`."""
+    """Whether the backfill has read, or may have, a part of `[since, until)`."""
     if backfill.started_at is None:
         return False
     return backfill.since < until and since < (backfill.until or until)

@@ -26,15 +26,15 @@ class Checkpoint:
     """Everything modified from `begun` to `cursor` (milliseconds) has been read.
 
     `raw_offset` is where in the raw topic's partition the overlap's versions begin; deletions before
-    `deletions_cursor` have been looked for. Every version modified from `remembered_from` on can be read back; a window
-    must not begin before it, or what was written long ago would look new (None: cursor less overlap, as it was).
+    `deletions_cursor` have been read. Every version modified from `remembered_from` on can be read back; a window must
+    not begin before it, or versions written long ago would count as new (None: cursor less overlap, as it was).
 
     Attributes:
         begun: where live polling began; None: not known, the checkpoint is from before it was kept.
         unsure_from: the next window begins here at the latest, since the last page may have been capped.
         proven_rows: rows that the tenant has been seen to give in one page.
         lateness: counts of `producer.timeline.lateness.CLASSES`.
-        deletion_cursors: way of learning of deletions → how far it has been asked, where not `deletions_cursor`.
+        deletion_cursors: source of deletions → how far it has been read, where not to `deletions_cursor`.
         calls: day since 1970 (UTC), and API calls on it.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BACKFILL = "backfill/"
-"""Before a backfill's id."""
+"""The part of a backfill's key before its id."""
 POLL_FAILURE = "!trouble"
 
 

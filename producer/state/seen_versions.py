@@ -1,4 +1,4 @@
-"""De-duplication: what the raw topic already has of the rows that the overlap reads again."""
+"""De-duplication: the versions that the raw topic already has of the rows that the overlap reads again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_UNREADABLE = 10_000  # rows that are remembered
 
 
 class Verdict(Enum):
-    """What to do with a row."""
+    """The decision on a row that was read."""
 
     WRITE = "write"
     UNCHANGED = "unchanged"
-    STALE = "stale"  # older than what was written: it must not go behind it
+    STALE = "stale"  # older than the version that was written, behind which it must not go
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Seen:
 def fingerprint_of(activity: Activity) -> str:
     """The fingerprint of a version: of its LastModifiedDate and the activity's own columns.
 
-    It covers other data than the row in the raw topic has, which keeps every column as the tenant gave it; and most
-    rows that are read were written before, so that theirs are never serialised for it.
+    The bytes under it are others than those of the row in the raw topic, which keeps every column as the tenant gave
+    it, so each is serialised for itself; most rows that are read are only fingerprinted, being unchanged.
 
     Looked-up columns (dotted) are left out: a company's new ARR is not a new version of its emails. Null, "" and
     absent are the same, since the tenant gives any of them for a field without value.
@@ -75,7 +75,7 @@ class SeenVersions:
     def verdict(self, activity: Activity, fingerprint: str, columns: str = "") -> Verdict:
         """Whether a version, read with that version of the column list, is to be written.
 
-        A row that looks different only because other columns were asked for is not a new version.
+        A row that differs only because other columns were selected is not a new version.
         """
         seen = self._seen.get(activity.gsid)
         if seen is None:
@@ -87,7 +87,7 @@ class SeenVersions:
         return Verdict.STALE if activity.modified_at < seen.at else Verdict.WRITE
 
     def note(self, gsid: str, seen: Seen) -> None:
-        """Remembers what was written."""
+        """Remembers a version that is written."""
         self._seen[gsid] = seen
 
     def restore(self, gsid: str, seen: Seen, remembered_from: int) -> None:
@@ -132,5 +132,5 @@ class SeenVersions:
         }
 
     def first_offset(self, default: int) -> int:
-        """The offset from which everything remembered can be read back."""
+        """The offset from which every remembered version can be read back; `default` where there is none."""
         return min((seen.offset for seen in self._seen.values()), default=default)

@@ -34,14 +34,14 @@ class WriteOrder:
         return self._last_request
 
     def end_request(self, request: int) -> None:
-        """The request's reply is written, or given up."""
+        """Ends a request whose reply is written, or given up."""
         self._open.discard(request)
         if not self._open:  # no reply is under way that could be stale
             self._written_by.clear()
 
     @property
     def live_from(self) -> int:
-        """No window begins before this moment (milliseconds), now or later: the past is a backfill's."""
+        """The moment (milliseconds) before which no window begins, now or later: the past is a backfill's."""
         begun = self.checkpoint.begun
         return max(begun if begun is not None else self.checkpoint.cursor, self.checkpoint.remembered_from or 0)
 

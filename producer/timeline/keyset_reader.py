@@ -1,8 +1,8 @@
 """Reading a window of the timeline completely, although rows are edited while it is read.
 
-Keyset, not offset: ascending LastModifiedDate and Gsid, and the next page asks from the last row's second again and
-drops what it has. A row that is edited meanwhile leaves the window, which ends in the past, and is met again in the
-next one; nothing shifts. A second that fills a whole page is drained by Gsid.
+Keyset, not offset: ascending LastModifiedDate and Gsid; the next page is requested from the last row's second on, and
+the rows of that second that were given already are dropped. A row that is edited meanwhile leaves the window, which
+ends in the past, and is met again in the next one; nothing shifts. A second that fills a whole page is drained by Gsid.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ GSID = "Gsid"
 SECOND = 1000
 BY_DATE = {MODIFIED: "asc", GSID: "asc"}
 BY_GSID = {GSID: "asc"}
-FEW = 10  # times fewer rows than the page before has
-MOST_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
+FEW = 10  # times fewer rows than the page before them has
+MAX_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
 
 
 def _nothing() -> None:
@@ -41,7 +41,7 @@ def _nothing() -> None:
 class PageReply:
     """The rows of one reply.
 
-    `full`: more may follow; `doubted`: the page is shorter than requested, and it is not known whether the tenant
+    `full`: more rows may follow; `doubted`: the page is shorter than requested, and it is not known whether the tenant
     gives more at once. `unsure`: the same of a page that is taken for the last one; rows that may follow are requested
     later. `request`: the request's sequence number, by which the writer knows what it has written since. `release`
     gives back what the reply holds, and is called when its page is done with.
@@ -68,7 +68,7 @@ class Tail:
 
 
 class Source(Protocol):
-    """Where pages come from."""
+    """A source of pages."""
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
@@ -84,7 +84,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the next page begins: at a second (milliseconds), and inside a crowded one after a Gsid.
+    """The beginning of the next page: at a second (milliseconds), and inside a crowded one after a Gsid.
 
     `drained_after` is None when the page is requested by date; "" at the start of a drained second.
     """
@@ -133,22 +133,22 @@ class StuckError(Exception):
 
 
 async def read_pages(
-    source: Source, window: Window, position: Position, taken: Collection[str] = (), spare: int = 0
+    source: Source, window: Window, position: Position, taken: Collection[str] = (), tail: int = 0
 ) -> AsyncGenerator[Page]:
     """The window's pages, from a position on (at the beginning, the window's start) without the `taken` rows.
 
     Every row that is in the window during the whole reading is given once. Raises what `fetch` raises, and StuckError.
 
     Args:
-        spare: milliseconds at the end of the window for which no further page is requested: the few rows that a page
+        tail: milliseconds at the end of the window for which no further page is requested: the few rows that a page
             which reaches so far has left are the next window's (`Page.unsure_from`).
     """
     reading = _Reading(source, set(taken))
     while True:
         if position.drained_after is None:
             # Never a page of one second alone: the next window would not get further.
-            tail = Tail(max(window.end - spare, whole_second(position.at) + SECOND), window.end) if spare else None
-            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=tail)
+            end = Tail(max(window.end - tail, whole_second(position.at) + SECOND), window.end) if tail else None
+            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=end)
             activities, unreadable = _read(reply.rows)
             fresh = reading.fresh(activities, reply)
             if _is_last(activities, reply):
@@ -192,7 +192,7 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
             reading.taken = set()
             yield reading.page(fresh, unreadable, behind, reply)
             return
-        if not after:  # should the next question be refused, this page comes again
+        if not after:  # should the next request be refused, this page comes again
             reading.taken |= {a.gsid for a in activities}
         after = activities[-1].gsid
         yield reading.page(fresh, unreadable, Position(position.at, after), reply)
@@ -211,7 +211,7 @@ async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) 
         if last and (not activities or activities[0].gsid != last):
             reply.release()
             offset, last, restarts = 0, "", restarts + 1
-            if restarts > MOST_RESTARTS:
+            if restarts > MAX_RESTARTS:
                 raise TransientError(f"The rows of {format_date(at)} change faster than they can be read.")
             continue
         fresh = reading.fresh(activities, reply)

@@ -193,7 +193,7 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(frame_gainsight.gainsight.delete_log, "LEAST_CAP", 2)
     monkeypatch.setattr(frame_gainsight.gainsight.batch_query, "LEAST_CAP", 2)
     monkeypatch.setattr(producer.polling.poller, "REMEMBERED_ROWS", 4)
-    monkeypatch.setattr(producer.polling.poller, "SPARE", 0.4)  # a second
+    monkeypatch.setattr(producer.polling.poller, "TAIL", 0.4)  # a second
     monkeypatch.setattr(producer.timeline.keyset_reader, "FEW", 1)
     monkeypatch.setattr(asyncio, "to_thread", at_once)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -364,7 +364,7 @@ async def test_rows_that_leave_the_second_meanwhile_hide_none_of_the_others(rig:
 async def test_a_second_that_changes_faster_than_it_is_read_is_left_for_the_next_poll(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producer.timeline.keyset_reader.MOST_RESTARTS", 3)
+    monkeypatch.setattr("producer.timeline.keyset_reader.MAX_RESTARTS", 3)
     rig.set(page_rows=7)
     await polls(rig, 1)
     spy = Spy(rig.feed.client)

@@ -86,8 +86,8 @@ class Paged:
         return PageReply(rows, end is not PageEnd.LAST, end is not PageEnd.FULL)
 
 
-def reading(fetch: Any, window: Window, position: Position, limit: int, spare: int = 0) -> AsyncIterator[Page]:
-    return read_pages(Paged(fetch, limit), window, position, spare=spare)
+def reading(fetch: Any, window: Window, position: Position, limit: int, tail: int = 0) -> AsyncIterator[Page]:
+    return read_pages(Paged(fetch, limit), window, position, tail=tail)
 
 
 def numbered(count: int, at: Callable[[int], int]) -> Memory:
@@ -95,10 +95,10 @@ def numbered(count: int, at: Callable[[int], int]) -> Memory:
 
 
 async def pages(
-    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, spare: int = 0
+    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, tail: int = 0
 ) -> list[Page]:
     window = Window(T0, until)
-    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, spare)]
+    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, tail)]
 
 
 def gsids(read: Sequence[Page]) -> list[str]:
@@ -143,20 +143,20 @@ async def test_paging_costs_about_a_call_a_page() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [2, 3, 5, 19, 20])
-@pytest.mark.parametrize("spare", [1, 5, 30, 59])
+@pytest.mark.parametrize("tail", [1, 5, 30, 59])
 async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_the_next(
-    shape: str, limit: int, spare: int, monkeypatch: pytest.MonkeyPatch
+    shape: str, limit: int, tail: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.timeline.keyset_reader.FEW", 1)
     memory = numbered(20, SHAPES[shape])
     until = T0 + 60 * SECOND
-    read = await pages(memory, limit, until, spare=spare * SECOND)
+    read = await pages(memory, limit, until, tail=tail * SECOND)
     calls, left = len(memory.asked), read[-1].unsure_from
     assert all(p.unsure_from is None for p in read[:-1])
     if left is None:
         assert sorted(gsids(read)) == sorted(memory.rows)
         return
-    assert left >= until - spare * SECOND
+    assert left >= until - tail * SECOND
     assert {g for g, at in memory.rows.items() if at < left} <= set(gsids(read)), "nothing but the end is left"
     further = [p async for p in reading(memory.fetch, Window(left, until + 60 * SECOND), Position(left), limit)]
     assert set(gsids(read)) | set(gsids(further)) == set(memory.rows)
@@ -167,9 +167,9 @@ async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_th
 
 async def test_a_few_rows_behind_a_full_page_cost_no_call() -> None:
     memory = numbered(62, lambda n: T0 + n * 960)
-    (page,) = await pages(memory, 60, spare=4 * SECOND)
+    (page,) = await pages(memory, 60, tail=4 * SECOND)
     assert (len(memory.asked), page.unsure_from) == (1, T0 + 56 * SECOND)
-    assert len(await pages(memory, 50, spare=4 * SECOND)) == 2, "many are read at once"
+    assert len(await pages(memory, 50, tail=4 * SECOND)) == 2, "many are read at once"
 
 
 async def test_the_window_is_half_open() -> None:
