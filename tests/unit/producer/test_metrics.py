@@ -62,7 +62,9 @@ def calls_of(metrics: Shown, call: str) -> float | None:
     return metrics.of("api_calls_total", connector="acme", service="producer", call=call)
 
 
-def test_a_poll_is_counted_with_what_it_did(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
+def test_a_poll_is_counted_with_its_rows_tombstones_and_lateness(
+    metrics: Shown, producer_metrics: ProducerMetrics
+) -> None:
     feed = feed_with({"describe": 1, "activity_timeline": 2})
     result = PollResult("acme", rows=12, written=5, unchanged=7, dead=2, tombstones=3, late=[4.0, 40.0])
     producer_metrics.polled(result, feed, 1.5)

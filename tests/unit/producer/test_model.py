@@ -1,8 +1,8 @@
 """The real reading code against a tenant that changes between any two steps, and a process that dies at any of them.
 
-What must hold: every version that could be read when a poll began, that did not change until it ended, and that became
-visible within the overlap, is written; none is written twice; the newest is written last, tombstones included. The
-variants at the end break the code in the ways that peers are broken, and must be found out.
+The invariant: every version that could be read when a poll began, that did not change until it ended, and that became
+visible within the overlap, is written; none is written twice; the latest is written last, tombstones included. The
+variants at the end break the code in the ways that peers are broken, and must be found.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ QUIET = settings(
 
 @pytest.fixture(autouse=True)
 def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Short pages are doubted from two rows on; and nothing runs in threads, whose order nobody could replay."""
+    """Short pages are doubted from two rows on; and nothing runs in threads, whose order could not be replayed."""
 
-    async def at_once(work: Callable[[], Any]) -> Any:
+    async def directly(work: Callable[[], Any]) -> Any:
         return work()
 
     monkeypatch.setattr(producer.polling.page_size, "LEAST_CAP", 2)
@@ -195,7 +195,7 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(producer.polling.poller, "REMEMBERED_ROWS", 4)
     monkeypatch.setattr(producer.polling.poller, "TAIL", 0.4)  # a second
     monkeypatch.setattr(producer.timeline.keyset_reader, "FEW", 1)
-    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    monkeypatch.setattr(asyncio, "to_thread", directly)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
     structlog.reset_defaults()
@@ -203,14 +203,14 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("part", range(SHARE))
-def test_whatever_happens_every_version_is_written_once_and_the_newest_last(part: int) -> None:
+def test_every_version_is_written_once_and_the_latest_last_whatever_happens(part: int) -> None:
     Schedule.run = 0
     run_state_machine_as_test(Schedule, settings=QUIET)
     print(f"{Schedule.run} schedules")
     assert Schedule.run >= SCHEDULES // SHARE
 
 
-# The same must find out what is broken.
+# The same invariant must be violated by broken variants.
 
 
 class FromAPast(Schedule):
@@ -241,11 +241,11 @@ async def by_offset(source: Any, window: Window, position: Position, **_: Any) -
             return
 
 
-def behind_the_newest(cursor: int, overlap: int, beginning: int, now: int, margin: int) -> Window | None:
-    """A window from one second behind the newest row that was read, as another one does."""
-    newest = max((seen.at for seen in _overlap_of_the_run()), default=cursor - SECOND)
+def behind_the_latest(cursor: int, overlap: int, beginning: int, now: int, margin: int) -> Window | None:
+    """A window from one second behind the latest row that was read, as a peer does."""
+    latest = max((seen.at for seen in _overlap_of_the_run()), default=cursor - SECOND)
     end = (now - margin) // SECOND * SECOND
-    start = newest // SECOND * SECOND + SECOND
+    start = latest // SECOND * SECOND + SECOND
     return Window(start, end) if end > start else None
 
 
@@ -266,7 +266,7 @@ def broken_overlap(patch: pytest.MonkeyPatch) -> type[Schedule]:
 
 
 def broken_cursor(patch: pytest.MonkeyPatch) -> type[Schedule]:
-    patch.setattr(producer.polling.poller, "next_window", behind_the_newest)
+    patch.setattr(producer.polling.poller, "next_window", behind_the_latest)
     patch.setattr(PolledTenant, "_boot", _booted(PolledTenant._boot))
     return Schedule
 
@@ -280,7 +280,7 @@ def _booted(boot: Callable[[PolledTenant], Any]) -> Callable[[PolledTenant], Any
 
 
 def broken_order(patch: pytest.MonkeyPatch) -> type[Schedule]:
-    """A backfill that does not know what was written since it asked."""
+    """A backfill that does not know what was written since its requests."""
     patch.setattr(WriteOrder, "is_stale", lambda *_: False)
     return FromAPast
 
@@ -309,7 +309,7 @@ def broken_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
 
 
 def broken_page_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
-    """Every page that is shorter than asked for is taken for the last one."""
+    """Every page that is shorter than requested is taken for the last one."""
     patch.setattr("producer.polling.page_size.PageSize.end_of", _never_capped)
     return Schedule
 
@@ -323,7 +323,7 @@ def _never_capped(size: PageSize, rows: int, limit: int) -> PageEnd:
     "breaking",
     [broken_overlap, broken_offset, broken_cursor, broken_order, broken_resume, broken_page_end, broken_end],
 )
-def test_it_finds_out_what_is_broken(breaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_variants_of_the_producer_are_found(breaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = breaking(monkeypatch)
     found_soon = settings(QUIET, max_examples=20_000, phases=(Phase.generate,))  # far more than it ever took
     with pytest.raises(AssertionError, match=r"missed|written twice|behind|stands"):

@@ -24,7 +24,7 @@ def test_a_checkpoint_survives_its_bytes(checkpoint: Checkpoint) -> None:
     assert Checkpoint.decode(codec, checkpoint.encode(codec)) == checkpoint
 
 
-def test_the_start_of_a_crowded_second_is_not_the_same_as_none(codec: Codec) -> None:
+def test_a_position_at_the_start_of_a_crowded_second_survives_its_bytes(codec: Codec) -> None:
     for after in (None, "", "1I00"):
         period = OpenPeriod("p", Window(0, 1000), Position(0, after))
         restored = Checkpoint.decode(codec, Checkpoint("acme", 0, 0, 0, period).encode(codec))

@@ -30,7 +30,7 @@ def arrived(record: ProducerRecord) -> ConsumedRecord:
     )
 
 
-def test_headers(records: Records) -> None:
+def test_headers_name_the_poll_and_its_window(records: Records) -> None:
     assert records.headers(PERIOD, last=False) == (
         ("connector", b"acme"),
         ("period_start", b"1000"),
@@ -52,7 +52,7 @@ def test_an_activity_keeps_its_row_verbatim(records: Records, codec: Codec, sett
     assert found.row == row
 
 
-def test_a_tombstone_tells_when(records: Records, codec: Codec, settings: Settings) -> None:
+def test_a_tombstones_header_has_the_time_of_deletion(records: Records, codec: Codec, settings: Settings) -> None:
     record = records.tombstone("G1", 4000, records.headers(PERIOD, True), 9)
     assert (record.topic, record.partition, record.key, record.value) == (settings.raw_topic, 3, b"acme/G1", None)
     found = read(codec, arrived(record))

@@ -40,7 +40,7 @@ def test_a_newer_version_is_written() -> None:
     assert verdict(seen(activity()), activity(AT + 1, Subject="Hi again")) is Verdict.WRITE
 
 
-def test_another_content_at_the_same_moment_is_written() -> None:
+def test_another_content_with_the_same_date_is_written() -> None:
     assert verdict(seen(activity()), activity(Subject="Hi again")) is Verdict.WRITE
 
 

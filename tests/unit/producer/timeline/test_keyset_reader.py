@@ -37,13 +37,13 @@ class Memory:
     visible: dict[str, int] = field(default_factory=dict)
     now: int = T0
     between: Callable[[], None] = lambda: None
-    asked: list[tuple[dict[str, str], int]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], int]] = field(default_factory=list)
     extra: list[Row] = field(default_factory=list)
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], limit: int, offset: int = 0
     ) -> list[Row]:
-        self.asked.append((dict(order), limit))
+        self.requests.append((dict(order), limit))
         found = [
             {"Gsid": gsid, "LastModifiedDate": format_date(at)}
             for gsid, at in self.rows.items()
@@ -119,7 +119,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 19, 20, 21, 40, 100])
 @pytest.mark.parametrize("count", [0, 1, 20])
-async def test_every_row_once_in_the_order_of_their_seconds(shape: str, limit: int, count: int) -> None:
+async def test_read_pages_gives_every_row_once_in_the_order_of_seconds(shape: str, limit: int, count: int) -> None:
     memory = numbered(count, SHAPES[shape])
     read = await pages(memory, limit)
     assert sorted(gsids(read)) == sorted(memory.rows)
@@ -132,26 +132,26 @@ async def test_a_quiet_window_costs_one_call_and_a_short_page_ends_it() -> None:
     for count in (0, 1, 6):
         memory = numbered(count, SHAPES["one a second"])
         await pages(memory, 7)
-        assert memory.asked == [(BY_DATE, 7)]
+        assert memory.requests == [(BY_DATE, 7)]
 
 
 async def test_paging_costs_about_a_call_a_page() -> None:
     memory = numbered(200, lambda n: T0 + n * 250)
     await pages(memory, 50)
-    assert len(memory.asked) <= 200 / 50 + 1
+    assert len(memory.requests) <= 200 / 50 + 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [2, 3, 5, 19, 20])
 @pytest.mark.parametrize("tail", [1, 5, 30, 59])
-async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_the_next(
+async def test_unsure_from_names_the_tail_that_comes_with_the_next_window(
     shape: str, limit: int, tail: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.timeline.keyset_reader.FEW", 1)
     memory = numbered(20, SHAPES[shape])
     until = T0 + 60 * SECOND
     read = await pages(memory, limit, until, tail=tail * SECOND)
-    calls, left = len(memory.asked), read[-1].unsure_from
+    calls, left = len(memory.requests), read[-1].unsure_from
     assert all(p.unsure_from is None for p in read[:-1])
     if left is None:
         assert sorted(gsids(read)) == sorted(memory.rows)
@@ -160,15 +160,15 @@ async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_th
     assert {g for g, at in memory.rows.items() if at < left} <= set(gsids(read)), "nothing but the end is left"
     further = [p async for p in reading(memory.fetch, Window(left, until + 60 * SECOND), Position(left), limit)]
     assert set(gsids(read)) | set(gsids(further)) == set(memory.rows)
-    memory.asked.clear()
+    memory.requests.clear()
     await pages(memory, limit, until)
-    assert calls < len(memory.asked), "it spared a call"
+    assert calls < len(memory.requests), "it spared a call"
 
 
 async def test_a_few_rows_behind_a_full_page_cost_no_call() -> None:
     memory = numbered(62, lambda n: T0 + n * 960)
     (page,) = await pages(memory, 60, tail=4 * SECOND)
-    assert (len(memory.asked), page.unsure_from) == (1, T0 + 56 * SECOND)
+    assert (len(memory.requests), page.unsure_from) == (1, T0 + 56 * SECOND)
     assert len(await pages(memory, 50, tail=4 * SECOND)) == 2, "many are read at once"
 
 
@@ -181,12 +181,12 @@ async def test_the_window_is_half_open() -> None:
 async def test_a_crowded_second_is_drained_by_gsid() -> None:
     memory = numbered(10, SHAPES["all in one second"])
     await pages(memory, 4)
-    assert {"Gsid": "asc"} in [order for order, _ in memory.asked]
+    assert {"Gsid": "asc"} in [order for order, _ in memory.requests]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 20])
-async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None:
+async def test_a_reading_can_be_taken_up_after_any_page(shape: str, limit: int) -> None:
     memory = numbered(20, SHAPES[shape])
     read = await pages(memory, limit)
     for index, page in enumerate(read):
@@ -230,7 +230,7 @@ async def test_a_row_that_shows_late_in_a_second_being_read_repeats_no_other() -
     assert sorted(read) == sorted(memory.rows), "those before the late ones were given once"
 
 
-async def test_unreadable_rows_are_told_and_the_rest_goes_on() -> None:
+async def test_unreadable_rows_are_given_with_their_cause_beside_the_others() -> None:
     bad: list[Row] = [
         {"LastModifiedDate": format_date(T0)},
         {"Gsid": "", "LastModifiedDate": format_date(T0)},
@@ -255,7 +255,7 @@ async def test_unreadable_rows_are_told_and_the_rest_goes_on() -> None:
     assert "X2 has no LastModifiedDate" in causes[4]
 
 
-async def test_a_full_page_of_unreadable_rows_is_said_not_repeated_for_ever() -> None:
+async def test_a_full_page_of_unreadable_rows_is_a_stuck_error() -> None:
     async def fetch(conditions: Sequence[Condition], order: Mapping[str, str], limit: int) -> list[Row]:
         return [{"Subject": "?"}] * limit
 
@@ -425,7 +425,7 @@ async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = O
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(min_value=0, max_value=2**64))
-async def test_each_version_exactly_once_and_the_newest_last(seed: int) -> None:
+async def test_polls_of_a_changing_tenant_write_each_version_once_and_the_latest_last(seed: int) -> None:
     await simulate(Random(seed))
 
 

@@ -34,20 +34,20 @@ def test_a_row_is_counted_in_the_first_class_that_is_not_below_it(needed: float)
     assert place == 0 or CLASSES[place - 1] < needed
 
 
-def test_what_is_later_than_the_last_class_is_counted_in_it() -> None:
+def test_a_row_later_than_the_last_class_is_counted_in_it() -> None:
     lateness = Lateness()
     lateness.observe(10 * CLASSES[-1])
     assert lateness.counts[-1] == 1
 
 
 @pytest.mark.parametrize("kept", [(), (1, 2), tuple(range(len(CLASSES))), tuple(range(len(CLASSES) + 3))])
-def test_counts_of_any_length_are_taken_up(kept: tuple[int, ...]) -> None:
+def test_lateness_takes_up_stored_counts_of_any_length(kept: tuple[int, ...]) -> None:
     counts = Lateness(kept).counts
     assert len(counts) == len(CLASSES)
     assert tuple(counts[: len(kept)]) == kept[: len(CLASSES)]
 
 
-def test_of_few_rows_nothing_is_said() -> None:
+def test_quantile_is_none_for_few_rows() -> None:
     assert counted(s0=999).quantile() is None
     assert counted(s0=999).overlap() == FIRST_AUTO
     assert counted(s0=1000).quantile() == 0
@@ -76,7 +76,7 @@ def test_the_overlap_is_twice_the_quantile_within_bounds(late: str, overlap: int
     assert lateness.overlap() == overlap
 
 
-def test_old_rows_fade(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_rows_fade_from_the_lateness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lateness_module, "FADE_AT", 10_000)
     lateness = counted(s3600=10_000)
     for _ in range(60_000):
@@ -133,7 +133,7 @@ async def test_a_late_row_is_measured_by_the_cursor_before_it(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "warned"), [(30, False), (470, False), (490, True), (580, True)])
-async def test_from_four_fifths_of_the_overlap_on_there_is_a_warning(rig: Rig, seconds: int, warned: bool) -> None:
+async def test_lateness_of_four_fifths_of_the_overlap_is_warned_of(rig: Rig, seconds: int, warned: bool) -> None:
     rig.define(overlap=600, start="2026-03-02T08:00:00Z")
     result, _, warnings = await needing(rig, seconds)
     (needed,) = result.late
@@ -145,7 +145,7 @@ async def test_from_four_fifths_of_the_overlap_on_there_is_a_warning(rig: Rig, s
         assert warnings[0]["overlap"] == 600
 
 
-async def test_what_was_measured_survives_a_restart(rig: Rig) -> None:
+async def test_the_measured_lateness_survives_a_restart(rig: Rig) -> None:
     result, _, _ = await needing(rig, 100)
     counts = rig.feed.lateness.counts
     assert counts[LATE(120)] == len(result.late) == 1
@@ -170,10 +170,11 @@ async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_th
         rig.create()
         rig.tenant.advance(120)
         await rig.poll()
-    assert rig.bus.checkpoint().remembered_from >= rig.bus.checkpoint().cursor - 300_000
+    checkpoint = rig.bus.checkpoint()
+    floor = checkpoint.remembered_from
+    assert floor is not None and floor >= checkpoint.cursor - 300_000
     rig.feed.lateness = counted(s600=5000)
     starts, lengths = [], []
-    floor = rig.bus.checkpoint().remembered_from
     for turn in range(14):
         rig.create()
         rig.tenant.advance(120)
@@ -181,6 +182,7 @@ async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_th
             rig.kill()
         cursor = rig.bus.checkpoint().cursor
         window = (await rig.poll()).window
+        assert window is not None
         starts.append(window.start)
         lengths.append((cursor - window.start) // 1000)
     assert starts[0] == floor
