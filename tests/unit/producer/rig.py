@@ -48,7 +48,7 @@ class TenantTime:
 
 
 @dataclass
-class Bus:
+class MemoryLane:
     """A lane's topics as lists. A transaction takes one more offset of the raw topic, as Kafka's marker does."""
 
     settings: Settings
@@ -129,7 +129,7 @@ class Rig:
         self.tenant = tenant
         self.url = url
         self.settings = Settings(_env_file=None)
-        self.bus = Bus(self.settings)
+        self.lane = MemoryLane(self.settings)
         self.clock = TenantTime(tenant)
         self._definition: dict[str, Any] = {
             "id": "acme",
@@ -165,7 +165,7 @@ class Rig:
             )
             await self._stack.enter_async_context(client)
             begin = BEGINNING if definition.start else self.clock.now()
-            first = Checkpoint("acme", begin, len(self.bus.raw), begin, begun=begin)
+            first = Checkpoint("acme", begin, len(self.lane.raw), begin, begun=begin)
             context = ProducerContext(self.settings, CODEC, NO_VAULT, self.clock)
             self._feed = Feed(
                 context,
@@ -173,8 +173,8 @@ class Rig:
                 client,
                 Columns(definition, client, self.clock),
                 Records(context, "acme", 0),
-                self.bus.write,
-                WriteOrder(*self.bus.restored(first)),
+                self.lane.write,
+                WriteOrder(*self.lane.restored(first)),
                 lambda: iter(()),
             )
             self._poller = Poller(self._feed)

@@ -18,15 +18,15 @@ async def test_a_deletion_gives_one_tombstone(rig: Rig) -> None:
     rig.tenant.advance(HOUR)
     result = await rig.poll()
     assert result.tombstones == 1
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
-    assert rig.bus.records[-1].key == b"acme/!period", "the enricher closes the window of tombstones at once"
+    assert [v for v in rig.lane.versions() if v[1] is None] == [(gone, None)]
+    assert rig.lane.records[-1].key == b"acme/!period", "the enricher closes the window of tombstones at once"
     for kill in (False, True, True):
         rig.tenant.advance(HOUR)
         if kill:
             rig.kill()
         assert (await rig.poll()).tombstones == 0
-    assert [g for g, _ in rig.bus.versions()].count(gone) == 2
-    assert [g for g, _ in rig.bus.versions()].count(kept) == 1
+    assert [g for g, _ in rig.lane.versions()].count(gone) == 2
+    assert [g for g, _ in rig.lane.versions()].count(kept) == 1
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -41,7 +41,7 @@ async def test_a_deletion_at_the_end_of_a_poll_is_not_written_again_by_the_next(
         if killed:
             rig.kill()
         await rig.poll()
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
+    assert [v for v in rig.lane.versions() if v[1] is None] == [(gone, None)]
 
 
 async def test_deletions_are_polled_on_an_interval_of_their_own(rig: Rig) -> None:
@@ -61,14 +61,14 @@ async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_agai
     rig.tenant.delete(gsid)
     rig.tenant.advance(5)
     await rig.poll()
-    assert rig.bus.versions()[-1] == (gsid, None)
+    assert rig.lane.versions()[-1] == (gsid, None)
     rig.tenant.create({"Gsid": gsid, "Subject": "restored"})
     for _ in range(5):
         rig.tenant.advance(120)
         if killed:
             rig.kill()
         await rig.poll()
-    assert rig.bus.versions()[-1][1] is not None, "the restored activity is the last word"
+    assert rig.lane.versions()[-1][1] is not None, "the restored activity is the last word"
 
 
 async def test_a_tenant_without_a_source_of_deletions_is_warned_of_once(rig: Rig) -> None:
@@ -93,7 +93,7 @@ async def test_deletions_are_read_from_whichever_source_the_tenant_has(rig: Rig,
         rig.tenant.delete(gsid)
         rig.tenant.advance(2 * HOUR)
         assert (await rig.poll()).tombstones == 1
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gsid, None) for gsid in ids]
+    assert [v for v in rig.lane.versions() if v[1] is None] == [(gsid, None) for gsid in ids]
 
 
 async def test_once_one_source_has_named_deletions_the_others_are_read_once_a_day(rig: Rig) -> None:
@@ -145,7 +145,7 @@ async def test_an_activity_that_may_have_come_back_long_ago_is_queried_before_it
         await rig.poll()
         if killed:
             rig.kill()
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
+    assert [v for v in rig.lane.versions() if v[1] is None] == [(gone, None)]
 
 
 async def test_a_capped_delete_log_is_read_to_its_end(rig: Rig) -> None:

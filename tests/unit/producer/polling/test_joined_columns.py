@@ -33,7 +33,7 @@ async def polled(rig: Rig, rows: int = 3) -> list[dict[str, Any]]:
     rig.tenant.advance(30)
     result = await rig.poll()
     assert result.written == rows
-    return list(rig.bus.rows()[-rows:])
+    return list(rig.lane.rows()[-rows:])
 
 
 def joined(row: dict[str, Any]) -> set[str]:
@@ -135,7 +135,7 @@ async def test_a_plain_implementation_is_read(rig: Rig) -> None:
     implement(rig.tenant, "plain")
     rig.define(tags={"source": "activity.Source"})
     assert len(await polled(rig, 5)) == 5
-    assert dict(rig.bus.versions()) == rig.alive()
+    assert dict(rig.lane.versions()) == rig.alive()
 
 
 async def test_a_refused_look_up_that_is_mapped_is_an_error_that_names_it(rig: Rig) -> None:

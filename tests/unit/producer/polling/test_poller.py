@@ -21,25 +21,25 @@ async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: Ri
     rig.tenant.advance(10)
     result = await rig.poll()
     assert (result.written, result.rows, result.pages, result.dead) == (3, 3, 1, 0)
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted(ids)
-    (marker,) = rig.bus.markers()
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted(ids)
+    (marker,) = rig.lane.markers()
     assert marker["activities"] == 3
-    assert rig.bus.records[-1].key == b"acme/!period"
-    checkpoint = rig.bus.checkpoint()
+    assert rig.lane.records[-1].key == b"acme/!period"
+    checkpoint = rig.lane.checkpoint()
     assert checkpoint.period is None
     assert checkpoint.cursor == marker["period_end"]
-    assert rig.bus.transactions == 1
-    headers = dict(rig.bus.records[0].headers)
+    assert rig.lane.transactions == 1
+    headers = dict(rig.lane.records[0].headers)
     assert (headers["connector"], headers["page"], headers["last_page"]) == (b"acme", b"0", b"true")
 
 
 async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Rig) -> None:
     await rig.poll()
-    first = rig.bus.checkpoint().cursor
+    first = rig.lane.checkpoint().cursor
     rig.tenant.advance(600)
     await rig.poll()
-    assert rig.bus.checkpoint().cursor == first + 600_000
-    assert rig.bus.records == []
+    assert rig.lane.checkpoint().cursor == first + 600_000
+    assert rig.lane.records == []
 
 
 async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Rig) -> None:
@@ -47,11 +47,11 @@ async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Rig
         rig.create()
     rig.tenant.advance(60)
     await rig.poll()
-    written, transactions = len(rig.bus.raw), rig.bus.transactions
+    written, transactions = len(rig.lane.raw), rig.lane.transactions
     rig.tenant.advance(60)
     result = await rig.poll()
     assert (result.written, result.unchanged) == (0, 4)
-    assert (len(rig.bus.raw), rig.bus.transactions) == (written, transactions + 1), "nothing but the checkpoint"
+    assert (len(rig.lane.raw), rig.lane.transactions) == (written, transactions + 1), "nothing but the checkpoint"
 
 
 async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Rig) -> None:
@@ -79,8 +79,8 @@ async def test_an_edit_is_a_new_version(rig: Rig) -> None:
     edited = rig.tenant.edit(gsid, {"Subject": "changed"})["version_ms"]
     rig.tenant.advance(60)
     await rig.poll()
-    assert [at for g, at in rig.bus.versions() if g == gsid][-1] == edited
-    assert [r["Subject"] for r in rig.bus.rows()] == ["hello", "changed"]
+    assert [at for g, at in rig.lane.versions() if g == gsid][-1] == edited
+    assert [r["Subject"] for r in rig.lane.rows()] == ["hello", "changed"]
 
 
 async def test_a_late_row_within_the_overlap_is_found(rig: Rig) -> None:
@@ -88,10 +88,10 @@ async def test_a_late_row_within_the_overlap_is_found(rig: Rig) -> None:
     late = str(rig.tenant.create({"Subject": "late"}, visible_in=500)["id"])
     rig.tenant.advance(60)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [early]
+    assert [g for g, _ in rig.lane.versions()] == [early]
     rig.tenant.advance(500)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [early, late]
+    assert [g for g, _ in rig.lane.versions()] == [early, late]
 
 
 async def test_a_late_row_is_found_also_without_a_start(rig: Rig) -> None:
@@ -103,7 +103,7 @@ async def test_a_late_row_is_found_also_without_a_start(rig: Rig) -> None:
         rig.tenant.advance(60)
         await rig.poll()
         rig.kill()
-    assert [g for g, _ in rig.bus.versions()] == [late]
+    assert [g for g, _ in rig.lane.versions()] == [late]
 
 
 async def test_only_the_defined_activity_types_are_read(rig: Rig) -> None:
@@ -112,7 +112,7 @@ async def test_only_the_defined_activity_types_are_read(rig: Rig) -> None:
     rig.define(activity_types=["Email"])
     rig.tenant.advance(60)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [email]
+    assert [g for g, _ in rig.lane.versions()] == [email]
 
 
 async def test_each_page_is_a_transaction(rig: Rig) -> None:
@@ -120,15 +120,15 @@ async def test_each_page_is_a_transaction(rig: Rig) -> None:
         rig.create()
         rig.tenant.advance(2)
     rig.set(page_rows=2)
-    rig.bus.settings = rig.settings
+    rig.lane.settings = rig.settings
     rig.tenant.advance(10)
     result = await rig.poll()
-    assert result.pages == rig.bus.transactions >= 3
-    headers = [dict(r.headers) for r in rig.bus.records]
+    assert result.pages == rig.lane.transactions >= 3
+    headers = [dict(r.headers) for r in rig.lane.records]
     assert [h["last_page"] for h in headers].count(b"true") >= 1
     assert headers[-1]["last_page"] == b"true"
     assert len({h["poll_id"] for h in headers}) == 1
-    assert rig.bus.markers()[0]["activities"] == 5
+    assert rig.lane.markers()[0]["activities"] == 5
 
 
 async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Rig, codec: Codec) -> None:
@@ -139,8 +139,8 @@ async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Rig, co
     for _ in range(3):
         await rig.poll()
         rig.tenant.advance(60)
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted(good)
-    (letter,) = rig.bus.dead
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted(good)
+    (letter,) = rig.lane.dead
     value = codec.decode_as("dead_letter", letter.value or b"")
     assert orjson.loads(value["value"])["Subject"] == "no key"
     assert "no Gsid" in value["cause"]
@@ -160,14 +160,14 @@ async def test_a_crash_between_pages_loses_and_repeats_nothing(
         rig.tenant.advance(1 if shape == "spread" else 0)
     rig.set(page_rows=2)
     rig.tenant.advance(60)
-    rig.bus.fail_next(when, pages_before)
+    rig.lane.fail_next(when, pages_before)
     assert await rig.poll_until_done() == 1
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)), "written twice"
     assert dict(versions) == rig.alive(), "lost"
-    (marker,) = rig.bus.markers()
+    (marker,) = rig.lane.markers()
     assert marker["activities"] == 7, "the marker counts the whole period, not what is left of it"
-    assert len({dict(r.headers)["poll_id"] for r in rig.bus.records}) == 1
+    assert len({dict(r.headers)["poll_id"] for r in rig.lane.records}) == 1
     rig.tenant.advance(60)
     rig.kill()
     assert (await rig.poll()).written == 0
@@ -195,20 +195,20 @@ async def test_polls_lose_nothing_and_write_nothing_twice_whatever_happens(rig: 
         if random.random() < 0.3:
             rig.tenant.set_variant("edit_while_paging", 1, times=2)
         if random.random() < 0.3:
-            rig.bus.fail_next(random.choice(["before", "after"]), random.randrange(3))
+            rig.lane.fail_next(random.choice(["before", "after"]), random.randrange(3))
         if random.random() < 0.3:
             rig.kill()
         rig.tenant.advance(60)
         await rig.poll_until_done()
     rig.tenant.clear_variants()
-    rig.bus.fail_on.clear()
+    rig.lane.fail_on.clear()
     rig.tenant.advance(600)
     await rig.poll()
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions))
     assert {g: at for g, at in dict(versions).items() if at is not None} == rig.alive()
     truth = {a["activity_id"]: a["subject"] for a in rig.tenant.truth()["activities"]}
-    assert {r["Gsid"]: r["Subject"] for r in rig.bus.rows() if r["Gsid"] in truth} == truth
+    assert {r["Gsid"]: r["Subject"] for r in rig.lane.rows() if r["Gsid"] in truth} == truth
 
 
 async def test_the_overlap_forgets_what_is_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +217,8 @@ async def test_the_overlap_forgets_what_is_not_read_again(rig: Rig, monkeypatch:
         rig.create()
         rig.tenant.advance(300)
         await rig.poll()
-    checkpoint = rig.bus.checkpoint()
-    assert checkpoint.raw_offset > len(rig.bus.raw) - 12
+    checkpoint = rig.lane.checkpoint()
+    assert checkpoint.raw_offset > len(rig.lane.raw) - 12
     rig.kill()
     assert (await rig.poll()).written == 0
 
@@ -238,8 +238,8 @@ async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Rig) -> None:
     assert rig.calls() == before + 2, "the refused query, and the one without the field"
     assert "ConversationId" in result.missing["ConversationId"]
     assert (result.written, result.unchanged) == (1, 1), "what was read with the field is no new version without it"
-    assert gsid in dict(rig.bus.versions())
-    assert "ConversationId" not in rig.bus.rows()[-1]
+    assert gsid in dict(rig.lane.versions())
+    assert "ConversationId" not in rig.lane.rows()[-1]
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -253,7 +253,7 @@ async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: R
     if killed:
         rig.kill()
     assert set((await rig.poll()).missing) == {"From", "Source"}
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted([first, gsid])
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted([first, gsid])
     before = rig.calls()
     rig.tenant.advance(60)
     await rig.poll()
@@ -280,7 +280,7 @@ async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Ri
         result = await rig.poll()
     assert "mapping" in result.missing["Ant__Sentiment__c"]
     assert [e["field"] for e in logs if e["event"] == "field_missing"] == ["Ant__Sentiment__c"]
-    assert gsid in dict(rig.bus.versions())
+    assert gsid in dict(rig.lane.versions())
 
 
 @pytest.mark.parametrize("field", ["Gsid", "LastModifiedDate"])
@@ -323,7 +323,7 @@ async def test_every_row_is_written_once_in_whatever_form_the_tenant_replies(
     assert (await rig.poll()).written == 130
     rig.tenant.advance(60)
     assert (await rig.poll()).written == 0
-    assert dict(rig.bus.versions()) == rig.alive()
+    assert dict(rig.lane.versions()) == rig.alive()
 
 
 @pytest.mark.parametrize("empty", ["data", "null", "no_data", "gsobj_1011"])
@@ -332,7 +332,7 @@ async def test_every_form_of_an_empty_reply_is_an_empty_window(rig: Rig, empty: 
     rig.tenant.advance(2 * HOUR)
     result = await rig.poll()
     assert (result.rows, result.tombstones) == (0, 0)
-    assert rig.bus.checkpoint().cursor > 0
+    assert rig.lane.checkpoint().cursor > 0
 
 
 async def test_a_change_of_the_replys_form_makes_no_new_version(rig: Rig) -> None:
@@ -354,14 +354,14 @@ async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Rig) -> N
     rig.tenant.advance(60)
     rig.tenant.set_variant("server_error", 503, every=3)
     failures = 0
-    while len(rig.bus.versions()) < 6 and failures < 20:
+    while len(rig.lane.versions()) < 6 and failures < 20:
         try:
             await rig.poll()
         except TransientError:
             failures += 1
     assert failures > 0
-    assert dict(rig.bus.versions()) == rig.alive()
-    assert len(rig.bus.versions()) == 6
+    assert dict(rig.lane.versions()) == rig.alive()
+    assert len(rig.lane.versions()) == 6
 
 
 async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Rig) -> None:
@@ -375,8 +375,8 @@ async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Rig) -> No
     for _ in range(2):
         rig.tenant.advance(60)
         await rig.poll()
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)) == 3
-    checkpoint = rig.bus.checkpoint()
+    checkpoint = rig.lane.checkpoint()
     assert checkpoint.remembered_from is not None
     assert checkpoint.cursor - checkpoint.remembered_from >= 120_000, "the overlap grows from poll to poll"

@@ -55,7 +55,7 @@ async def polls(rig: Rig, count: int) -> int:
 
 
 def each_once(rig: Rig) -> None:
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)), "written twice"
     assert dict(versions) == rig.alive(), "lost"
 
@@ -102,11 +102,11 @@ async def test_rows_behind_a_page_of_doubtful_length_come_at_the_next_poll(rig: 
     rig.tenant.advance(30)
     first = await rig.poll()
     assert (first.written, first.pages) == (77, 1)
-    assert rig.bus.checkpoint().unsure_from is not None
+    assert rig.lane.checkpoint().unsure_from is not None
     rig.kill()
     rig.tenant.advance(60)
     assert (await rig.poll()).written == 73, "also after a restart"
-    assert rig.bus.checkpoint().unsure_from is None
+    assert rig.lane.checkpoint().unsure_from is None
     each_once(rig)
 
 
@@ -151,7 +151,7 @@ async def test_the_longest_page_survives_a_restart(rig: Rig) -> None:
     fill(rig, 130, 60)
     rig.tenant.advance(30)
     await polls(rig, 3)
-    assert rig.bus.checkpoint().proven_rows == rig.feed.size.proven >= 130
+    assert rig.lane.checkpoint().proven_rows == rig.feed.size.proven >= 130
     rig.kill()
     rig.tenant.advance(2 * HOUR)
     await rig.poll()
@@ -200,7 +200,7 @@ async def test_few_rows_behind_full_pages_are_left_for_the_next_poll(rig: Rig) -
     rig.tenant.advance(1)
     first = await rig.poll()
     assert (first.pages, first.written, timeline_calls(rig)) == (2, 99, 2), "a row is read twice: the seam"
-    left = rig.bus.checkpoint().unsure_from
+    left = rig.lane.checkpoint().unsure_from
     assert left is not None
     rig.kill()
     rig.tenant.advance(600)
@@ -216,7 +216,7 @@ async def test_many_rows_behind_full_pages_are_read_in_the_same_poll(rig: Rig) -
     rig.tenant.advance(1)
     first = await rig.poll()
     assert (first.pages, first.written) == (2, 55)
-    assert rig.bus.checkpoint().unsure_from is None
+    assert rig.lane.checkpoint().unsure_from is None
 
 
 # Large bodies
@@ -249,7 +249,7 @@ async def test_a_reply_that_is_too_large_is_requested_again_with_half_the_rows(
     last_refusal = max(n for n, (_, rows) in enumerate(spy.queries) if rows < 0)
     assert len(spy.queries) - last_refusal >= 5
     assert max(spy.limits[last_refusal + 1 :]) <= 20
-    assert rig.bus.dead == []
+    assert rig.lane.dead == []
 
 
 async def test_pages_grow_again_with_smaller_rows(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ async def test_rows_of_which_two_do_not_fit_are_an_error(rig: Rig, monkeypatch: 
         await rig.poll()
     assert spy.limits[-1] == LEAST_ROWS
     assert len(spy.limits) <= 13, "5000 halved until nothing is left"
-    assert rig.bus.versions() == []
+    assert rig.lane.versions() == []
 
 
 # A crowded second of which a tenant does not take `Gsid GT` beside the dates
@@ -326,13 +326,13 @@ async def test_rows_that_leave_the_second_meanwhile_hide_none_of_the_others(rig:
     spy.after = leave
     await rig.poll()
     assert spy.refused > 0
-    found = [gsid for gsid, _ in rig.bus.versions()]
+    found = [gsid for gsid, _ in rig.lane.versions()]
     assert set(gsids) - set(gone) <= set(found), "hidden by what left before it"
-    assert len(rig.bus.versions()) == len(set(rig.bus.versions()))
+    assert len(rig.lane.versions()) == len(set(rig.lane.versions()))
     spy.after = lambda number: None
     rig.tenant.advance(2 * HOUR)
     await rig.poll()
-    assert {g: at for g, at in dict(rig.bus.versions()).items() if at is not None} == rig.alive()
+    assert {g: at for g, at in dict(rig.lane.versions()).items() if at is not None} == rig.alive()
 
 
 async def test_a_second_that_changes_faster_than_it_is_read_is_left_for_the_next_poll(
@@ -352,4 +352,4 @@ async def test_a_second_that_changes_faster_than_it_is_read_is_left_for_the_next
     spy.after = lambda number: None
     rig.tenant.advance(30)
     await polls(rig, 2)
-    assert dict(rig.bus.versions()) == rig.alive()
+    assert dict(rig.lane.versions()) == rig.alive()

@@ -110,7 +110,7 @@ async def needing(rig: Rig, seconds: int) -> tuple[Any, int, list[Any]]:
     made = rig.tenant.create({"Subject": "late"}, visible_in=seconds + 3)
     rig.tenant.advance(seconds + 2)
     await rig.poll()
-    assert rig.bus.versions() == []
+    assert rig.lane.versions() == []
     rig.tenant.advance(5)
     with structlog.testing.capture_logs() as logs:
         result = await rig.poll()
@@ -123,7 +123,7 @@ async def test_a_late_row_is_measured_by_the_cursor_before_it(rig: Rig) -> None:
     late = rig.tenant.create({"Subject": "late"}, visible_in=305)["version_ms"]
     rig.tenant.advance(300)
     assert (await rig.poll()).late == [], "a row of a second that was not read before is not late"
-    cursor = rig.bus.checkpoint().cursor
+    cursor = rig.lane.checkpoint().cursor
     rig.tenant.advance(60)
     assert (await rig.poll()).late == [(cursor - late) / 1000]
     assert rig.feed.lateness.counts[0] == 1
@@ -156,7 +156,7 @@ async def test_the_measured_lateness_survives_a_restart(rig: Rig) -> None:
     expected = counts[:]
     expected[0] += 1
     assert rig.feed.lateness.counts == expected
-    assert list(rig.bus.checkpoint().lateness) == expected
+    assert list(rig.lane.checkpoint().lateness) == expected
 
 
 async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_that_was_forgotten(
@@ -170,7 +170,7 @@ async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_th
         rig.create()
         rig.tenant.advance(120)
         await rig.poll()
-    checkpoint = rig.bus.checkpoint()
+    checkpoint = rig.lane.checkpoint()
     floor = checkpoint.remembered_from
     assert floor is not None and floor >= checkpoint.cursor - 300_000
     rig.feed.lateness = counted(s600=5000)
@@ -180,7 +180,7 @@ async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_th
         rig.tenant.advance(120)
         if turn == 5:
             rig.kill()
-        cursor = rig.bus.checkpoint().cursor
+        cursor = rig.lane.checkpoint().cursor
         window = (await rig.poll()).window
         assert window is not None
         starts.append(window.start)
@@ -190,5 +190,5 @@ async def test_an_automatic_overlap_grows_from_poll_to_poll_and_reads_nothing_th
     assert lengths == sorted(lengths)
     assert lengths[0] <= 300
     assert lengths[-1] == 1200
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)) == 24
