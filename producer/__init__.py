@@ -2,27 +2,21 @@
 
 from producer.app import run
 from producer.backfilling.estimate import Estimate, estimate
-from producer.backfilling.requests import Progress, Requests
-from producer.lane import Lane
-from producer.polling.poller import Poller, PollResult
+from producer.backfilling.requests import BackfillRequests
+from producer.context import ProducerContext
+from producer.polling.poller import PollResult
 from producer.service import ProducerService
 from producer.state.backfill import Backfill
-from producer.state.checkpoint import Checkpoint, OpenPeriod
-from producer.timeline.window import Window, next_window
+from producer.state.checkpoint import Checkpoint
 
 __all__ = [
     "Backfill",
+    "BackfillRequests",
     "Checkpoint",
     "Estimate",
-    "Lane",
-    "OpenPeriod",
     "PollResult",
-    "Poller",
+    "ProducerContext",
     "ProducerService",
-    "Progress",
-    "Requests",
-    "Window",
     "estimate",
-    "next_window",
     "run",
 ]

@@ -1,4 +1,4 @@
-"""`python -m producer [--connector ID] [--since DATE]`: the producer, by the ecosystem's habit."""
+"""`python -m producer [--connector ID] [--since DATE]`: the producer as a process."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ from frame_gainsight.connectors import KmsVault, Registry
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock
 from frame_gainsight.runtime.metrics import Metrics
-from producer.backfilling.requests import Requests
+from producer.backfilling.requests import BackfillRequests
+from producer.context import ProducerContext
 from producer.polling.poller import PollResult
 from producer.service import ProducerService
 from producer.state.backfill import Backfill
-from schemas import Codec, codec_for
+from schemas import codec_for
 
 
 def run(
@@ -28,8 +29,8 @@ def run(
     """Polls until SIGINT or SIGTERM, or once; returns connector → last error of those that failed.
 
     Args:
-        since: milliseconds; asks first for a backfill of `only` from there. One that is asked for already goes on.
-        on_poll: told of every poll that went well.
+        since: milliseconds; requests a backfill of `only` from there first. One that is requested already goes on.
+        on_poll: called after every poll that went well.
 
     Raises BrokerError, TopicError, SettingsError, and UnknownConnectorError when `only` is not registered.
     """
@@ -39,23 +40,18 @@ def run(
     if only is not None:
         Registry(settings, codec).get(only)
         if since is not None:
-            requests = Requests(settings, codec, only)
+            requests = BackfillRequests(settings, codec, only)
             if not any(b.since == since for b in requests.progress().backfills.values()):
-                requests.ask(Backfill(only, f"since-{since // 1000}", since, clock.now()))
-    return asyncio.run(_run(settings, codec, clock, only, once, on_poll))
+                requests.request(Backfill(only, f"since-{since // 1000}", since, clock.now()))
+    context = ProducerContext(settings, codec, KmsVault(settings.kms_key_id), clock)
+    return asyncio.run(_run(context, only, once, on_poll))
 
 
 async def _run(
-    settings: Settings,
-    codec: Codec,
-    clock: SystemClock,
-    only: str | None,
-    once: bool,
-    on_poll: Callable[[PollResult], None] | None,
+    context: ProducerContext, only: str | None, once: bool, on_poll: Callable[[PollResult], None] | None
 ) -> dict[str, str]:
-    metrics = Metrics()
-    vault = KmsVault(settings.kms_key_id)
-    service = ProducerService(settings, codec, vault, clock, only=only, once=once, metrics=metrics, on_poll=on_poll)
+    metrics, settings = Metrics(), context.settings
+    service = ProducerService(context, only=only, once=once, metrics=metrics, on_poll=on_poll)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, service.stop)

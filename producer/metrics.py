@@ -1,17 +1,14 @@
-"""The producer's figures: what its polls and backfills did, as metrics."""
+"""The producer's metrics: counts of its polls and backfills."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from frame_gainsight.connectors import VaultUnavailableError
-from frame_gainsight.gainsight import GainsightError, ThrottledError
-from frame_gainsight.runtime import Failure
 from frame_gainsight.runtime.metrics import Metrics
 from producer.polling.feed import Feed
 from producer.polling.poller import PollResult
 from producer.state.backfill import Backfill
-from producer.timeline.keyset_reader import StuckError
+from producer.state.poll_failure import failure_of
 
 SERVICE = "producer"
 
@@ -29,7 +26,7 @@ class ProducerMetrics:
         self._metrics.set("lanes_owned", owned, service=SERVICE)
 
     def forget(self, connector: str) -> None:
-        """The connector is another process's now, or nobody's."""
+        """Drops the figures of a connector that this process polls no more."""
         self._metrics.forget(connector)
         self._calls.pop(connector, None)
         self._backfills.pop(connector, None)
@@ -47,8 +44,8 @@ class ProducerMetrics:
             metrics.observe("lateness_seconds", late, connector=connector)
         metrics.set("overlap_seconds", feed.overlap / 1000, connector=connector)
         metrics.set("period_seconds", feed.definition.period, connector=connector)
-        metrics.set("cursor_timestamp_seconds", feed.ledger.checkpoint.cursor / 1000, connector=connector)
-        # A poll goes on without a column that vanished; that it is missed is somebody's turn all the same.
+        metrics.set("cursor_timestamp_seconds", feed.write_order.checkpoint.cursor / 1000, connector=connector)
+        # A poll goes on without a column that vanished; people have to mend it all the same.
         self._metrics.set_failing(connector, "config" if result.missing else None)
         self._called(feed)
 
@@ -73,7 +70,7 @@ class ProducerMetrics:
         self._called(feed)
 
     def _called(self, feed: Feed) -> None:
-        """Counts the calls since it was last told."""
+        """Counts the client's calls since the last count."""
         client, connector = feed.client, feed.definition.id
         before = self._calls.get(connector, Counter())
         if any(client.calls[name] < count for name, count in before.items()):  # a new client
@@ -83,14 +80,3 @@ class ProducerMetrics:
         self._calls[connector] = Counter(client.calls)
         self._metrics.set("api_calls_left_today", client.left_today, connector=connector, service=SERVICE)
         self._metrics.set("api_calls_daily_limit", client.calls_per_day, connector=connector, service=SERVICE)
-
-
-def failure_of(error: Exception) -> str:
-    """The class of a poll's failure."""
-    if isinstance(error, ThrottledError):
-        return "throttled"
-    if isinstance(error, StuckError):
-        return "data"
-    if isinstance(error, VaultUnavailableError):
-        return Failure.TRANSIENT.value
-    return error.failure.value if isinstance(error, GainsightError) else Failure.CONFIG.value

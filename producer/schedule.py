@@ -1,4 +1,4 @@
-"""When a lane's work is done: each connector polled on its period, its backfills beside, none waiting for another."""
+"""The schedule of a lane's work: each connector polled on its period, its backfills beside; none waits for others."""
 
 from __future__ import annotations
 
@@ -10,74 +10,76 @@ from typing import Any
 
 import xxhash
 
-from frame_gainsight.connectors import Connector, ConnectorError, Definition, VaultUnavailableError
+from frame_gainsight.connectors import Connector, ConnectorError, VaultUnavailableError
 from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError
 from frame_gainsight.runtime import Clock, cause_of
+from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
 from producer.lane import Lane
-from producer.metrics import failure_of
 from producer.polling.feed import Feed
 from producer.polling.poller import Poller, PollResult
 from producer.state.backfill import Backfill
+from producer.state.poll_failure import failure_of
 from producer.timeline.keyset_reader import StuckError
 
-AT_ONCE = 64  # polls of a process
-SLOW_SECONDS = 10.0  # after which a poll does not count among them any more: a slow tenant takes nobody's place
-FIRST_RETRY = 15.0  # seconds after a first failure that may pass by itself, doubled with each further one
-MOST_RETRY = 3600.0
+MAX_POLLS = 64  # of a process, at the same time
+SLOW_SECONDS = 10.0  # after which a poll does not count among them any more, so that slow tenants starve no other
+FIRST_RETRY = 15.0  # seconds after a first failure that may pass by itself
+LONGEST_RETRY = 3600.0  # seconds after a failure that somebody must set right, or a period where that is longer
 
 POLL_ERRORS = (GainsightError, ConnectorError, StuckError)
 
 
 class PollSlots:
-    """How many polls begin at once in a process."""
+    """The slots for polls that run at the same time in a process."""
 
-    def __init__(self, clock: Clock, count: int = AT_ONCE, slow: float = SLOW_SECONDS) -> None:
+    def __init__(self, clock: Clock, count: int = MAX_POLLS, slow: float = SLOW_SECONDS) -> None:
         self._clock = clock
         self._free = asyncio.Semaphore(count)
         self._slow = slow
 
     @contextlib.asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """A place, given up after a while by those who take long."""
+    async def acquire(self) -> AsyncIterator[None]:
+        """A slot until the block ends, or for SLOW_SECONDS, so that slow tenants starve no other."""
         await self._free.acquire()
-        timer = asyncio.create_task(self._give_up())
+        timer = asyncio.create_task(self._release_when_slow())
         try:
             yield
         finally:
             if timer.cancel():
                 self._free.release()
 
-    async def _give_up(self) -> None:
+    async def _release_when_slow(self) -> None:
         await self._clock.sleep(self._slow)
         self._free.release()
 
 
 @dataclass(slots=True)
 class Observer:
-    """Who is told what happened."""
+    """Callbacks for what happens in a lane."""
 
     on_poll: Callable[[PollResult, Feed, float], None]
-    """A poll that went well, of this feed, and its seconds."""
+    """After a poll that went well: its result, feed and seconds."""
     on_failure: Callable[[str, Exception], None]
     on_backfill: Callable[[Backfill, Feed], None]
 
 
 @dataclass(slots=True)
 class _Work:
-    """A connector's own task, and what it is told: that its definition changed, that its backfills did."""
+    """A connector's own task, and the events that wake it: its definition changed, its backfills did."""
 
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    backfills_changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LaneSchedule:
-    """The work of one lane. Each connector has a task of its own; Kafka's trouble ends them all, a tenant's none.
+    """Runs the work of one lane. Each connector has a task of its own; Kafka's failure ends them all, a tenant's none.
 
     Args:
         wanted: the connectors that are to be polled at present.
-        gone: connectors that were removed, registered anew since or not; those that are seen to are taken out of it.
+        removed: connectors that were removed, registered anew since or not; `run` clears their recorded failures, and
+            takes them out.
         once: each is polled once, and its backfills are done; then `run` ends.
     """
 
@@ -85,16 +87,16 @@ class LaneSchedule:
         self,
         lane: Lane,
         clock: Clock,
-        places: PollSlots,
+        slots: PollSlots,
         observer: Observer,
         wanted: Callable[[], Iterable[Connector]],
         once: bool = False,
-        gone: set[str] | None = None,
+        removed: set[str] | None = None,
     ) -> None:
         self._lane = lane
-        self._gone = gone if gone is not None else set()
+        self._removed = removed if removed is not None else set()
         self._clock = clock
-        self._places = places
+        self._slots = slots
         self._observer = observer
         self._wanted = wanted
         self._once = once
@@ -103,13 +105,13 @@ class LaneSchedule:
         self._work: dict[str, _Work] = {}
 
     def registry_changed(self) -> None:
-        """A definition came, changed or went."""
+        """Wakes the schedule: a definition came, changed or went."""
         self._changed.set()
 
-    def backfill_asked(self, connector: str) -> None:
-        """A backfill was asked for, or cancelled."""
+    def backfills_changed(self, connector: str) -> None:
+        """Wakes the connector's task: a backfill was requested, or cancelled."""
         if (work := self._work.get(connector)) is not None:
-            work.asked.set()
+            work.backfills_changed.set()
 
     async def run(self) -> None:
         """Works until cancelled. Raises BrokerError, FencedError."""
@@ -119,9 +121,9 @@ class LaneSchedule:
                 before, self._registered = self._registered, {c.id: c for c in self._wanted()}
                 await self._end(self._work.keys() - self._registered.keys())
                 await self._lane.keep_only(self._registered)
-                for id_ in list(self._gone):  # the next one of this id has no trouble yet, and its own is to be told
+                for id_ in list(self._removed):  # the next one of this id has not failed yet
                     await self._lane.recovered(id_)
-                    self._gone.discard(id_)
+                    self._removed.discard(id_)
                 for id_, connector in self._registered.items():
                     if (known := self._work.get(id_)) is None or (known.task is not None and known.task.done()):
                         work = self._work[id_] = _Work()
@@ -140,7 +142,7 @@ class LaneSchedule:
 
     async def _run_connector(self, id_: str, work: _Work) -> None:
         """Polls on the connector's period, with its backfills beside; begins anew when its definition changes."""
-        failures, at_once = 0, False
+        failures, restarted = 0, False
         while (connector := self._registered.get(id_)) is not None:
             work.changed.clear()
             try:
@@ -150,29 +152,30 @@ class LaneSchedule:
                 await self._failed(id_, error)
                 if self._once:
                     return
-                await _first_of(work.changed.wait(), self._clock.sleep(_retry_wait(error, failures, connector)))
+                delay = _retry_wait(error, failures, connector.definition.period)
+                await _first_of(work.changed.wait(), self._clock.sleep(delay))
                 continue
-            polling = self._keep_polling(feed, at_once)
-            backfilling = self._keep_backfilling(feed, work.asked)
+            polling = self._keep_polling(feed, restarted)
+            backfilling = self._keep_backfilling(feed, work.backfills_changed)
             if self._once:
                 await _all_of(polling, backfilling)
                 return
             await _first_of(work.changed.wait(), polling, backfilling)
-            failures, at_once = 0, True
+            failures, restarted = 0, True
 
-    async def _keep_polling(self, feed: Feed, at_once: bool) -> None:
+    async def _keep_polling(self, feed: Feed, restarted: bool) -> None:
         poller, failures = Poller(feed), 0
-        delay = 0.0 if at_once or self._once else self._first_wait(feed)
+        delay = 0.0 if restarted or self._once else self._first_wait(feed)
         while True:
             await self._clock.sleep(delay)
             begun = self._clock.monotonic()
             try:
-                async with self._places.one():
+                async with self._slots.acquire():
                     result = await poller.poll()
             except POLL_ERRORS as error:
                 failures += 1
                 await self._failed(feed.definition.id, error)
-                delay = _retry_wait(error, failures, feed.definition)
+                delay = _retry_wait(error, failures, feed.definition.period)
             else:
                 failures = 0
                 await self._lane.recovered(feed.definition.id)
@@ -186,51 +189,54 @@ class LaneSchedule:
         await self._lane.failed(connector, failure_of(error), cause_of(error, connector))
 
     def _first_wait(self, feed: Feed) -> float:
-        """Seconds until the first poll of a lane that came to us: none when it is due, else what was left."""
-        checkpoint, period = feed.ledger.checkpoint, feed.definition.period
+        """Seconds until the first poll after the lane was taken: none when it is due, else the rest of the period."""
+        checkpoint, period = feed.write_order.checkpoint, feed.definition.period
         since = (self._clock.now() - checkpoint.cursor) / 1000
         if checkpoint.period is not None or checkpoint.cursor == checkpoint.begun or since >= period:
             return 0.0
         return max(0.0, min(self._next_wait(feed), period - since))
 
     def _next_wait(self, feed: Feed, least: float = 0.0) -> float:
-        """Seconds until the connector's next turn. Turns are a period apart, and each connector's own: many connectors
-        spread over the period, however they were started."""
+        """Seconds until the connector's next turn, `least` or more.
+
+        Turns are a period apart, and each connector's own: many connectors spread over the period, however they were
+        started.
+        """
         period = feed.definition.period * 1000
         turn = xxhash.xxh3_64_intdigest(feed.definition.id.encode()) % period
         wait = (period - (self._clock.now() - turn) % period) / 1000
         return wait if wait >= least else wait + period / 1000
 
-    async def _keep_backfilling(self, feed: Feed, asked: asyncio.Event) -> None:
-        """Does what is asked for, one backfill after the other."""
+    async def _keep_backfilling(self, feed: Feed, changed: asyncio.Event) -> None:
+        """Does the requested backfills, one after the other."""
         id_ = feed.definition.id
         while True:
-            asked.clear()
+            changed.clear()
             backfill = self._lane.backfill_of(id_)
             if backfill is not None:
-                await self._backfill(feed, backfill, asked)
+                await self._backfill(feed, backfill, changed)
             elif self._once:
                 return
             else:
-                await asked.wait()
+                await changed.wait()
 
-    async def _backfill(self, feed: Feed, backfill: Backfill, asked: asyncio.Event) -> None:
+    async def _backfill(self, feed: Feed, backfill: Backfill, changed: asyncio.Event) -> None:
         def progress(now: Backfill) -> None:
             known = self._lane.known_backfill(now)
             if known is None or known.state != "CANCELLED":
                 self._lane.note_backfill(now)
             self._observer.on_backfill(now, feed)
 
-        worker = BackfillRunner(feed, backfill, self._lane.is_covered(backfill), progress)
-        running = asyncio.create_task(worker.run())
+        runner = BackfillRunner(feed, backfill, self._lane.is_covered(backfill), progress)
+        running = asyncio.create_task(runner.run())
         try:
             while not running.done():
-                await _first_of(asked.wait(), running)
-                asked.clear()
+                await _first_of(changed.wait(), running)
+                changed.clear()
                 known = self._lane.known_backfill(backfill)
                 if known is not None and known.state == "CANCELLED" and not running.done():
                     await _stop([running])
-                    await worker.cancel()
+                    await runner.cancel()
                     return
             running.result()
         finally:
@@ -238,7 +244,7 @@ class LaneSchedule:
 
 
 async def _first_of(*awaitables: Awaitable[Any]) -> None:
-    """Waits for the first of them, and ends those that it began itself. Raises what it failed with."""
+    """Waits for the first to end, and cancels those that were no tasks before. Raises the first one's failure."""
     tasks = [a if isinstance(a, asyncio.Future) else asyncio.ensure_future(a) for a in awaitables]
     ours = [t for t, a in zip(tasks, awaitables, strict=True) if t is not a]
     try:
@@ -250,7 +256,7 @@ async def _first_of(*awaitables: Awaitable[Any]) -> None:
 
 
 async def _all_of(*awaitables: Awaitable[Any]) -> None:
-    """Waits for all of them; the first that fails ends the others."""
+    """Waits for all; the first that fails cancels the others."""
     tasks = [asyncio.ensure_future(a) for a in awaitables]
     try:
         await asyncio.gather(*tasks)
@@ -259,7 +265,7 @@ async def _all_of(*awaitables: Awaitable[Any]) -> None:
 
 
 async def _stop(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancels tasks and waits for their end. Raises what one of them failed with."""
+    """Cancels tasks and waits for their end. Raises the failure of one."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -268,11 +274,10 @@ async def _stop(tasks: Iterable[asyncio.Future[Any]]) -> None:
             raise result
 
 
-def _retry_wait(error: Exception, failures: int, connector: Connector | Definition) -> float:
-    """Seconds until the next try. What may pass by itself is tried soon, what somebody must set right less and less."""
-    period = (connector if isinstance(connector, Definition) else connector.definition).period
+def _retry_wait(error: Exception, failures: int, period: float) -> float:
+    """Seconds until the next try. A failure that may pass by itself is tried again soon, others less and less often."""
     if isinstance(error, ThrottledError) and error.retry_after:
         return error.retry_after
     if isinstance(error, TransientError | VaultUnavailableError):
-        return min(max(period, 1.0), FIRST_RETRY * 2.0 ** min(failures - 1, 20))
-    return max(period, min(MOST_RETRY, period * 2.0 ** min(failures - 1, 20)))
+        return Backoff(FIRST_RETRY, max(period, 1.0)).seconds(failures)
+    return max(period, Backoff(period, LONGEST_RETRY).seconds(failures))

@@ -1,4 +1,4 @@
-"""The producer as a service: owns lanes through the consumer group, and does the work of each."""
+"""The producer as a service: owns lanes through the consumer group, and works in each."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from frame_gainsight.connectors import Connector, Vault, apply
-from frame_gainsight.gainsight import ReplySlots
+from frame_gainsight.connectors import Connector, apply
 from frame_gainsight.kafka import consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
-from frame_gainsight.runtime import Clock, FencedError, OperationalError, Settings, cause_of
+from frame_gainsight.runtime import FencedError, OperationalError, cause_of
 from frame_gainsight.runtime.metrics import Metrics
+from producer.context import ProducerContext
 from producer.lane import Lane
-from producer.metrics import ProducerMetrics, failure_of
+from producer.metrics import ProducerMetrics
 from producer.polling.feed import Feed
 from producer.polling.poller import PollResult
 from producer.schedule import LaneSchedule, Observer, PollSlots
-from schemas import Codec, SchemaError
+from producer.state.poll_failure import failure_of
+from schemas import SchemaError
 
 log = structlog.get_logger(__name__)
 
 SESSION_SECONDS = 8  # after which a dead producer's lanes go to others
 REOPEN_SECONDS = 2.0  # after Kafka failed
-# A lane that another process has taken is taken from us by the group within a session, unless it is no member of it.
+# A lane that another process has taken is revoked by the group within a session, unless that one is no member of it.
 FENCED_SECONDS = 4.0 * SESSION_SECONDS
 
 
 @dataclass(slots=True)
 class _Owned:
-    """A lane assigned to us. `known` is set when its connectors have been read once and its requests are followed.
+    """A lane assigned to us.
 
-    `gone`: connectors that were removed, and whose trouble the lane is still to take back.
+    Attributes:
+        removed: connectors that were removed, and whose recorded failure the lane is still to clear.
+        behind: topics that have not been read to their end yet.
+        known: set when its connectors have been read once and its requests are followed.
     """
 
     number: int
     connectors: dict[str, Connector] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
     behind: set[str] = field(default_factory=set)
     known: asyncio.Event = field(default_factory=asyncio.Event)
     lane: Lane | None = None
@@ -49,20 +53,17 @@ class _Owned:
 
 
 class ProducerService:
-    """Polls every connector of the lanes that the group gives us, and does their backfills.
+    """Polls every connector of the lanes that the consumer group assigns, and does their backfills.
 
     Args:
         only: poll this connector alone.
         once: poll every connector once, and do its backfills, as soon as its lane is ours; then end.
-        on_poll: told of every poll that went well; on_failure: of every other one (connector, cause).
+        on_poll: called after every poll that went well; on_failure: after every other one (connector, cause).
     """
 
     def __init__(
         self,
-        settings: Settings,
-        codec: Codec,
-        vault: Vault,
-        clock: Clock,
+        context: ProducerContext,
         *,
         only: str | None = None,
         once: bool = False,
@@ -70,19 +71,16 @@ class ProducerService:
         on_failure: Callable[[str, str], None] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._settings = settings
-        self._codec = codec
-        self._vault = vault
-        self._clock = clock
+        self._context = context
+        self._settings = context.settings
         self._only = only
         self._once = once
         self._on_poll = on_poll
         self._on_failure = on_failure
-        self._meter = ProducerMetrics(metrics or Metrics(), settings.partitions)
+        self._metrics = ProducerMetrics(metrics or Metrics(), context.settings.partitions)
         self._lanes: dict[int, _Owned] = {}
         self._stopping = asyncio.Event()
-        self._places = PollSlots(clock)
-        self._reply_slots = ReplySlots()
+        self._slots = PollSlots(context.clock)
         self.failures: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -105,7 +103,7 @@ class ProducerService:
         )
 
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            # Requests are followed from now on; what was asked before, the lane reads when it opens.
+            # Requests are followed from now on; the lane reads the earlier ones when it opens.
             begin = {topics[0]: OFFSET_BEGINNING, topics[1]: OFFSET_END}
             consumer.assign([TopicPartition(p.topic, p.partition, begin[p.topic]) for p in partitions])
             loop.call_soon_threadsafe(self._take, {p.partition for p in partitions})
@@ -147,32 +145,32 @@ class ProducerService:
                         owned.known.set()
                 return
             if error.retriable() or not error.fatal():
-                log.warning("registry_topics", cause=error.str())
+                log.warning("topic_read_failed", topic=message.topic(), cause=error.str())
                 return
             raise unreachable(self._settings, KafkaException(error))
         if owned is None:
             return
         if message.topic() == self._settings.connectors_topic:
             record = consumed_record(message)
-            connector = apply(self._codec, owned.connectors, record)
+            connector = apply(self._context.codec, owned.connectors, record)
             if connector is not None:
                 if record.value is None:
-                    owned.gone.add(connector)
-                elif not owned.known.is_set():  # removed and registered anew long ago: its trouble is of now
-                    owned.gone.discard(connector)
+                    owned.removed.add(connector)
+                elif not owned.known.is_set():  # removed and registered anew long ago: its failure is of now
+                    owned.removed.discard(connector)
             if owned.schedule is not None:
                 owned.schedule.registry_changed()
         elif owned.lane is not None and owned.schedule is not None:
-            asked = owned.lane.on_checkpoint_record(consumed_record(message))
-            if asked is not None:
-                owned.schedule.backfill_asked(asked)
+            connector = owned.lane.on_checkpoint_record(consumed_record(message))
+            if connector is not None:
+                owned.schedule.backfills_changed(connector)
 
     def _take(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             owned = _Owned(number, behind={self._settings.connectors_topic, self._settings.checkpoints_topic})
             owned.task = asyncio.create_task(self._work(owned), name=f"lane-{number}")
             self._lanes[number] = owned
-        self._meter.lanes(len(self._lanes))
+        self._metrics.lanes(len(self._lanes))
 
     async def _give_up(self, numbers: Iterable[int]) -> None:
         given = [self._lanes.pop(n) for n in numbers if n in self._lanes]
@@ -183,11 +181,11 @@ class ProducerService:
             if isinstance(result, Exception):
                 log.warning("lane_closed_with_error", cause=str(result))
         for connector in (c for owned in given for c in owned.connectors):
-            self._meter.forget(connector)
-        self._meter.lanes(len(self._lanes))
+            self._metrics.forget(connector)
+        self._metrics.lanes(len(self._lanes))
 
     async def _work(self, owned: _Owned) -> None:
-        """Keeps a lane open and works in it; opens it anew when Kafka failed."""
+        """Keeps a lane open and works in it; opens it again after Kafka failed. Raises FencedError."""
         await owned.known.wait()
         while True:
             try:
@@ -195,24 +193,24 @@ class ProducerService:
                 return
             except FencedError as error:
                 # Reopened it would fence the new owner in turn: the group decides whose it is.
-                log.warning("fenced", lane=owned.number, cause=str(error))
-                await self._clock.sleep(FENCED_SECONDS)
+                log.warning("lane_fenced", lane=owned.number, cause=str(error))
+                await self._context.clock.sleep(FENCED_SECONDS)
                 raise
             except (OperationalError, SchemaError) as error:
-                log.warning("lane_reopens", lane=owned.number, cause=str(error))
-                await self._clock.sleep(REOPEN_SECONDS)
+                log.warning("lane_reopening", lane=owned.number, cause=str(error))
+                await self._context.clock.sleep(REOPEN_SECONDS)
 
     async def _work_in(self, owned: _Owned) -> None:
-        lane = await Lane.open(self._settings, self._codec, self._vault, self._clock, owned.number, self._reply_slots)
+        lane = await Lane.open(self._context, owned.number)
         owned.lane = lane
         owned.schedule = LaneSchedule(
             lane,
-            self._clock,
-            self._places,
-            Observer(self._polled, self._failed, self._meter.backfilled),
+            self._context.clock,
+            self._slots,
+            Observer(self._polled, self._failed, self._metrics.backfilled),
             lambda: self._wanted(owned),
             self._once,
-            owned.gone,
+            owned.removed,
         )
         try:
             await owned.schedule.run()
@@ -227,7 +225,7 @@ class ProducerService:
 
     def _polled(self, result: PollResult, feed: Feed, seconds: float) -> None:
         self.failures.pop(result.connector, None)
-        self._meter.polled(result, feed, seconds)
+        self._metrics.polled(result, feed, seconds)
         if self._on_poll is not None:
             self._on_poll(result)
 
@@ -236,6 +234,6 @@ class ProducerService:
         level = logging.DEBUG if self.failures.get(connector) == cause else logging.WARNING
         log.log(level, "poll_failed", connector=connector, failure=failure_of(error), cause=cause)
         self.failures[connector] = cause
-        self._meter.failed(connector, error)
+        self._metrics.failed(connector, error)
         if self._on_failure is not None:
             self._on_failure(connector, cause)

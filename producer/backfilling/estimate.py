@@ -1,4 +1,4 @@
-"""Estimating a backfill from a few narrow questions: how many rows a span has, and how they are spread over it."""
+"""Estimating a backfill with a few narrow queries: how many rows a span has, and how they are spread over it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from producer.state.backfill import SLICE_PAGES, Mark
 from producer.timeline.keyset_reader import BY_DATE, GSID, MODIFIED
 
 GROWTH = 4
-MOST_ROWS = 100_000_000
+MAX_ROWS = 100_000_000
 CLOSER = 3  # halvings between the last row found and the first not found
 
 
@@ -40,16 +40,16 @@ class Estimate:
     marks: tuple[Mark, ...]
 
     def minutes(self, calls_per_minute: int) -> float:
-        """How long it takes with that many calls a minute."""
+        """The reading's minutes with that many calls a minute."""
         return self.calls / calls_per_minute
 
     def days_share(self, calls_per_day: int) -> float:
-        """Which part of a day's calls it takes; above 1 it takes several days."""
+        """The reading's part of a day's calls; above 1 it takes several days."""
         return self.calls / calls_per_day
 
 
 async def estimate(client: GainsightClient, definition: Definition, since: int, until: int, page_rows: int) -> Estimate:
-    """Asks for single rows at growing offsets. A tenant that refuses large ones gives a coarser estimate.
+    """Queries single rows at growing offsets. A tenant that refuses large ones gives a coarser estimate.
 
     Raises GainsightError when the tenant does not answer.
     """
@@ -62,7 +62,7 @@ async def estimate(client: GainsightClient, definition: Definition, since: int, 
             break
         marks.append(Mark(high, at))
         low, high = high, high * GROWTH
-        if high > MOST_ROWS:
+        if high > MAX_ROWS:
             break
     for _ in range(CLOSER if low else 0):
         middle = (low + high) // 2
@@ -78,7 +78,7 @@ async def estimate(client: GainsightClient, definition: Definition, since: int, 
 
 
 def _calls(rows: int, page_rows: int, marks: Sequence[Mark]) -> int:
-    """A call a full page, and half a page more for each slice."""
+    """The calls of reading them: one a full page, and half a page more for each slice."""
     return math.ceil(rows / page_rows) + round(rows / (SLICE_PAGES * page_rows) / 2)
 
 
@@ -94,7 +94,7 @@ class _Probe:
         self.calls = 0
 
     async def date_of(self, row: int) -> int | None:
-        """LastModifiedDate of the row with that number, from 0; None where there are not so many."""
+        """LastModifiedDate of the row with that number, from 0; None where there are fewer rows."""
         query = Query(required.ACTIVITY, [GSID, MODIFIED], self._where, BY_DATE, limit=1, offset=row)
         self.calls += 1
         try:

@@ -1,34 +1,31 @@
-"""Asking the owner of a lane for a backfill, and seeing how far it is, over the checkpoints topic."""
+"""Requesting a backfill from the owner of a lane, and following its progress, over the checkpoints topic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-
-from frame_gainsight.kafka import ProducerRecord, consumed_record, lane_of, put, read_to_end, reader
-from frame_gainsight.kafka.clients import unreachable
+from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, follow, lane_of, put, read_to_end
 from frame_gainsight.runtime import Settings
-from producer.state import backfill as backfills
-from producer.state import checkpoint as checkpoints
-from producer.state.backfill import KEY_PART, Backfill
+from producer.state.backfill import Backfill
 from producer.state.checkpoint import Checkpoint
+from producer.state.checkpoint_keys import BACKFILL, format_key, parse_key
 from schemas import Codec
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a connector has been read: its checkpoint (None: never polled), and its backfills by id."""
+    """A connector's progress on record: its checkpoint (None: never polled), and its backfills by id."""
 
     checkpoint: Checkpoint | None = None
     backfills: dict[str, Backfill] = field(default_factory=dict)
 
 
-class Requests:
+class BackfillRequests:
     """The requests for one connector. Blocks; an administrator's tool, not a hot path.
 
-    Its methods raise BrokerError, TopicError, and SchemaError for a record that does not read.
+    The methods raise BrokerError, TopicError, and SchemaError for a record that does not read.
     """
 
     def __init__(self, settings: Settings, codec: Codec, connector: str) -> None:
@@ -38,43 +35,36 @@ class Requests:
         self._lane = lane_of(connector, settings.partitions)
 
     def progress(self) -> Progress:
-        """What is on record now."""
+        """The progress on record now."""
         found = Progress()
         for record in read_to_end(self._settings, self._settings.checkpoints_topic, {self._lane: None}):
-            connector, _, id_ = (record.key or b"").decode("utf-8", "replace").partition(KEY_PART)
+            connector, part = parse_key(record.key)
             if connector != self._connector:
                 continue
-            if id_:
+            if part.startswith(BACKFILL):
+                id_ = part.removeprefix(BACKFILL)
                 found.backfills.pop(id_, None)
                 if record.value is not None:
-                    found.backfills[id_] = backfills.decode(self._codec, record.value)
-            else:
-                found.checkpoint = None if record.value is None else checkpoints.decode(self._codec, record.value)
+                    found.backfills[id_] = Backfill.decode(self._codec, record.value)
+            elif not part:
+                found.checkpoint = None if record.value is None else Checkpoint.decode(self._codec, record.value)
         return found
 
-    def ask(self, backfill: Backfill) -> None:
+    def request(self, backfill: Backfill) -> None:
         """Records the request."""
-        value = backfills.encode(self._codec, backfill)
+        value = backfill.encode(self._codec)
         put(self._settings, ProducerRecord(self._settings.checkpoints_topic, self._lane, backfill.key, value))
 
     def cancel(self, backfill: Backfill) -> None:
-        """Asks the owner to give it up."""
-        self.ask(replace(backfill, state="CANCELLED"))
+        """Requests that the lane's owner gives the backfill up."""
+        self.request(replace(backfill, state="CANCELLED"))
 
     def follow(self, id_: str, timeout: float = 1.0) -> Iterator[Backfill | None]:
         """Every state of a backfill, those on record first; None whenever there is no news for `timeout` seconds."""
-        key = f"{self._connector}{KEY_PART}{id_}".encode()
-        consumer = reader(self._settings)
-        try:
-            consumer.assign([TopicPartition(self._settings.checkpoints_topic, self._lane, OFFSET_BEGINNING)])
-            while True:
-                message = consumer.poll(timeout)
-                if message is None:
+        key = format_key(self._connector, BACKFILL + id_)
+        with closing(follow(self._settings, self._settings.checkpoints_topic, [self._lane], timeout)) as news:
+            for record in news:
+                if record is None:
                     yield None
-                elif (error := message.error()) is not None:
-                    if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
-                        raise unreachable(self._settings, KafkaException(error))
-                elif (record := consumed_record(message)).key == key and record.value is not None:
-                    yield backfills.decode(self._codec, record.value)
-        finally:
-            consumer.close()
+                elif isinstance(record, ConsumedRecord) and record.key == key and record.value is not None:
+                    yield Backfill.decode(self._codec, record.value)

@@ -1,11 +1,10 @@
-"""Doing a backfill, by the owner of its lane, beside live polling: slices in parallel, each page in a transaction."""
+"""Running a backfill, by the owner of its lane, beside live polling: slices in parallel, each page a transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -22,55 +21,31 @@ from frame_gainsight.gainsight import (
 )
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import cause_of
+from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.estimate import estimate
-from producer.polling.feed import Feed, Version
+from producer.backfilling.known_versions import KnownVersions
+from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import fingerprint
+from producer.state.seen_versions import fingerprint_of
 from producer.timeline.keyset_reader import Activity, Page, StuckError, ahead, read_pages
 from producer.timeline.window import Window
 
 log = structlog.get_logger(__name__)
 
-MOST_PARALLEL = 16
+MAX_PARALLEL = 16
 ROOM = 1.2  # times the calls that would do if all took equally long
-FIRST_WAIT = 2.0  # seconds after a failure, doubled with each further one
-MOST_WAIT = 300.0
-CONFIG_WAIT = 600.0
-SAY_EVERY = 30.0
-
-
-class KnownVersions:
-    """What the raw topic has of a connector, for a span that was read before: the newest version of each activity.
-
-    In a private SQLite database that spills to a temporary file, so that its memory does not grow with the topic.
-    """
-
-    def __init__(self, versions: Iterable[Version]) -> None:
-        self._db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        self._db.execute("CREATE TABLE known (gsid TEXT PRIMARY KEY, at INTEGER, print TEXT) WITHOUT ROWID")
-        self._db.execute("BEGIN")
-        rows = ((v.gsid, v.at, v.fingerprint) for v in versions)
-        self._db.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
-        self._db.execute("COMMIT")
-
-    def has(self, activity: Activity, print_: str) -> bool:
-        """Whether the topic has this version, or a newer one. A tombstone is neither: the activity came back."""
-        found = self._db.execute("SELECT at, print FROM known WHERE gsid = ?", (activity.gsid,)).fetchone()
-        if found is None or found[1] is None:
-            return False
-        return bool(found[1] == print_ or found[0] > activity.modified_at)
-
-    def close(self) -> None:
-        self._db.close()
+RETRY = Backoff(first=2.0, longest=300.0)
+CONFIG_WAIT = 600.0  # seconds after a failure that somebody must set right
+SETTLE_CHECK_SECONDS = 30.0
 
 
 class BackfillRunner:
-    """Does one backfill.
+    """Runs one backfill.
 
     Args:
-        covered: the span, or part of it, has been read before: what the raw topic has of it is not written again.
-        on_progress: told after every page.
+        covered: the span, or part of it, has been read before: versions that the raw topic has are not written again.
+        on_progress: called after every page, with the backfill as it is then.
     """
 
     def __init__(
@@ -82,10 +57,10 @@ class BackfillRunner:
         self._known: KnownVersions | None = None
         self._on_progress = on_progress
         self._busy: set[Window] = set()
-        self._moved = asyncio.Event()
+        self._page_written = asyncio.Event()
 
     async def run(self) -> Backfill:
-        """Works until it is done. What a tenant's trouble stops is tried again, for as long as it takes.
+        """Works until the backfill is done. After a tenant's failure it is tried again, for as long as it takes.
 
         Raises BrokerError, FencedError; another owner goes on where the last transaction ended.
         """
@@ -97,15 +72,15 @@ class BackfillRunner:
                 self._known.close()
         if self.backfill.state != "DONE":  # there was nothing to read
             await self._write_state(state="DONE", cause=None)
-        log.info("backfilled", connector=self.backfill.connector, id=self.backfill.id, rows=self.backfill.rows)
+        log.info("backfill_done", connector=self.backfill.connector, id=self.backfill.id, rows=self.backfill.rows)
         return self.backfill
 
     async def cancel(self) -> None:
-        """Writes that it was given up; `run` must have ended before."""
+        """Records that the backfill was given up; `run` must have ended before."""
         await self._write_state(state="CANCELLED")
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Does a piece of work, again and again until it succeeds; the pause grows while nothing is written."""
+        """Repeats a piece of work until it succeeds; the waits grow while nothing is written."""
         failures = 0
         while True:
             before = self.backfill.rows
@@ -116,42 +91,42 @@ class BackfillRunner:
                 await self._wait(error, failures)
 
     async def _wait(self, error: GainsightError | StuckError, failures: int) -> None:
-        """Says why it does not go on, and waits."""
-        seconds = min(MOST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+        """Records why the backfill does not go on, and waits."""
+        seconds = RETRY.seconds(failures)
         if isinstance(error, ThrottledError) and error.retry_after:
             seconds = error.retry_after
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
-        await self._say(cause_of(error, self._feed.definition.id))
-        await self._feed.clock.sleep(seconds)
+        await self._record_cause(cause_of(error, self._feed.definition.id))
+        await self._feed.context.clock.sleep(seconds)
 
-    async def _say(self, cause: str) -> None:
-        """Records why it does not go on, once."""
+    async def _record_cause(self, cause: str) -> None:
+        """Records why the backfill does not go on, once."""
         if cause != self.backfill.cause:
-            log.warning("backfill_waits", connector=self.backfill.connector, id=self.backfill.id, cause=cause)
+            log.warning("backfill_waiting", connector=self.backfill.connector, id=self.backfill.id, cause=cause)
             await self._write_state(cause=cause)
 
     async def _prepare(self) -> None:
-        """Finds out what is to be read, and cuts it into slices; after a restart both are known."""
-        feed, asked = self._feed, self.backfill
+        """Estimates the span and cuts it into slices; after a restart both are on record."""
+        feed, requested = self._feed, self.backfill
         await feed.columns.ensure()
         if self._covered and self._known is None:
-            self._known = await asyncio.to_thread(lambda: KnownVersions(feed.written()))
-        if asked.state != "REQUESTED":
+            self._known = await asyncio.to_thread(lambda: KnownVersions(feed.versions()))
+        if requested.state != "REQUESTED":
             return
-        live_from = feed.ledger.live_from
-        until = max(asked.since, min(asked.until if asked.until is not None else live_from, live_from))
-        marks, calls, page_rows = asked.marks, 0, feed.records.settings.page_rows
-        if not marks and asked.since < until:
-            found = await estimate(feed.client, feed.definition, asked.since, until, page_rows)
+        live_from = feed.write_order.live_from
+        until = max(requested.since, min(requested.until if requested.until is not None else live_from, live_from))
+        marks, calls, page_rows = requested.marks, 0, feed.context.settings.page_rows
+        if not marks and requested.since < until:
+            found = await estimate(feed.client, feed.definition, requested.since, until, page_rows)
             marks, calls = found.marks, found.probes
         await self._write_state(
             state="RUNNING",
             until=until,
             marks=marks,
-            slices=cut(asked.since, until, marks, asked.newest_first, self._settled(), page_rows),
-            started_at=feed.clock.now(),
-            calls=asked.calls + calls,
+            slices=cut(requested.since, until, marks, requested.newest_first, self._settled(), page_rows),
+            started_at=feed.context.clock.now(),
+            calls=requested.calls + calls,
             cause=None,
         )
 
@@ -162,13 +137,13 @@ class BackfillRunner:
                 while len(running) < self._parallel() and (slice_ := self._next_slice()) is not None:
                     self._busy.add(slice_.window)
                     running.add(asyncio.create_task(self._read(slice_.window)))
-                # Every page tells how slow the tenant is: more slices may be wanted.
-                self._moved.clear()
-                moved = asyncio.create_task(self._moved.wait())
+                # Every page shows how slow the tenant is: more slices may be wanted.
+                self._page_written.clear()
+                page_written = asyncio.create_task(self._page_written.wait())
                 try:
-                    await asyncio.wait({*running, moved}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({*running, page_written}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    moved.cancel()
+                    page_written.cancel()
                 for task in {t for t in running if t.done()}:
                     running.discard(task)
                     task.result()
@@ -179,9 +154,9 @@ class BackfillRunner:
             self._busy.clear()
 
     def _parallel(self) -> int:
-        """Slices read at once: as many calls as the budget allows are to be under way, however slow the tenant is."""
+        """Slices to read at the same time: enough to use the budget's calls a minute, however slow the tenant is."""
         client = self._feed.client
-        return max(1, min(MOST_PARALLEL, math.ceil(client.calls_per_minute / 60 * client.latency * ROOM)))
+        return max(1, min(MAX_PARALLEL, math.ceil(client.calls_per_minute / 60 * client.latency * ROOM)))
 
     def _next_slice(self) -> Slice | None:
         return next((s for s in self.backfill.slices if s.window not in self._busy), None)
@@ -193,9 +168,9 @@ class BackfillRunner:
     async def _read_on(self, window: Window) -> None:
         """Reads a slice from where it stands to its end, once all its rows must have become visible."""
         while (ahead_by := window.end - self._settled()) > 0:
-            at = format_date(self._feed.clock.now() + ahead_by)
-            await self._say(f"The last of it is read at {at}: until then rows may become visible.")
-            await self._feed.clock.sleep(min(ahead_by / 1000, SAY_EVERY))
+            at = format_date(self._feed.context.clock.now() + ahead_by)
+            await self._record_cause(f"The last of it is read at {at}: until then rows may become visible.")
+            await self._feed.context.clock.sleep(min(ahead_by / 1000, SETTLE_CHECK_SECONDS))
         slice_ = next(s for s in self.backfill.slices if s.window == window)
         source = self._feed.source(Priority.BACKFILL)
         calls = 0
@@ -209,14 +184,15 @@ class BackfillRunner:
             source.close()
 
     async def _write_page(self, page: Page, slice_: Slice, calls: int) -> Slice:
-        """Writes what the raw topic does not have of a page and, in the same transaction, where the slice goes on."""
-        feed, ledger = self._feed, self._feed.ledger
-        fetched_at, columns, last = feed.clock.now(), feed.columns.version, page.next is None
+        """Writes the versions that the raw topic lacks of a page and, in the same transaction, the slice's position."""
+        feed, write_order = self._feed, self._feed.write_order
+        fetched_at, columns, last = feed.context.clock.now(), feed.columns.version, page.next is None
         period = OpenPeriod(self._poll_id(slice_.window), slice_.window, slice_.position, slice_.page, slice_.written)
         headers = feed.records.headers(period, last)
-        async with ledger.turn:
-            fresh = [(a, p) for a in page.activities if self._is_new(a, p := fingerprint(a), page.asked)]
-            outgoing = [feed.records.activity(a, p, columns, headers, fetched_at) for a, p in fresh]
+        async with write_order.turn:
+            current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
+            fresh = [(a, f) for a in current if self._is_new(a, f := fingerprint_of(a))]
+            outgoing = [feed.records.activity(a, f, columns, headers, fetched_at) for a, f in fresh]
             following = replace(
                 slice_,
                 position=page.next or slice_.position,
@@ -231,7 +207,7 @@ class BackfillRunner:
 
             def progress(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for activity, _ in fresh:
-                    ledger.note_past(activity.gsid, page.asked)
+                    write_order.note_backfilled(activity.gsid, page.request)
                 advanced = with_slice(self.backfill, slice_.window, None if last else following)
                 self.backfill = replace(
                     advanced,
@@ -245,28 +221,26 @@ class BackfillRunner:
                 return [*trailing, feed.records.backfill(self.backfill)]
 
             await feed.write(outgoing, progress)
-        self._moved.set()
+        self._page_written.set()
         if self._on_progress is not None:
             self._on_progress(self.backfill)
         return following
 
-    def _is_new(self, activity: Activity, print_: str, asked: int) -> bool:
-        if self._feed.ledger.is_stale(activity.gsid, asked):
-            return False
-        return self._known is None or not self._known.has(activity, print_)
+    def _is_new(self, activity: Activity, fingerprint: str) -> bool:
+        return self._known is None or not self._known.has(activity, fingerprint)
 
     def _settled(self) -> int:
-        """What was modified before this moment (milliseconds) has become visible, however late."""
+        """The moment (milliseconds) before which every modified row has become visible, however late."""
         feed = self._feed
         now = feed.client.tenant_now()
-        return whole_second((now if now is not None else feed.clock.now()) - feed.margin - feed.overlap)
+        return whole_second((now if now is not None else feed.context.clock.now()) - feed.margin - feed.overlap)
 
     async def _write_state(self, **changes: Any) -> None:
         def state(_: Sequence[int]) -> Sequence[ProducerRecord]:
-            self.backfill = replace(self.backfill, **changes, updated_at=self._feed.clock.now())
+            self.backfill = replace(self.backfill, **changes, updated_at=self._feed.context.clock.now())
             return [self._feed.records.backfill(self.backfill)]
 
-        async with self._feed.ledger.turn:
+        async with self._feed.write_order.turn:
             await self._feed.write([], state)
         if self._on_progress is not None:
             self._on_progress(self.backfill)

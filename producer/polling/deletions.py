@@ -1,4 +1,4 @@
-"""Looking for deleted activities, on a beat of its own, by every way that the tenant has."""
+"""Polls for deleted activities, on an interval of their own, from every source that the tenant has."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DAY = 86_400_000
-IDLE_EVERY = DAY  # a way that names nothing which another does not, or that the tenant does not have
+IDLE_EVERY = DAY  # for a source that names nothing which another does not, or that the tenant does not have
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """What a look found: Gsid → time of deletion in `window`, and how far each way has been asked (milliseconds)."""
+    """The result of a poll: Gsid → time of deletion in `window`, and how far each source was read (milliseconds)."""
 
     window: Window
     at: dict[str, int]
@@ -35,10 +35,10 @@ class Deleted:
 
 
 class DeletionPoller:
-    """Asks the tenant what was deleted. Each way has a cursor of its own, so that none misses what another was asked.
+    """Reads from the tenant what was deleted. Each source has a cursor of its own, so that none misses anything.
 
-    Which of the ways covers activities is not documented: they are asked in turn, one a look, until one has named
-    some; from then on it is asked at every look, and those that name no others once a day.
+    Which of the sources covers activities is not documented: they are read in turn, one a poll, until one has named
+    some; from then on that one is read at every poll, and those that name no others once a day.
     """
 
     def __init__(self, definition: Definition, client: GainsightClient) -> None:
@@ -46,65 +46,66 @@ class DeletionPoller:
         self._client = client
         self._absent: dict[str, int] = {}
         self._needed: set[str] = set()
-        self._told_none = False
+        self._warned = False
         self._chunking = Chunking()
 
-    async def look(self, checkpoint: Checkpoint, overlap: int, is_known: Callable[[str], bool]) -> Deleted | None:
-        """Everything deleted since the last look, `overlap` milliseconds before it on; None when it is not time.
+    async def poll(self, checkpoint: Checkpoint, overlap: int, is_known: Callable[[str], bool]) -> Deleted | None:
+        """Everything deleted since the last poll, `overlap` milliseconds before it on; None when none is due.
 
         `is_known`: whether an activity's deletion is written already.
-        Raises TransientError: nothing of it counts then, and the next poll asks again.
+        Raises TransientError: nothing of it counts then, and the next poll reads it again.
         """
         until = checkpoint.cursor
-        cursors = {way: checkpoint.deletion_cursors.get(way, checkpoint.deletions_cursor) for way in SOURCES}
-        if not any(self._is_due(way, cursors[way], until) for way in SOURCES):
+        cursors = {source: checkpoint.deletion_cursors.get(source, checkpoint.deletions_cursor) for source in SOURCES}
+        if not any(self._is_due(source, cursors[source], until) for source in SOURCES):
             return None
         oldest = until - LOG_DAYS * DAY
         found: dict[str, int] = {}
         starts = [until]
-        for way in sorted(SOURCES, key=lambda w: (w not in self._needed, cursors[w], SOURCES.index(w))):
-            if not self._is_due(way, cursors[way], until) or (len(starts) > 1 and not self._needed):
+        for source in sorted(SOURCES, key=lambda s: (s not in self._needed, cursors[s], SOURCES.index(s))):
+            if not self._is_due(source, cursors[source], until) or (len(starts) > 1 and not self._needed):
                 continue
-            start = whole_second(max(cursors[way] - overlap, oldest, 0))
+            start = whole_second(max(cursors[source] - overlap, oldest, 0))
             try:
-                named = await deleted_in(self._client, way, start, until)
+                named = await deleted_in(self._client, source, start, until)
             except (ConfigError, RefusedQueryError) as error:  # its key has just read the timeline
-                self._miss(way, until, str(error))
+                self._note_absent(source, until, str(error))
                 continue
-            self._absent.pop(way, None)
+            self._absent.pop(source, None)
             if any(gsid not in found and not is_known(gsid) for gsid in named):
-                self._needed.add(way)
+                self._needed.add(source)
             found |= named
-            cursors[way] = until
+            cursors[source] = until
             starts.append(start)
-        present = [cursors[way] for way in SOURCES if way not in self._absent]
-        self._tell(present)
+        present = [cursors[source] for source in SOURCES if source not in self._absent]
+        self._warn_without(present)
         return Deleted(Window(min(starts), until), found, cursors, min(present, default=until))
 
     async def alive(self, gsids: list[str]) -> set[str]:
-        """Those of the activities that the tenant has (again)."""
+        """The activities among these that the tenant has (again)."""
         rows = await fetch_where_in(self._client, required.ACTIVITY, ["Gsid"], "Gsid", gsids, self._chunking)
         return {str(row.get("Gsid")) for row in rows}
 
-    def _is_due(self, way: str, cursor: int, until: int) -> bool:
-        if way in self._absent:  # its cursor stays: should it come, it is asked from there
-            return until - self._absent[way] >= IDLE_EVERY
-        beat = self._definition.deletions_every * 1000
-        if self._needed and way not in self._needed:
-            beat = max(beat, IDLE_EVERY)
-        return until - cursor >= beat
+    def _is_due(self, source: str, cursor: int, until: int) -> bool:
+        if source in self._absent:  # its cursor stays: should the source come, it is read from there
+            return until - self._absent[source] >= IDLE_EVERY
+        interval = self._definition.deletions_every * 1000
+        if self._needed and source not in self._needed:
+            interval = max(interval, IDLE_EVERY)
+        return until - cursor >= interval
 
-    def _miss(self, way: str, until: int, cause: str) -> None:
-        if way not in self._absent:
-            log.info("deletions_not_told", connector=self._definition.id, way=way, cause=cause)
-        self._absent[way] = until
+    def _note_absent(self, source: str, until: int, cause: str) -> None:
+        if source not in self._absent:
+            log.info("deletions_not_reported", connector=self._definition.id, source=source, cause=cause)
+        self._absent[source] = until
 
-    def _tell(self, present: list[int]) -> None:
-        if present or self._told_none:
+    def _warn_without(self, present: list[int]) -> None:
+        """Warns once of a tenant that has none of the sources."""
+        if present or self._warned:
             return
-        self._told_none = True
+        self._warned = True
         log.warning(
             "no_deletions",
             connector=self._definition.id,
-            hint="the tenant tells this key of no deletions: deleted activities keep their conversations",
+            hint="the tenant reports no deletions to this key: deleted activities keep their conversations",
         )

@@ -1,4 +1,4 @@
-"""One connector in its owner's hands: its tenant, its part of the lane, and what was written of it."""
+"""One polled connector: its tenant's client, its records, and the state of what was written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from frame_gainsight.connectors import Definition
 from frame_gainsight.gainsight import GainsightClient, Priority
 from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.runtime import Clock
-from producer.polling.page_size import Columns, PageSize, TimelineSource
+from producer.context import ProducerContext
+from producer.polling.columns import Columns
+from producer.polling.page_size import PageSize
+from producer.polling.timeline_source import TimelineSource
 from producer.state.records import Records
+from producer.state.seen_versions import Version
 from producer.state.write_order import WriteOrder
 from producer.timeline.lateness import Lateness
 
@@ -18,57 +21,45 @@ Write = Callable[[Sequence[ProducerRecord], Callable[[Sequence[int]], Sequence[P
 """`LaneWriter.write`, awaited; the lane's transactions come one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version in the raw topic: LastModifiedDate (or time of deletion) in milliseconds; fingerprint None: deleted."""
-
-    gsid: str
-    at: int
-    fingerprint: str | None
-
-
-def _nothing_written() -> Iterator[Version]:
-    return iter(())
-
-
 @dataclass(slots=True)
 class Feed:
-    """What live polling and backfills of one connector share.
+    """The state that live polling and backfills of one connector share.
 
     Attributes:
-        written: reads everything ever written of the connector back from the raw topic, in order; it blocks.
+        versions: reads every version ever written of the connector back from the raw topic, in order; blocks.
     """
 
+    context: ProducerContext
     definition: Definition
     client: GainsightClient
+    columns: Columns
     records: Records
     write: Write
-    clock: Clock
-    ledger: WriteOrder
-    written: Callable[[], Iterator[Version]] = _nothing_written
-    columns: Columns = None  # type: ignore[assignment] # made below where it is not given
+    write_order: WriteOrder
+    versions: Callable[[], Iterator[Version]]
     size: PageSize = field(init=False)
     lateness: Lateness = field(init=False)
 
     def __post_init__(self) -> None:
-        checkpoint = self.ledger.checkpoint
-        self.columns = self.columns or Columns(self.definition, self.client, self.clock)
-        self.size = PageSize(self.records.settings.page_rows, checkpoint.proven_rows)
+        checkpoint = self.write_order.checkpoint
+        self.size = PageSize(self.context.settings.page_rows, checkpoint.proven_rows)
         self.lateness = Lateness(checkpoint.lateness)
 
     def source(self, priority: Priority) -> TimelineSource:
-        """For one reading; to be closed after it."""
-        return TimelineSource(self.definition, self.client, self.columns, self.size, self.ledger, priority)
+        """A source for one reading; to be closed after it."""
+        return TimelineSource(
+            self.definition, self.client, self.context.clock, self.columns, self.size, self.write_order, priority
+        )
 
     @property
     def margin(self) -> int:
         """Milliseconds before the tenant's clock at which a window ends."""
-        return int(self.records.settings.overlap_margin_seconds * 1000)
+        return int(self.context.settings.overlap_margin_seconds * 1000)
 
     @property
     def beginning(self) -> int:
-        """Where live polling began (milliseconds): no window reaches further back. 0 where that is not known."""
-        begun, start = self.ledger.checkpoint.begun, self.definition.start
+        """The moment at which live polling began (milliseconds), before which no window reaches; 0 if not known."""
+        begun, start = self.write_order.checkpoint.begun, self.definition.start
         if begun is not None:
             return begun
         return int(start.timestamp()) * 1000 if start is not None else 0

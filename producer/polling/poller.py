@@ -15,26 +15,26 @@ from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import Seen, Verdict, fingerprint
-from producer.timeline.keyset_reader import Page, Position, ahead, read_pages
+from producer.state.seen_versions import Seen, Verdict, fingerprint_of
+from producer.timeline.keyset_reader import Activity, Page, Position, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
 from producer.timeline.window import Window, next_window
 
 log = structlog.get_logger(__name__)
 
-# Versions are remembered for longer than the overlap, back to the last look for deletions, so that the look can tell
-# what came back after its deletion; as far as that takes little memory. Beyond it the tenant is asked.
+# Versions are remembered for longer than the overlap, back to the last poll for deletions, so that it can tell which
+# activities came back after their deletion; as far as that takes little memory. Beyond it the tenant is queried.
 REMEMBERED_MS = 2 * 3_600_000
 REMEMBERED_ROWS = 100_000
 
-# Of the period: a window's end for which no further page is asked for. It is read with the next window, as if this one
-# had ended a little sooner; the overlap is read in whole pages then.
-SPARE = 0.05
+# Part of the period: the end of a window for which alone no further page is requested. It is read with the next window,
+# as if this one had ended a little sooner; the overlap is read in whole pages then.
+TAIL = 0.05
 
 
 @dataclass(slots=True)
 class PollResult:
-    """What a poll did. `late`: seconds of the overlap needed by each row that became visible late.
+    """The outcome of a poll. `late`: seconds of the overlap needed by each row that became visible late.
 
     `missing`: column → what to do about its absence.
     """
@@ -54,27 +54,27 @@ class PollResult:
 class Poller:
     """Polls one connector, whose feed its lane's owner has restored.
 
-    After an error of the writer nothing of it may be used again: its state may be ahead of what was committed.
+    After an error of the writer the poller may not be used again: its state may be ahead of what was committed.
     """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._ledger = feed.ledger
+        self._write_order = feed.write_order
         self._deletions = DeletionPoller(feed.definition, feed.client)
 
     async def poll(self) -> PollResult:
-        """Reads the unfinished window, or the next one, and looks for deletions when it is time.
+        """Reads the unfinished window, or the next one, and polls for deletions when that is due.
 
         Raises GainsightError (the next poll goes on where this one stopped), BrokerError, FencedError.
         """
         feed = self._feed
         result = PollResult(feed.definition.id)
         await feed.columns.ensure()
-        period = self._ledger.checkpoint.period or self._next_period()
+        period = self._write_order.checkpoint.period or self._next_period()
         if period is not None:
             result.window = period.window
             await self._read(period, result)
-        await self._look_for_deletions(result)
+        await self._poll_deletions(result)
         result.missing = dict(feed.columns.missing)
         log.info(
             "polled",
@@ -90,7 +90,7 @@ class Poller:
         return result
 
     def _next_period(self) -> OpenPeriod | None:
-        feed, checkpoint = self._feed, self._ledger.checkpoint
+        feed, checkpoint = self._feed, self._write_order.checkpoint
         now = feed.client.tenant_now()
         if now is None:
             raise ConfigError(
@@ -109,9 +109,9 @@ class Poller:
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
         source = self._feed.source(Priority.LIVE)
-        spare = int(SPARE * 1000 * self._feed.definition.period)
+        tail = int(TAIL * 1000 * self._feed.definition.period)
         try:
-            async with aclosing(ahead(read_pages(source, period.window, period.position, spare=spare))) as pages:
+            async with aclosing(ahead(read_pages(source, period.window, period.position, tail=tail))) as pages:
                 async for page in pages:
                     period = await self._write_page(page, period, result)
                     page.release()
@@ -119,23 +119,19 @@ class Poller:
             source.close()
 
     async def _write_page(self, page: Page, period: OpenPeriod, result: PollResult) -> OpenPeriod:
-        """Writes what is new of a page and, in the same transaction, where to go on."""
-        feed, ledger = self._feed, self._ledger
-        fetched_at = feed.clock.now()
+        """Writes the new versions of a page and, in the same transaction, where to go on."""
+        feed, write_order = self._feed, self._write_order
+        fetched_at = feed.context.clock.now()
         columns = feed.columns.version
         last = page.next is None
         headers = feed.records.headers(period, last)
-        async with ledger.turn:
-            fresh: list[tuple[str, int, str]] = []
-            outgoing: list[ProducerRecord] = []
-            for activity in page.activities:
-                print_ = fingerprint(activity)
-                if ledger.is_stale(activity.gsid, page.asked):
-                    continue
-                if ledger.overlap.verdict(activity, print_, columns) is Verdict.WRITE:
-                    fresh.append((activity.gsid, activity.modified_at, print_))
-                    outgoing.append(feed.records.activity(activity, print_, columns, headers, fetched_at))
-            dead = [r for r in page.unreadable if ledger.overlap.first_time(xxhash.xxh3_128_hexdigest(_content(r.row)))]
+        async with write_order.turn:
+            current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
+            fresh = [
+                (a, f) for a in current if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
+            ]
+            outgoing = [feed.records.activity(a, f, columns, headers, fetched_at) for a, f in fresh]
+            dead = [row for row in page.unreadable if write_order.seen.is_new_unreadable(_content_hash(row.row))]
             following = replace(
                 period,
                 page=period.page + 1,
@@ -145,13 +141,14 @@ class Poller:
             trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
             if last and following.written:
                 outgoing.append(feed.records.marker(following, headers, fetched_at))
-            late = self._lateness(fresh)
+            late = self._lateness([activity for activity, _ in fresh])
 
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
-                for (gsid, modified_at, print_), offset in zip(fresh, offsets, strict=False):
-                    ledger.note(gsid, Seen(modified_at, print_, offset, columns), page.asked)
+                for (activity, fingerprint), offset in zip(fresh, offsets, strict=False):
+                    seen = Seen(activity.modified_at, fingerprint, offset, columns)
+                    write_order.note(activity.gsid, seen, page.request)
                 self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
-                return [*trailing, feed.records.checkpoint(ledger.checkpoint)]
+                return [*trailing, feed.records.checkpoint(write_order.checkpoint)]
 
             await feed.write(outgoing, checkpoint)
         result.pages += 1
@@ -162,14 +159,14 @@ class Poller:
         result.late += late
         return following
 
-    def _lateness(self, fresh: Sequence[tuple[str, int, str]]) -> list[float]:
+    def _lateness(self, fresh: Sequence[Activity]) -> list[float]:
         """Seconds of the overlap that each late row needed: it was not there when its second was read before."""
-        checkpoint = self._ledger.checkpoint
+        checkpoint = self._write_order.checkpoint
         late = []
-        for _, modified_at, _ in fresh:
-            if checkpoint.unsure_from is not None and modified_at >= checkpoint.unsure_from:
+        for activity in fresh:
+            if checkpoint.unsure_from is not None and activity.modified_at >= checkpoint.unsure_from:
                 continue  # it may have been there, behind a capped page
-            needed = (checkpoint.cursor - modified_at) / 1000
+            needed = (checkpoint.cursor - activity.modified_at) / 1000
             self._feed.lateness.observe(needed)
             if needed > 0:
                 late.append(needed)
@@ -190,21 +187,21 @@ class Poller:
 
     def _advance(self, period: OpenPeriod, last: bool, after: int | None, unsure_from: int | None) -> None:
         """Moves the checkpoint behind a page; `after` is the raw offset behind what was written."""
-        feed, ledger, before = self._feed, self._ledger, self._ledger.checkpoint
+        feed, write_order, before = self._feed, self._write_order, self._write_order.checkpoint
         overlap = feed.overlap
         cursor = period.window.end if last else before.cursor
-        # What is read again: the rest of this window, and the next window's overlap.
+        # The rest of this window and the next window's overlap are read again.
         kept_from = period.window.end - overlap if last else min(period.position.at, period.window.end - overlap)
         if unsure_from is not None:
             kept_from = min(kept_from, unsure_from)
-        if len(ledger.overlap) <= REMEMBERED_ROWS:
+        if len(write_order.seen) <= REMEMBERED_ROWS:
             kept_from = min(kept_from, max(before.deletions_cursor - overlap, cursor - REMEMBERED_MS))
         kept_from = max(kept_from, before.remembered_from or 0)
-        ledger.overlap.forget(kept_from, before.deletions_cursor - overlap)
-        ledger.checkpoint = replace(
+        write_order.seen.forget(kept_from, before.deletions_cursor - overlap)
+        write_order.checkpoint = replace(
             before,
             cursor=cursor,
-            raw_offset=ledger.overlap.first_offset(after if after is not None else before.raw_offset),
+            raw_offset=write_order.seen.first_offset(after if after is not None else before.raw_offset),
             period=None if last else period,
             remembered_from=kept_from,
             unsure_from=unsure_from if last else before.unsure_from,
@@ -213,46 +210,46 @@ class Poller:
             calls=feed.client.spent,
         )
 
-    async def _look_for_deletions(self, result: PollResult) -> None:
+    async def _poll_deletions(self, result: PollResult) -> None:
         """Writes a tombstone for every activity that was deleted."""
-        feed, ledger = self._feed, self._ledger
-        asked = ledger.ask()
+        feed, write_order = self._feed, self._write_order
+        request = write_order.begin_request()
         try:
-            deleted = await self._deletions.look(ledger.checkpoint, feed.overlap, ledger.overlap.is_deleted)
+            deleted = await self._deletions.poll(write_order.checkpoint, feed.overlap, write_order.seen.is_deleted)
             if deleted is not None:
-                result.tombstones += await self._write_tombstones(deleted, asked)
+                result.tombstones += await self._write_tombstones(deleted, request)
         finally:
-            ledger.settle(asked)
+            write_order.end_request(request)
 
-    async def _write_tombstones(self, deleted: Deleted, asked: int) -> int:
-        feed, ledger = self._feed, self._ledger
-        fetched_at = feed.clock.now()
+    async def _write_tombstones(self, deleted: Deleted, request: int) -> int:
+        feed, write_order = self._feed, self._write_order
+        fetched_at = feed.context.clock.now()
         period = OpenPeriod(
             _poll_id(feed.definition.id, deleted.window) + "!deletions", deleted.window, Position(deleted.window.start)
         )
         headers = feed.records.headers(period, last=True)
-        known = ledger.overlap
-        fresh = {g: at for g, at in deleted.at.items() if not known.is_deleted(g) and not known.outlives(g, at)}
+        seen = write_order.seen
+        fresh = {g: at for g, at in deleted.at.items() if not seen.is_deleted(g) and not seen.outlives(g, at)}
         # What was written since an old deletion may be forgotten: the tenant knows whether the activity came back.
-        doubtful = [g for g, at in fresh.items() if at < (ledger.checkpoint.remembered_from or 0)]
+        doubtful = [g for g, at in fresh.items() if at < (write_order.checkpoint.remembered_from or 0)]
         alive = await self._deletions.alive(doubtful) if doubtful else set()
-        async with ledger.turn:
-            fresh = {g: at for g, at in fresh.items() if g not in alive and not ledger.is_stale(g, asked)}
+        async with write_order.turn:
+            fresh = {g: at for g, at in fresh.items() if g not in alive and not write_order.is_stale(g, request)}
             outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
-                    ledger.note(gsid, Seen(at, None, offset), asked)
-                default = offsets[-1] + 1 if offsets else ledger.checkpoint.raw_offset
-                ledger.checkpoint = replace(
-                    ledger.checkpoint,
+                    write_order.note(gsid, Seen(at, None, offset), request)
+                default = offsets[-1] + 1 if offsets else write_order.checkpoint.raw_offset
+                write_order.checkpoint = replace(
+                    write_order.checkpoint,
                     deletions_cursor=deleted.cursor,
                     deletion_cursors=deleted.cursors,
-                    raw_offset=known.first_offset(default),
+                    raw_offset=seen.first_offset(default),
                 )
-                return [feed.records.checkpoint(ledger.checkpoint)]
+                return [feed.records.checkpoint(write_order.checkpoint)]
 
             await feed.write(outgoing, checkpoint)
         return len(fresh)
@@ -263,5 +260,5 @@ def _poll_id(connector: str, window: Window) -> str:
     return f"{connector}@{format_date(window.start)}/{format_date(window.end)}"
 
 
-def _content(row: Row) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
+def _content_hash(row: Row) -> str:
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))

@@ -1,1 +1,1 @@
-"""What the producer keeps in Kafka: checkpoints, seen versions, raw records, backfills, failures."""
+"""The producer's state in Kafka: checkpoints, seen versions, raw records, backfills, failures."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from frame_gainsight.gainsight import whole_second
 from frame_gainsight.gainsight.query import MAX_ROWS
+from producer.state.checkpoint_keys import BACKFILL, format_key
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec
@@ -16,10 +17,9 @@ from schemas import Codec
 State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED", "FAILED"]
 OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 
-KEY_PART = "/backfill/"
 SLICE_PAGES = 8  # full ones; the one that is not full weighs little
-MOST_SLICES = 1000
-BLIND_SLICES = 24  # when it is not known how the rows are spread
+MAX_SLICES = 1000
+BLIND_SLICES = 24  # when the spread of the rows is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Slice:
 class Backfill:
     """A request and its progress, as in the checkpoints topic. Times are milliseconds; `until` is exclusive.
 
-    `written` are the rows that the raw topic did not have. `cause` says why it waits, or why it failed.
+    `written` are the rows that the raw topic did not have; `cause` is why the backfill waits, or why it failed.
     """
 
     connector: str
@@ -66,7 +66,7 @@ class Backfill:
 
     @property
     def key(self) -> bytes:
-        return f"{self.connector}{KEY_PART}{self.id}".encode()
+        return format_key(self.connector, BACKFILL + self.id)
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +78,7 @@ class Backfill:
         return self.marks[-1].rows if self.marks else None
 
     def done_part(self) -> float:
-        """How much of it is read, 0 to 1: by rows where their number is known, by time where not."""
+        """The part that is read, 0 to 1: by rows where their number is known, by time where not."""
         if self.state == "DONE":
             return 1.0
         if self.until is None or self.started_at is None:
@@ -88,10 +88,55 @@ class Backfill:
         span = max(1, self.until - self.since)
         return 1.0 - sum(s.window.end - s.position.at for s in self.slices) / span
 
+    def encode(self, codec: Codec) -> bytes:
+        return codec.encode(
+            "backfill",
+            {
+                "connector": self.connector,
+                "id": self.id,
+                "state": self.state,
+                "requested_at": self.requested_at,
+                "since": self.since,
+                "until": self.until,
+                "newest_first": self.newest_first,
+                "marks": [{"rows": m.rows, "at": m.at} for m in self.marks],
+                "slices": [
+                    {
+                        "start": s.window.start,
+                        "end": s.window.end,
+                        "position": s.position.at,
+                        "drained_after": s.position.drained_after,
+                        "taken": sorted(s.taken),
+                        "page": s.page,
+                        "written": s.written,
+                    }
+                    for s in self.slices
+                ],
+                "rows": self.rows,
+                "written": self.written,
+                "calls": self.calls,
+                "started_at": self.started_at,
+                "updated_at": self.updated_at,
+                "cause": self.cause,
+            },
+        )
 
-def is_backfill_key(key: str) -> bool:
-    """Whether a record of the checkpoints topic is a backfill's."""
-    return KEY_PART in key
+    @staticmethod
+    def decode(codec: Codec, data: bytes) -> Backfill:
+        """Raises schemas.DecodeError."""
+        value = codec.decode_as("backfill", data)
+        slices = tuple(
+            Slice(
+                Window(s["start"], s["end"]),
+                Position(s["position"], s["drained_after"]),
+                frozenset(s["taken"]),
+                s["page"],
+                s["written"],
+            )
+            for s in value["slices"]
+        )
+        marks = tuple(Mark(m["rows"], m["at"]) for m in value["marks"])
+        return Backfill(**{**value, "slices": slices, "marks": marks})
 
 
 def cut(
@@ -104,10 +149,10 @@ def cut(
 ) -> tuple[Slice, ...]:
     """The span in slices of about SLICE_PAGES pages each, in the order in which they are to be read.
 
-    What lies behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
+    The part behind `settled` (milliseconds) is a slice of its own, and the last one: it has to wait.
     """
     rows = marks[-1].rows if marks else None
-    count = BLIND_SLICES if rows is None else max(1, min(MOST_SLICES, round(rows / (SLICE_PAGES * page_rows))))
+    count = BLIND_SLICES if rows is None else max(1, min(MAX_SLICES, round(rows / (SLICE_PAGES * page_rows))))
     known = [Mark(0, since), *(m for m in marks if since < m.at < until), Mark(rows or count, until)]
     bounds = sorted({whole_second(_at(known, i * known[-1].rows / count)) for i in range(1, count)} - {since})
     tail = until if settled is None else min(until, max(since, settled))
@@ -118,7 +163,7 @@ def cut(
 
 
 def _at(marks: Sequence[Mark], rows: float) -> int:
-    """When that many rows had been modified, between the marks evenly."""
+    """The moment until which that many rows had been modified, evenly between the marks."""
     for before, after in pairwise(marks):
         if rows <= after.rows:
             part = (rows - before.rows) / max(1, after.rows - before.rows)
@@ -127,61 +172,10 @@ def _at(marks: Sequence[Mark], rows: float) -> int:
 
 
 def overlaps(backfill: Backfill, since: int, until: int) -> bool:
-    """Whether it has read, or may have, something of `[since, until)`."""
+    """Whether the backfill has read, or may have, a part of `[since, until)`."""
     if backfill.started_at is None:
         return False
     return backfill.since < until and since < (backfill.until or until)
-
-
-def encode(codec: Codec, backfill: Backfill) -> bytes:
-    return codec.encode(
-        "backfill",
-        {
-            "connector": backfill.connector,
-            "id": backfill.id,
-            "state": backfill.state,
-            "requested_at": backfill.requested_at,
-            "since": backfill.since,
-            "until": backfill.until,
-            "newest_first": backfill.newest_first,
-            "marks": [{"rows": m.rows, "at": m.at} for m in backfill.marks],
-            "slices": [
-                {
-                    "start": s.window.start,
-                    "end": s.window.end,
-                    "position": s.position.at,
-                    "drained_after": s.position.drained_after,
-                    "taken": sorted(s.taken),
-                    "page": s.page,
-                    "written": s.written,
-                }
-                for s in backfill.slices
-            ],
-            "rows": backfill.rows,
-            "written": backfill.written,
-            "calls": backfill.calls,
-            "started_at": backfill.started_at,
-            "updated_at": backfill.updated_at,
-            "cause": backfill.cause,
-        },
-    )
-
-
-def decode(codec: Codec, data: bytes) -> Backfill:
-    """Raises schemas.DecodeError."""
-    value = codec.decode_as("backfill", data)
-    slices = tuple(
-        Slice(
-            Window(s["start"], s["end"]),
-            Position(s["position"], s["drained_after"]),
-            frozenset(s["taken"]),
-            s["page"],
-            s["written"],
-        )
-        for s in value["slices"]
-    )
-    marks = tuple(Mark(m["rows"], m["at"]) for m in value["marks"])
-    return Backfill(**{**value, "slices": slices, "marks": marks})
 
 
 def with_slice(backfill: Backfill, window: Window, following: Slice | None) -> Backfill:

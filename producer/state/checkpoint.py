@@ -26,15 +26,15 @@ class Checkpoint:
     """Everything modified from `begun` to `cursor` (milliseconds) has been read.
 
     `raw_offset` is where in the raw topic's partition the overlap's versions begin; deletions before
-    `deletions_cursor` have been looked for. Every version modified from `remembered_from` on can be read back; a window
-    must not begin before it, or what was written long ago would look new (None: cursor less overlap, as it was).
+    `deletions_cursor` have been read. Every version modified from `remembered_from` on can be read back; a window must
+    not begin before it, or versions written long ago would count as new (None: cursor less overlap, as it was).
 
     Attributes:
         begun: where live polling began; None: not known, the checkpoint is from before it was kept.
         unsure_from: the next window begins here at the latest, since the last page may have been capped.
         proven_rows: rows that the tenant has been seen to give in one page.
         lateness: counts of `producer.timeline.lateness.CLASSES`.
-        deletion_cursors: way of learning of deletions → how far it has been asked, where not `deletions_cursor`.
+        deletion_cursors: source of deletions → how far it has been read, where not to `deletions_cursor`.
         calls: day since 1970 (UTC), and API calls on it.
     """
 
@@ -51,60 +51,59 @@ class Checkpoint:
     deletion_cursors: Mapping[str, int] = field(default_factory=dict)
     calls: tuple[int, int] = (0, 0)
 
-
-def encode(codec: Codec, checkpoint: Checkpoint) -> bytes:
-    period = checkpoint.period
-    return codec.encode(
-        "checkpoint",
-        {
-            "connector": checkpoint.connector,
-            "cursor": checkpoint.cursor,
-            "raw_offset": checkpoint.raw_offset,
-            "deletions_cursor": checkpoint.deletions_cursor,
-            "remembered_from": checkpoint.remembered_from,
-            "begun": checkpoint.begun,
-            "unsure_from": checkpoint.unsure_from,
-            "proven_rows": checkpoint.proven_rows,
-            "lateness": list(checkpoint.lateness),
-            "deletion_cursors": dict(checkpoint.deletion_cursors),
-            "calls_day": checkpoint.calls[0],
-            "calls_spent": checkpoint.calls[1],
-            "period": period
-            and {
-                "poll_id": period.poll_id,
-                "start": period.window.start,
-                "end": period.window.end,
-                "position": period.position.at,
-                "drained_after": period.position.drained_after,
-                "page": period.page,
-                "written": period.written,
+    def encode(self, codec: Codec) -> bytes:
+        period = self.period
+        return codec.encode(
+            "checkpoint",
+            {
+                "connector": self.connector,
+                "cursor": self.cursor,
+                "raw_offset": self.raw_offset,
+                "deletions_cursor": self.deletions_cursor,
+                "remembered_from": self.remembered_from,
+                "begun": self.begun,
+                "unsure_from": self.unsure_from,
+                "proven_rows": self.proven_rows,
+                "lateness": list(self.lateness),
+                "deletion_cursors": dict(self.deletion_cursors),
+                "calls_day": self.calls[0],
+                "calls_spent": self.calls[1],
+                "period": period
+                and {
+                    "poll_id": period.poll_id,
+                    "start": period.window.start,
+                    "end": period.window.end,
+                    "position": period.position.at,
+                    "drained_after": period.position.drained_after,
+                    "page": period.page,
+                    "written": period.written,
+                },
             },
-        },
-    )
+        )
 
-
-def decode(codec: Codec, data: bytes) -> Checkpoint:
-    """Raises schemas.DecodeError."""
-    value = codec.decode_as("checkpoint", data)
-    period = value["period"]
-    return Checkpoint(
-        value["connector"],
-        value["cursor"],
-        value["raw_offset"],
-        value["deletions_cursor"],
-        period
-        and OpenPeriod(
-            period["poll_id"],
-            Window(period["start"], period["end"]),
-            Position(period["position"], period["drained_after"]),
-            period["page"],
-            period["written"],
-        ),
-        value["remembered_from"],
-        value["begun"],
-        value["unsure_from"],
-        value["proven_rows"],
-        tuple(value["lateness"]),
-        value["deletion_cursors"],
-        (value["calls_day"], value["calls_spent"]),
-    )
+    @staticmethod
+    def decode(codec: Codec, data: bytes) -> Checkpoint:
+        """Raises schemas.DecodeError."""
+        value = codec.decode_as("checkpoint", data)
+        period = value["period"]
+        return Checkpoint(
+            value["connector"],
+            value["cursor"],
+            value["raw_offset"],
+            value["deletions_cursor"],
+            period
+            and OpenPeriod(
+                period["poll_id"],
+                Window(period["start"], period["end"]),
+                Position(period["position"], period["drained_after"]),
+                period["page"],
+                period["written"],
+            ),
+            value["remembered_from"],
+            value["begun"],
+            value["unsure_from"],
+            value["proven_rows"],
+            tuple(value["lateness"]),
+            value["deletion_cursors"],
+            (value["calls_day"], value["calls_spent"]),
+        )

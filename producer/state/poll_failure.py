@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.runtime import Settings
+from frame_gainsight.connectors import VaultUnavailableError
+from frame_gainsight.gainsight import GainsightError, ThrottledError
+from frame_gainsight.runtime import Failure
+from producer.state.checkpoint_keys import POLL_FAILURE, format_key
+from producer.timeline.keyset_reader import StuckError
 from schemas import Codec
 
-KEY_PART = "/!trouble"
-AGAIN_MS = 60_000  # after which another cause of the same class is worth a record
+REPEAT_MS = 60_000  # after which another cause of the same class is worth a record
 
 
 @dataclass(frozen=True, slots=True)
 class PollFailure:
-    """`failure` is its class; times are milliseconds."""
+    """A connector's failure as recorded: its class, its cause for people, and times in milliseconds.
+
+    Attributes:
+        since: the first failure since a poll went well.
+        at: the failure that is recorded.
+    """
 
     connector: str
     failure: str
@@ -22,30 +29,33 @@ class PollFailure:
     since: int
     at: int
 
-    def then(self, failure: str, cause: str, now: int) -> PollFailure | None:
-        """What there is to tell after a further failure; None: nothing new."""
+    def after(self, failure: str, cause: str, now: int) -> PollFailure | None:
+        """The record to write after a further failure; None: it brings nothing new."""
         if (failure, cause) == (self.failure, self.cause):
             return None
-        if failure == self.failure and now - self.at < AGAIN_MS:
+        if failure == self.failure and now - self.at < REPEAT_MS:
             return None
         return replace(self, failure=failure, cause=cause, at=now)
 
+    @property
+    def key(self) -> bytes:
+        return format_key(self.connector, POLL_FAILURE)
 
-def connector_of(key: str) -> str | None:
-    """The connector whose trouble a record of the checkpoints topic tells; None: it tells something else."""
-    return key.removesuffix(KEY_PART) if key.endswith(KEY_PART) else None
+    def encode(self, codec: Codec) -> bytes:
+        return codec.encode("trouble", asdict(self))
 
-
-def record(codec: Codec, settings: Settings, lane: int, trouble: PollFailure) -> ProducerRecord:
-    key = f"{trouble.connector}{KEY_PART}".encode()
-    return ProducerRecord(settings.checkpoints_topic, lane, key, codec.encode("trouble", asdict(trouble)))
-
-
-def over(settings: Settings, lane: int, connector: str) -> ProducerRecord:
-    """The tombstone: all is well again."""
-    return ProducerRecord(settings.checkpoints_topic, lane, f"{connector}{KEY_PART}".encode(), None)
+    @staticmethod
+    def decode(codec: Codec, data: bytes) -> PollFailure:
+        """Raises schemas.DecodeError."""
+        return PollFailure(**codec.decode_as("trouble", data))
 
 
-def decode(codec: Codec, data: bytes) -> PollFailure:
-    """Raises schemas.DecodeError."""
-    return PollFailure(**codec.decode_as("trouble", data))
+def failure_of(error: Exception) -> str:
+    """The class of an error that ended a poll: transient, throttled, config or data."""
+    if isinstance(error, ThrottledError):
+        return "throttled"
+    if isinstance(error, StuckError):
+        return Failure.DATA.value
+    if isinstance(error, VaultUnavailableError):
+        return Failure.TRANSIENT.value
+    return error.failure.value if isinstance(error, GainsightError) else Failure.CONFIG.value

@@ -1,4 +1,4 @@
-"""De-duplication: what the raw topic already has of the rows that the overlap reads again."""
+"""De-duplication: the versions that the raw topic already has of the rows that the overlap reads again."""
 
 from __future__ import annotations
 
@@ -11,20 +11,29 @@ import xxhash
 from frame_gainsight.gainsight import Row, whole_second
 from producer.timeline.keyset_reader import MODIFIED, Activity
 
-MOST_UNREADABLE = 10_000  # remembered
+MAX_UNREADABLE = 10_000  # rows that are remembered
 
 
 class Verdict(Enum):
-    """What to do with a row."""
+    """The decision on a row that was read."""
 
     WRITE = "write"
     UNCHANGED = "unchanged"
-    STALE = "stale"  # older than what was written: it must not go behind it
+    STALE = "stale"  # older than the version that was written, behind which it must not go
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version in the raw topic: LastModifiedDate (or time of deletion) in milliseconds; fingerprint None: deleted."""
+
+    gsid: str
+    at: int
+    fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A version in the raw topic: LastModifiedDate (or time of deletion), fingerprint (None: deleted), offset.
+    """A remembered version: as in `Version`, with its offset in the raw topic.
 
     `columns` is the version of the column list that it was read with; "" when that is not known.
     """
@@ -35,8 +44,11 @@ class Seen:
     columns: str = ""
 
 
-def fingerprint(activity: Activity) -> str:
-    """Of LastModifiedDate and the activity's own columns.
+def fingerprint_of(activity: Activity) -> str:
+    """The fingerprint of a version: of its LastModifiedDate and the activity's own columns.
+
+    The bytes under it are others than those of the row in the raw topic, which keeps every column as the tenant gave
+    it, so each is serialised for itself; most rows that are read are only fingerprinted, being unchanged.
 
     Looked-up columns (dotted) are left out: a company's new ARR is not a new version of its emails. Null, "" and
     absent are the same, since the tenant gives any of them for a field without value.
@@ -51,7 +63,7 @@ def fingerprint(activity: Activity) -> str:
 
 
 class SeenVersions:
-    """The newest version written of every activity modified in the overlap, and the deletions written of late."""
+    """The latest version written of every activity modified in the overlap, and the deletions written recently."""
 
     def __init__(self) -> None:
         self._seen: dict[str, Seen] = {}
@@ -60,56 +72,59 @@ class SeenVersions:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def verdict(self, activity: Activity, print_: str, columns: str = "") -> Verdict:
-        """Whether this version, read with that version of the column list, is to be written.
+    def verdict(self, activity: Activity, fingerprint: str, columns: str = "") -> Verdict:
+        """Whether a version, read with that version of the column list, is to be written.
 
-        A row that looks different only because other columns were asked for is not a new version.
+        A row that differs only because other columns were selected is not a new version.
         """
         seen = self._seen.get(activity.gsid)
         if seen is None:
             return Verdict.WRITE
-        if seen.fingerprint == print_:
+        if seen.fingerprint == fingerprint:
             return Verdict.UNCHANGED
         if seen.fingerprint is not None and seen.columns != columns and seen.at == activity.modified_at:
             return Verdict.UNCHANGED
         return Verdict.STALE if activity.modified_at < seen.at else Verdict.WRITE
 
     def note(self, gsid: str, seen: Seen) -> None:
-        """Remembers what was written."""
+        """Remembers a version that is written."""
         self._seen[gsid] = seen
 
     def restore(self, gsid: str, seen: Seen, remembered_from: int) -> None:
-        """Takes what the raw topic says, in its order. A version from before that moment (milliseconds) is not kept,
-        but what was there before it, such as a deletion, is no longer the last word."""
+        """Remembers a version read back from the raw topic, in the topic's order.
+
+        A version modified before `remembered_from` (milliseconds) is not kept, but it replaces what was remembered of
+        the activity, such as a deletion.
+        """
         if seen.fingerprint is None or seen.at >= remembered_from:
             self._seen[gsid] = seen
         else:
             self._seen.pop(gsid, None)
 
     def is_deleted(self, gsid: str) -> bool:
-        """Whether a tombstone was the last thing written for it."""
+        """Whether a tombstone is the last record written of the activity."""
         seen = self._seen.get(gsid)
         return seen is not None and seen.fingerprint is None
 
     def outlives(self, gsid: str, deleted_at: int) -> bool:
-        """Whether a version was written that is newer than this deletion: the activity came back.
+        """Whether a version later than the deletion was written: the activity came back.
 
-        In whole seconds, since a delete log may cut its dates to them.
+        Compared in whole seconds, since a delete log may cut its dates to them.
         """
         seen = self._seen.get(gsid)
         return seen is not None and seen.fingerprint is not None and whole_second(seen.at) > whole_second(deleted_at)
 
-    def first_time(self, unreadable: str) -> bool:
-        """Whether this unreadable row (by its content) is met for the first time since the start."""
+    def is_new_unreadable(self, unreadable: str) -> bool:
+        """Whether an unreadable row (by the hash of its content) is met for the first time since the start."""
         if unreadable in self._unreadable:
             return False
         self._unreadable[unreadable] = None
-        if len(self._unreadable) > MOST_UNREADABLE:
+        if len(self._unreadable) > MAX_UNREADABLE:
             del self._unreadable[next(iter(self._unreadable))]
         return True
 
     def forget(self, modified_before: int, deleted_before: int) -> None:
-        """Drops what no window will read again."""
+        """Drops versions and deletions from before these moments (milliseconds), which no window will read again."""
         self._seen = {
             gsid: seen
             for gsid, seen in self._seen.items()
@@ -117,5 +132,5 @@ class SeenVersions:
         }
 
     def first_offset(self, default: int) -> int:
-        """The offset from which everything remembered can be read back."""
+        """The offset from which every remembered version can be read back; `default` where there is none."""
         return min((seen.offset for seen in self._seen.values()), default=default)

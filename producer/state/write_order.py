@@ -1,4 +1,4 @@
-"""What a connector's owner knows that it wrote: the ground on which a row is written, or left out."""
+"""The order in which the rows of one connector were requested and written: the ground on which a row is written."""
 
 from __future__ import annotations
 
@@ -11,48 +11,49 @@ from producer.state.seen_versions import Seen, SeenVersions
 class WriteOrder:
     """Everything that decides whether a row of one connector goes into the raw topic.
 
-    Live polling, the look for deletions and backfills write in turns (`turn`): a row is judged and written in the same
-    one. An answer is stale when the answer to a later question has been written of the same activity, whatever the
-    two say: `ask` before the question, `is_stale` before the writing, `settle` when the answer is done with.
+    Live polling, polls for deletions and backfills write in turns (`turn`): a row is judged and written in the same
+    one. A reply is stale when the reply to a later request has been written of the same activity, whatever the rows
+    of the two say: `begin_request` before the call, `is_stale` before the writing, `end_request` when the reply is
+    done with.
 
-    After an error of the writer it is not to be used again: it may be ahead of what was committed.
+    After an error of the writer the object is not to be used again: it may be ahead of what was committed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, overlap: SeenVersions) -> None:
+    def __init__(self, checkpoint: Checkpoint, seen: SeenVersions) -> None:
         self.checkpoint = checkpoint
-        self.overlap = overlap
+        self.seen = seen
         self.turn = asyncio.Lock()
-        self._stamp = 0
+        self._last_request = 0
         self._open: set[int] = set()
-        self._recent: dict[str, int] = {}
+        self._written_by: dict[str, int] = {}
 
-    def ask(self) -> int:
-        """A stamp of now, for a question about to be asked."""
-        self._stamp += 1
-        self._open.add(self._stamp)
-        return self._stamp
+    def begin_request(self) -> int:
+        """The next request's sequence number."""
+        self._last_request += 1
+        self._open.add(self._last_request)
+        return self._last_request
 
-    def settle(self, stamp: int) -> None:
-        """What was asked at that moment is written, or given up."""
-        self._open.discard(stamp)
-        if not self._open:  # no answer is under way that could be stale
-            self._recent.clear()
+    def end_request(self, request: int) -> None:
+        """Ends a request whose reply is written, or given up."""
+        self._open.discard(request)
+        if not self._open:  # no reply is under way that could be stale
+            self._written_by.clear()
 
     @property
     def live_from(self) -> int:
-        """No window begins before this moment (milliseconds), now or later: the past is a backfill's."""
+        """The moment (milliseconds) before which no window begins, now or later: the past is a backfill's."""
         begun = self.checkpoint.begun
         return max(begun if begun is not None else self.checkpoint.cursor, self.checkpoint.remembered_from or 0)
 
-    def note(self, gsid: str, seen: Seen, stamp: int) -> None:
-        """Remembers what live polling is writing, and the question that it answers."""
-        self.overlap.note(gsid, seen)
-        self._recent[gsid] = stamp
+    def note(self, gsid: str, seen: Seen, request: int) -> None:
+        """Remembers a version that live polling writes, and the request that brought it."""
+        self.seen.note(gsid, seen)
+        self._written_by[gsid] = request
 
-    def note_past(self, gsid: str, stamp: int) -> None:
-        """Remembers that a backfill is writing a row, which no window will meet."""
-        self._recent[gsid] = stamp
+    def note_backfilled(self, gsid: str, request: int) -> None:
+        """Remembers that a backfill writes a row, which no window will meet."""
+        self._written_by[gsid] = request
 
-    def is_stale(self, gsid: str, stamp: int) -> bool:
-        """Whether the answer to a question asked later has been written of the activity."""
-        return self._recent.get(gsid, 0) > stamp
+    def is_stale(self, gsid: str, request: int) -> bool:
+        """Whether the reply to a later request has been written of the activity."""
+        return self._written_by.get(gsid, 0) > request

@@ -1,8 +1,8 @@
 """Reading a window of the timeline completely, although rows are edited while it is read.
 
-Keyset, not offset: ascending LastModifiedDate and Gsid, and the next page asks from the last row's second again and
-drops what it has. A row that is edited meanwhile leaves the window, which ends in the past, and is met again in the
-next one; nothing shifts. A second that fills a whole page is drained by Gsid.
+Keyset, not offset: ascending LastModifiedDate and Gsid; the next page is requested from the last row's second on, and
+the rows of that second that were given already are dropped. A row that is edited meanwhile leaves the window, which
+ends in the past, and is met again in the next one; nothing shifts. A second that fills a whole page is drained by Gsid.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ GSID = "Gsid"
 SECOND = 1000
 BY_DATE = {MODIFIED: "asc", GSID: "asc"}
 BY_GSID = {GSID: "asc"}
-FEW = 10  # times fewer rows than the page before has
-MOST_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
+FEW = 10  # times fewer rows than the page before them has
+MAX_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
 
 
 def _nothing() -> None:
@@ -41,9 +41,9 @@ def _nothing() -> None:
 class PageReply:
     """The rows of one reply.
 
-    `full`: more may follow; `doubted`: the page is shorter than asked for, and nobody knows whether the tenant gives
-    more at once. `unsure`: the same of a page that is taken for the last one; what may follow is asked for later.
-    `asked`: a stamp of the moment before the question, by which the writer knows what it has written since. `release`
+    `full`: more rows may follow; `doubted`: the page is shorter than requested, and it is not known whether the tenant
+    gives more at once. `unsure`: the same of a page that is taken for the last one; rows that may follow are requested
+    later. `request`: the request's sequence number, by which the writer knows what it has written since. `release`
     gives back what the reply holds, and is called when its page is done with.
     """
 
@@ -51,13 +51,13 @@ class PageReply:
     full: bool
     doubted: bool = False
     unsure: bool = False
-    asked: int = 0
+    request: int = 0
     release: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of a window (milliseconds), for whose rows alone no further page is asked for if they are few."""
+    """The end of a window (milliseconds), for whose rows alone no further page is requested if they are few."""
 
     start: int
     end: int
@@ -68,12 +68,12 @@ class Tail:
 
 
 class Source(Protocol):
-    """Where pages come from."""
+    """A source of pages."""
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
     ) -> PageReply:
-        """One page of the rows for which all conditions hold; as many as the source finds wise to ask for.
+        """One page of the rows for which all conditions hold; as many as the source finds wise to request.
 
         Args:
             tail: a page behind which only a few rows of it follow is taken for the last one, `unsure`.
@@ -84,9 +84,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where the next page begins: at a second (milliseconds), and inside a crowded one after a Gsid.
+    """The beginning of the next page: at a second (milliseconds), and inside a crowded one after a Gsid.
 
-    `drained_after` is None when the page is asked by date; "" at the start of a drained second.
+    `drained_after` is None when the page is requested by date; "" at the start of a drained second.
     """
 
     at: int
@@ -116,14 +116,14 @@ class Page:
 
     `next` is None when the window has been read; from `unsure_from` on (milliseconds) it may then not have been, and is
     to be read again with the next one. `taken` are the Gsids already given of the second in which `next` begins: a
-    reading that is taken up there gives none of them again. `asked` and `release` are the reply's.
+    reading that is taken up there gives none of them again. `request` and `release` are the reply's.
     """
 
     activities: Sequence[Activity]
     unreadable: Sequence[Unreadable] = field(default=())
     next: Position | None = None
     taken: frozenset[str] = frozenset()
-    asked: int = 0
+    request: int = 0
     release: Callable[[], None] = _nothing
     unsure_from: int | None = None
 
@@ -133,22 +133,22 @@ class StuckError(Exception):
 
 
 async def read_pages(
-    source: Source, window: Window, position: Position, taken: Collection[str] = (), spare: int = 0
+    source: Source, window: Window, position: Position, taken: Collection[str] = (), tail: int = 0
 ) -> AsyncGenerator[Page]:
     """The window's pages, from a position on (at the beginning, the window's start) without the `taken` rows.
 
     Every row that is in the window during the whole reading is given once. Raises what `fetch` raises, and StuckError.
 
     Args:
-        spare: milliseconds at the end of the window for which no further page is asked for: the few rows that a page
+        tail: milliseconds at the end of the window for which no further page is requested: the few rows that a page
             which reaches so far has left are the next window's (`Page.unsure_from`).
     """
     reading = _Reading(source, set(taken))
     while True:
         if position.drained_after is None:
             # Never a page of one second alone: the next window would not get further.
-            tail = Tail(max(window.end - spare, whole_second(position.at) + SECOND), window.end) if spare else None
-            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=tail)
+            end = Tail(max(window.end - tail, whole_second(position.at) + SECOND), window.end) if tail else None
+            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=end)
             activities, unreadable = _read(reply.rows)
             fresh = reading.fresh(activities, reply)
             if _is_last(activities, reply):
@@ -192,16 +192,16 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
             reading.taken = set()
             yield reading.page(fresh, unreadable, behind, reply)
             return
-        if not after:  # should the next question be refused, this page comes again
+        if not after:  # should the next request be refused, this page comes again
             reading.taken |= {a.gsid for a in activities}
         after = activities[-1].gsid
         yield reading.page(fresh, unreadable, Position(position.at, after), reply)
 
 
 async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) -> AsyncIterator[Page]:
-    """The same for a tenant that takes no `Gsid GT` beside the dates: by offset, from the start of the second.
+    """The crowded second's pages for a tenant that takes no `Gsid GT` beside the dates: by offset, from its start.
 
-    Each page asks for the last row of the one before again: when another row is there, one has left the second and
+    Each page has the last row of the one before again: when another row is there, one has left the second and
     the rest has moved up, so the second is begun anew.
     """
     conditions, offset, last, restarts = _between(at, at + SECOND), 0, "", 0
@@ -211,7 +211,7 @@ async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) 
         if last and (not activities or activities[0].gsid != last):
             reply.release()
             offset, last, restarts = 0, "", restarts + 1
-            if restarts > MOST_RESTARTS:
+            if restarts > MAX_RESTARTS:
                 raise TransientError(f"The rows of {format_date(at)} change faster than they can be read.")
             continue
         fresh = reading.fresh(activities, reply)
@@ -226,7 +226,7 @@ async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) 
 
 
 class _Reading:
-    """What one reading knows: the rows given of the present second, and from where on a page was not sure."""
+    """The state of one reading: the rows given of the present second, and from where on a page was not sure."""
 
     def __init__(self, source: Source, taken: set[str]) -> None:
         self.source = source
@@ -242,7 +242,7 @@ class _Reading:
         self, fresh: Sequence[Activity], unreadable: Sequence[Unreadable], following: Position | None, reply: PageReply
     ) -> Page:
         unsure_from = self._unsure_from if following is None else None
-        return Page(fresh, unreadable, following, frozenset(self.taken), reply.asked, reply.release, unsure_from)
+        return Page(fresh, unreadable, following, frozenset(self.taken), reply.request, reply.release, unsure_from)
 
 
 async def ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
@@ -270,9 +270,9 @@ def _is_last(activities: Sequence[Activity], reply: PageReply) -> bool:
 
 
 def _after(activities: Sequence[Activity], position: Position) -> Position:
-    """Where to ask on after a full page."""
+    """The position behind a full page."""
     last = whole_second(activities[-1].modified_at)
-    # The whole page lies in the second it was asked from: asking by date again would give the same page.
+    # The whole page lies in the second from which it was requested: a request by date again would give the same page.
     return Position(last, "") if last <= position.at else Position(last)
 
 

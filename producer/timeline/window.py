@@ -1,4 +1,4 @@
-"""Windows on LastModifiedDate: what one poll covers."""
+"""Windows on LastModifiedDate: the time span of one poll."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from frame_gainsight.connectors import Registry
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning
-from producer.state.checkpoint import OpenPeriod, encode
+from producer.state.checkpoint import OpenPeriod
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from tests.fixtures.cluster import World, unlimited
@@ -67,7 +67,7 @@ def test_with_services_what_starts_gets_on_or_lies_ahead_is_not_late(world: Worl
     window = Window(checkpoint.cursor, checkpoint.cursor + MINUTE)
     open_ = replace(checkpoint, period=OpenPeriod("a", window, Position(window.start), page=3))
     for period, state in ((open_, "active"), (replace(open_, begun=open_.cursor), "starting")):
-        value = encode(world.codec, period)
+        value = period.encode(world.codec)
         put(world.settings, ProducerRecord(world.settings.checkpoints_topic, world.lane("acme"), b"acme", value))
         assert told(world, "acme").state == state
 

@@ -16,7 +16,7 @@ from frame_gainsight.connectors import Connector, KmsVault, Registry, open_clien
 from frame_gainsight.gainsight import format_date, parse_date
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
-from producer import Backfill, Checkpoint, Estimate, Requests, estimate
+from producer import Backfill, BackfillRequests, Checkpoint, Estimate, estimate
 from schemas import codec_for
 
 PATIENCE = 10.0  # seconds without progress after which the reason is shown
@@ -46,7 +46,7 @@ def backfill(
     require(settings)
     codec = codec_for(settings.schema_registry_url)
     registered = Registry(settings, codec).get(connector)
-    requests = Requests(settings, codec, connector)
+    requests = BackfillRequests(settings, codec, connector)
     known = requests.progress()
     if cancel:
         _cancel(requests, [b for b in known.backfills.values() if b.is_open])
@@ -71,7 +71,7 @@ def backfill(
             return
         _consent(expected.days_share(per_day), yes)
         running = Backfill(connector, f"asked-{now}", start, now, end, newest_first=newest_first, marks=expected.marks)
-        requests.ask(running)
+        requests.request(running)
         notes.print("Requested. It goes on without this command; [bold]--cancel[/] gives it up.")
     if registered.state != "ACTIVE":
         notes.print(f"[yellow]{connector} is paused: it goes on when it is resumed.[/]")
@@ -158,7 +158,7 @@ def _consent(days: float, yes: bool) -> None:
     typer.confirm("Request it?", abort=True, err=True)
 
 
-def _cancel(requests: Requests, running: list[Backfill]) -> None:
+def _cancel(requests: BackfillRequests, running: list[Backfill]) -> None:
     if not running:
         notes.print("There is no unfinished backfill.")
     for one in running:
@@ -166,7 +166,7 @@ def _cancel(requests: Requests, running: list[Backfill]) -> None:
         notes.print(f"Given up: {one.id}, after {one.rows:,} rows. What it wrote stays.")
 
 
-def _follow(requests: Requests, requested: Backfill, as_json: bool) -> None:
+def _follow(requests: BackfillRequests, requested: Backfill, as_json: bool) -> None:
     """Shows the progress until the end."""
     last = requested
     try:
@@ -196,7 +196,7 @@ def _follow(requests: Requests, requested: Backfill, as_json: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-def _states(requests: Requests, id_: str, show: Progress) -> Iterator[Backfill]:
+def _states(requests: BackfillRequests, id_: str, show: Progress) -> Iterator[Backfill]:
     task = show.add_task("waiting for the producer", total=None, calls=0, cause="")
     quiet_since, taken = time.monotonic(), False
     for news in requests.follow(id_):

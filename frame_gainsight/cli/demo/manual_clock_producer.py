@@ -12,7 +12,7 @@ from typing import Self
 
 from frame_gainsight.connectors import KmsVault
 from frame_gainsight.runtime import BrokerError, Settings, SystemClock
-from producer import PollResult, ProducerService
+from producer import PollResult, ProducerContext, ProducerService
 from schemas import Codec
 
 POLL_SECONDS = 300.0  # that one poll may take
@@ -55,10 +55,7 @@ class ManualClockProducer:
         self._loop = asyncio.new_event_loop()
         self._clock = ManualClock()
         self._service = ProducerService(
-            settings,
-            codec,
-            KmsVault(settings.kms_key_id),
-            self._clock,
+            ProducerContext(settings, codec, KmsVault(settings.kms_key_id), self._clock),
             on_poll=self._polls.put,
             on_failure=lambda connector, cause: self._polls.put(BrokerError(f"Polling '{connector}' failed: {cause}")),
         )

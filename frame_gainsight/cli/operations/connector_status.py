@@ -18,10 +18,8 @@ from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
 from producer import Checkpoint
-from producer.state.checkpoint import decode as decode_checkpoint
+from producer.state.checkpoint_keys import POLL_FAILURE, parse_key
 from producer.state.poll_failure import PollFailure
-from producer.state.poll_failure import connector_of as connector_of_failure
-from producer.state.poll_failure import decode as decode_failure
 from schemas import Codec, DecodeError
 from schemas.raw_topic import connector_of, is_period_marker
 
@@ -236,23 +234,22 @@ def _everywhere(settings: Settings) -> dict[int, int | None]:
 
 def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
     for record in read_to_end(settings, settings.checkpoints_topic, _everywhere(settings)):
-        key = (record.key or b"").decode("utf-8", "replace")
-        connector = connector_of_failure(key)
+        connector, part = parse_key(record.key)
         try:
-            if connector is not None:
+            if part == POLL_FAILURE:
                 if record.value is None:
                     read.failures.pop(connector, None)
                 else:
-                    read.failures[connector] = decode_failure(codec, record.value)
-            elif "/" not in key:
+                    read.failures[connector] = PollFailure.decode(codec, record.value)
+            elif not part:
                 if record.value is None:
                     for known in (read.checkpoints, read.written, read.ended):
-                        known.pop(key, None)
+                        known.pop(connector, None)
                 else:
-                    checkpoint = read.checkpoints[key] = decode_checkpoint(codec, record.value)
-                    read.written[key] = record.timestamp
+                    checkpoint = read.checkpoints[connector] = Checkpoint.decode(codec, record.value)
+                    read.written[connector] = record.timestamp
                     if checkpoint.period is None:
-                        read.ended[key] = record.timestamp
+                        read.ended[connector] = record.timestamp
         except DecodeError:  # the producer reports it, as a poll failure
             continue
 

@@ -11,9 +11,10 @@ import pytest
 
 from frame_gainsight.gainsight import ConfigError, RefusedQueryError, ThrottledError, TransientError
 from frame_gainsight.runtime.metrics import Metrics
-from producer.metrics import ProducerMetrics, failure_of
+from producer.metrics import ProducerMetrics
 from producer.polling.poller import PollResult
 from producer.state.backfill import Backfill, Mark
+from producer.state.poll_failure import failure_of
 from producer.timeline.keyset_reader import StuckError
 
 T0 = 1_772_438_400_000
@@ -43,7 +44,7 @@ def metrics() -> Shown:
 
 
 @pytest.fixture
-def meter(metrics: Shown) -> ProducerMetrics:
+def producer_metrics(metrics: Shown) -> ProducerMetrics:
     return ProducerMetrics(metrics, 6)
 
 
@@ -53,7 +54,7 @@ def feed_with(calls: dict[str, int], left: int = 900) -> Any:
         client=client,
         overlap=600_000,
         definition=SimpleNamespace(id="acme", period=300),
-        ledger=SimpleNamespace(checkpoint=SimpleNamespace(cursor=T0)),
+        write_order=SimpleNamespace(checkpoint=SimpleNamespace(cursor=T0)),
     )
 
 
@@ -61,11 +62,13 @@ def calls_of(metrics: Shown, call: str) -> float | None:
     return metrics.of("api_calls_total", connector="acme", service="producer", call=call)
 
 
-def test_a_poll_is_counted_with_what_it_did(metrics: Shown, meter: ProducerMetrics) -> None:
+def test_a_poll_is_counted_with_its_rows_tombstones_and_lateness(
+    metrics: Shown, producer_metrics: ProducerMetrics
+) -> None:
     feed = feed_with({"describe": 1, "activity_timeline": 2})
     result = PollResult("acme", rows=12, written=5, unchanged=7, dead=2, tombstones=3, late=[4.0, 40.0])
-    meter.polled(result, feed, 1.5)
-    meter.lanes(2)
+    producer_metrics.polled(result, feed, 1.5)
+    producer_metrics.lanes(2)
     acme = {"connector": "acme"}
     assert metrics.of("polls_total", **acme, outcome="ok") == 1
     assert metrics.of("activities_read_total", **acme) == 12
@@ -84,20 +87,20 @@ def test_a_poll_is_counted_with_what_it_did(metrics: Shown, meter: ProducerMetri
     assert metrics.of("lanes_owned", service="producer") == 2
 
 
-def test_calls_are_counted_once_whoever_made_them(metrics: Shown, meter: ProducerMetrics) -> None:
+def test_calls_are_counted_once_whoever_made_them(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
     feed = feed_with({"describe": 1, "activity_timeline": 2})
-    meter.polled(PollResult("acme"), feed, 0.1)
-    meter.polled(PollResult("acme"), feed, 0.1)
+    producer_metrics.polled(PollResult("acme"), feed, 0.1)
+    producer_metrics.polled(PollResult("acme"), feed, 0.1)
     assert (calls_of(metrics, "describe"), calls_of(metrics, "activity_timeline")) == (1, 2)
     feed.client.calls["activity_timeline"] += 5
-    meter.backfilled(RUNNING, feed)
-    meter.polled(PollResult("acme"), feed, 0.1)
+    producer_metrics.backfilled(RUNNING, feed)
+    producer_metrics.polled(PollResult("acme"), feed, 0.1)
     assert calls_of(metrics, "activity_timeline") == 7
 
 
-def test_a_new_client_counts_from_nothing(metrics: Shown, meter: ProducerMetrics) -> None:
-    meter.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 9}), 0.1)
-    meter.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 2}), 0.1)
+def test_a_new_client_counts_from_nothing(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
+    producer_metrics.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 9}), 0.1)
+    producer_metrics.polled(PollResult("acme"), feed_with({"describe": 1, "activity_timeline": 2}), 0.1)
     assert calls_of(metrics, "activity_timeline") == 11
     assert calls_of(metrics, "describe") == 2
 
@@ -114,46 +117,48 @@ def test_a_new_client_counts_from_nothing(metrics: Shown, meter: ProducerMetrics
     ],
 )
 def test_a_failure_shows_its_class_until_a_poll_goes_well(
-    metrics: Shown, meter: ProducerMetrics, error: Exception, failure: str
+    metrics: Shown, producer_metrics: ProducerMetrics, error: Exception, failure: str
 ) -> None:
     assert failure_of(error) == failure
-    meter.failed("acme", error)
+    producer_metrics.failed("acme", error)
     assert metrics.failing() == {failure}
     assert metrics.of("polls_total", connector="acme", outcome=failure) == 1
-    meter.polled(PollResult("acme"), feed_with({}), 0.1)
+    producer_metrics.polled(PollResult("acme"), feed_with({}), 0.1)
     assert metrics.failing() == set()
 
 
-def test_the_class_of_the_last_failure_is_the_only_one(metrics: Shown, meter: ProducerMetrics) -> None:
-    meter.failed("acme", TransientError("x"))
-    meter.failed("acme", ConfigError("x"))
+def test_the_class_of_the_last_failure_is_the_only_one(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
+    producer_metrics.failed("acme", TransientError("x"))
+    producer_metrics.failed("acme", ConfigError("x"))
     assert metrics.failing() == {"config"}
 
 
-def test_a_missing_column_is_somebody_s_turn_though_the_poll_went_well(metrics: Shown, meter: ProducerMetrics) -> None:
-    meter.polled(PollResult("acme", missing={"Ant__Sentiment__c": "what to do"}), feed_with({}), 0.1)
+def test_a_missing_column_is_a_config_failure_though_the_poll_went_well(
+    metrics: Shown, producer_metrics: ProducerMetrics
+) -> None:
+    producer_metrics.polled(PollResult("acme", missing={"Ant__Sentiment__c": "what to do"}), feed_with({}), 0.1)
     assert metrics.failing() == {"config"}
     assert metrics.of("polls_total", connector="acme", outcome="ok") == 1
 
 
-def test_a_backfill_s_rows_are_counted_once(metrics: Shown, meter: ProducerMetrics) -> None:
+def test_rows_of_a_backfill_are_counted_once(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
     feed = feed_with({})
     for rows in (10, 10, 25):
-        meter.backfilled(replace(RUNNING, rows=rows, written=rows - 5), feed)
+        producer_metrics.backfilled(replace(RUNNING, rows=rows, written=rows - 5), feed)
     assert metrics.of("backfill_rows_total", connector="acme") == 25
     assert metrics.of("activities_written_total", connector="acme", kind="backfill") == 20
     assert metrics.of("backfill_progress_ratio", connector="acme") == 0.25
-    meter.backfilled(replace(RUNNING, rows=30, written=25, state="DONE"), feed)
+    producer_metrics.backfilled(replace(RUNNING, rows=30, written=25, state="DONE"), feed)
     assert metrics.of("backfill_progress_ratio", connector="acme") == 1
-    meter.backfilled(replace(RUNNING, id="next", rows=7, written=7), feed)
+    producer_metrics.backfilled(replace(RUNNING, id="next", rows=7, written=7), feed)
     assert metrics.of("backfill_rows_total", connector="acme") == 37
     assert metrics.of("activities_written_total", connector="acme", kind="backfill") == 32
 
 
-def test_of_a_connector_that_went_elsewhere_nothing_is_shown(metrics: Shown, meter: ProducerMetrics) -> None:
-    meter.polled(PollResult("acme"), feed_with({"describe": 4}), 0.1)
-    meter.failed("acme", ConfigError("x"))
-    meter.forget("acme")
+def test_forget_drops_every_figure_of_a_connector(metrics: Shown, producer_metrics: ProducerMetrics) -> None:
+    producer_metrics.polled(PollResult("acme"), feed_with({"describe": 4}), 0.1)
+    producer_metrics.failed("acme", ConfigError("x"))
+    producer_metrics.forget("acme")
     assert 'connector="acme"' not in metrics.text()
-    meter.polled(PollResult("acme"), feed_with({"describe": 1}), 0.1)
+    producer_metrics.polled(PollResult("acme"), feed_with({"describe": 1}), 0.1)
     assert calls_of(metrics, "describe") == 1

@@ -11,6 +11,7 @@ import pytest
 from frame_gainsight.connectors import Definition
 from frame_gainsight.gainsight import GainsightError, Priority, Query, RefusedQueryError, TransientError, format_date
 from producer.backfilling.estimate import estimate
+from tests.unit.producer.rig import Rig
 
 T0 = 1_700_000_000_000
 UNTIL = T0 + 864_000_000
@@ -23,11 +24,11 @@ class Counted:
 
     rows: int
     most: int | None = None
-    asked: list[Query] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
     priorities: list[Priority] = field(default_factory=list)
 
     async def fetch(self, query: Query, *, priority: Priority = Priority.LIVE) -> Any:
-        self.asked.append(query)
+        self.queries.append(query)
         self.priorities.append(priority)
         if self.most is not None and query.offset > self.most:
             raise RefusedQueryError("offset too large")
@@ -44,17 +45,17 @@ def found_by(tenant: Any, page_rows: int = 5000, **definition: Any) -> Any:
 
 
 @pytest.mark.parametrize("rows", [5_000, 5_001, 6_000, 19_999, 20_001, 30_000, 250_000, 1_000_000, 60_000_000])
-async def test_the_number_is_right_to_about_a_sixth_after_a_dozen_questions(rows: int) -> None:
+async def test_the_estimated_rows_are_right_to_about_a_sixth_after_a_dozen_queries(rows: int) -> None:
     tenant = Counted(rows)
     found = await found_by(tenant)
     assert found.rows == pytest.approx(rows, rel=0.19)
-    assert found.probes == len(tenant.asked) <= 12
+    assert found.probes == len(tenant.queries) <= 12
     assert set(tenant.priorities) == {Priority.BACKFILL}
-    assert {(tuple(q.select), q.limit) for q in tenant.asked} == {(("Gsid", "LastModifiedDate"), 1)}
+    assert {(tuple(q.select), q.limit) for q in tenant.queries} == {(("Gsid", "LastModifiedDate"), 1)}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4_999])
-async def test_less_than_a_page_is_a_page_after_one_question(rows: int) -> None:
+async def test_less_than_a_page_is_estimated_as_a_page_with_one_query(rows: int) -> None:
     tenant = Counted(rows)
     found = await found_by(tenant)
     assert (found.rows, found.calls, found.probes) == (5000, 1, 1)
@@ -71,17 +72,17 @@ async def test_the_marks_lie_where_the_rows_do_and_end_with_the_span(rows: int) 
         assert format_date(mark.at) == tenant.row(mark.rows)["LastModifiedDate"]
 
 
-async def test_the_calls_of_reading_it_are_a_call_a_page_and_half_a_one_a_slice() -> None:
+async def test_the_estimated_calls_are_one_a_page_and_half_a_one_a_slice() -> None:
     found = await found_by(Counted(400_000))
     assert found.rows / 5000 <= found.calls <= found.rows / 5000 + found.rows / 40_000 + 2
     assert found.minutes(100) == found.calls / 100
     assert found.days_share(50_000) == found.calls / 50_000
 
 
-async def test_only_the_wanted_types_and_the_span_are_asked_about() -> None:
+async def test_the_estimates_queries_cover_the_span_and_the_defined_types_alone() -> None:
     tenant = Counted(3)
     await found_by(tenant, activity_types=["Email"])
-    conditions = {(c.name, c.operator): list(c.values) for c in tenant.asked[0].where}
+    conditions = {(c.name, c.operator): list(c.values) for c in tenant.queries[0].where}
     assert conditions == {
         ("LastModifiedDate", "GTE"): [format_date(T0)],
         ("LastModifiedDate", "LT"): [format_date(UNTIL)],
@@ -89,14 +90,14 @@ async def test_only_the_wanted_types_and_the_span_are_asked_about() -> None:
     }
 
 
-async def test_refused_offsets_make_it_coarser() -> None:
+async def test_refused_offsets_make_an_estimate_coarser() -> None:
     tenant = Counted(1_000_000, most=100_000)
     found = await found_by(tenant)
     assert 80_000 <= found.rows <= 100_001, "as far as it could see"
-    assert len(tenant.asked) <= 12
+    assert len(tenant.queries) <= 12
 
 
-async def test_a_tenant_that_does_not_answer_is_an_error() -> None:
+async def test_an_estimate_raises_the_error_of_a_tenant_that_does_not_answer() -> None:
     class Down:
         async def fetch(self, query: Query, *, priority: Priority) -> Any:
             raise TransientError("down")
@@ -105,7 +106,7 @@ async def test_a_tenant_that_does_not_answer_is_an_error() -> None:
         await found_by(Down())
 
 
-async def test_a_date_that_cannot_be_read_is_an_error() -> None:
+async def test_an_estimate_raises_for_a_date_that_cannot_be_read() -> None:
     class Odd:
         async def fetch(self, query: Query, *, priority: Priority) -> Any:
             return SimpleNamespace(rows=[{"Gsid": "A", "LastModifiedDate": "yesterday"}])
@@ -114,7 +115,7 @@ async def test_a_date_that_cannot_be_read_is_an_error() -> None:
         await found_by(Odd())
 
 
-async def test_an_endless_tenant_is_asked_a_dozen_times() -> None:
+async def test_an_estimate_of_an_endless_tenant_takes_a_dozen_queries() -> None:
     class Endless(Counted):
         def row(self, number: int) -> dict[str, Any]:
             return {"Gsid": f"G{number}", "LastModifiedDate": format_date(T0)}
@@ -122,10 +123,10 @@ async def test_an_endless_tenant_is_asked_a_dozen_times() -> None:
     tenant = Endless(10**15)
     found = await found_by(tenant)
     assert found.rows >= 100_000_000
-    assert len(tenant.asked) <= 13
+    assert len(tenant.queries) <= 13
 
 
-async def test_a_real_tenant_answers_it(rig: Any) -> None:
+async def test_an_estimate_of_a_tenant_over_http(rig: Rig) -> None:
     rig.define(start=None)
     begun = rig.clock.now()
     for number in range(150):

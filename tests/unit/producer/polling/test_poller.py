@@ -11,49 +11,50 @@ import structlog
 
 from frame_gainsight.gainsight import ConfigError, TransientError
 from schemas import Codec
+from tests.unit.producer.rig import Rig
 
 HOUR = 3600
 
 
-async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: Any) -> None:
+async def test_the_first_poll_writes_what_there_is_and_closes_the_period(rig: Rig) -> None:
     ids = [rig.create() for _ in range(3)]
     rig.tenant.advance(10)
     result = await rig.poll()
     assert (result.written, result.rows, result.pages, result.dead) == (3, 3, 1, 0)
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted(ids)
-    (marker,) = rig.bus.markers()
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted(ids)
+    (marker,) = rig.lane.markers()
     assert marker["activities"] == 3
-    assert rig.bus.records[-1].key == b"acme/!period"
-    checkpoint = rig.bus.checkpoint()
+    assert rig.lane.records[-1].key == b"acme/!period"
+    checkpoint = rig.lane.checkpoint()
     assert checkpoint.period is None
     assert checkpoint.cursor == marker["period_end"]
-    assert rig.bus.transactions == 1
-    headers = dict(rig.bus.records[0].headers)
+    assert rig.lane.transactions == 1
+    headers = dict(rig.lane.records[0].headers)
     assert (headers["connector"], headers["page"], headers["last_page"]) == (b"acme", b"0", b"true")
 
 
-async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Any) -> None:
+async def test_an_empty_window_moves_the_cursor_and_writes_no_marker(rig: Rig) -> None:
     await rig.poll()
-    first = rig.bus.checkpoint().cursor
+    first = rig.lane.checkpoint().cursor
     rig.tenant.advance(600)
     await rig.poll()
-    assert rig.bus.checkpoint().cursor == first + 600_000
-    assert rig.bus.records == []
+    assert rig.lane.checkpoint().cursor == first + 600_000
+    assert rig.lane.records == []
 
 
-async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Any) -> None:
+async def test_what_has_not_changed_is_read_again_and_not_written_again(rig: Rig) -> None:
     for _ in range(4):
         rig.create()
     rig.tenant.advance(60)
     await rig.poll()
-    written, transactions = len(rig.bus.raw), rig.bus.transactions
+    written, transactions = len(rig.lane.raw), rig.lane.transactions
     rig.tenant.advance(60)
     result = await rig.poll()
     assert (result.written, result.unchanged) == (0, 4)
-    assert (len(rig.bus.raw), rig.bus.transactions) == (written, transactions + 1), "nothing but the checkpoint"
+    assert (len(rig.lane.raw), rig.lane.transactions) == (written, transactions + 1), "nothing but the checkpoint"
 
 
-async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Any) -> None:
+async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Rig) -> None:
     rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -63,7 +64,7 @@ async def test_a_poll_costs_one_call_and_the_first_one_more(rig: Any) -> None:
     assert rig.calls() == 3
 
 
-async def test_nothing_is_asked_while_there_is_nothing_to_read(rig: Any) -> None:
+async def test_a_poll_makes_no_call_while_there_is_nothing_to_read(rig: Rig) -> None:
     await rig.poll()
     calls = rig.calls()
     rig.tenant.advance(0.5)
@@ -71,29 +72,29 @@ async def test_nothing_is_asked_while_there_is_nothing_to_read(rig: Any) -> None
     assert (result.window, rig.calls()) == (None, calls)
 
 
-async def test_an_edit_is_a_new_version(rig: Any) -> None:
+async def test_an_edit_is_a_new_version(rig: Rig) -> None:
     gsid = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
     edited = rig.tenant.edit(gsid, {"Subject": "changed"})["version_ms"]
     rig.tenant.advance(60)
     await rig.poll()
-    assert [at for g, at in rig.bus.versions() if g == gsid][-1] == edited
-    assert [r["Subject"] for r in rig.bus.rows()] == ["hello", "changed"]
+    assert [at for g, at in rig.lane.versions() if g == gsid][-1] == edited
+    assert [r["Subject"] for r in rig.lane.rows()] == ["hello", "changed"]
 
 
-async def test_a_late_row_within_the_overlap_is_found(rig: Any) -> None:
+async def test_a_late_row_within_the_overlap_is_found(rig: Rig) -> None:
     early = rig.create()
     late = str(rig.tenant.create({"Subject": "late"}, visible_in=500)["id"])
     rig.tenant.advance(60)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [early]
+    assert [g for g, _ in rig.lane.versions()] == [early]
     rig.tenant.advance(500)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [early, late]
+    assert [g for g, _ in rig.lane.versions()] == [early, late]
 
 
-async def test_a_late_row_is_found_also_without_a_start(rig: Any) -> None:
+async def test_a_late_row_is_found_also_without_a_start(rig: Rig) -> None:
     rig.define(start=None)
     rig.tenant.advance(60)
     await rig.poll()
@@ -102,35 +103,35 @@ async def test_a_late_row_is_found_also_without_a_start(rig: Any) -> None:
         rig.tenant.advance(60)
         await rig.poll()
         rig.kill()
-    assert [g for g, _ in rig.bus.versions()] == [late]
+    assert [g for g, _ in rig.lane.versions()] == [late]
 
 
-async def test_only_the_wanted_types_are_asked_for(rig: Any) -> None:
+async def test_only_the_defined_activity_types_are_read(rig: Rig) -> None:
     email = rig.create(TypeName="Email")
     rig.create(TypeName="Call")
     rig.define(activity_types=["Email"])
     rig.tenant.advance(60)
     await rig.poll()
-    assert [g for g, _ in rig.bus.versions()] == [email]
+    assert [g for g, _ in rig.lane.versions()] == [email]
 
 
-async def test_pages_are_transactions_of_their_own(rig: Any) -> None:
+async def test_each_page_is_a_transaction(rig: Rig) -> None:
     for _ in range(5):
         rig.create()
         rig.tenant.advance(2)
     rig.set(page_rows=2)
-    rig.bus.settings = rig.settings
+    rig.lane.settings = rig.settings
     rig.tenant.advance(10)
     result = await rig.poll()
-    assert result.pages == rig.bus.transactions >= 3
-    headers = [dict(r.headers) for r in rig.bus.records]
+    assert result.pages == rig.lane.transactions >= 3
+    headers = [dict(r.headers) for r in rig.lane.records]
     assert [h["last_page"] for h in headers].count(b"true") >= 1
     assert headers[-1]["last_page"] == b"true"
     assert len({h["poll_id"] for h in headers}) == 1
-    assert rig.bus.markers()[0]["activities"] == 5
+    assert rig.lane.markers()[0]["activities"] == 5
 
 
-async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Any, codec: Codec) -> None:
+async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Rig, codec: Codec) -> None:
     good = [rig.create() for _ in range(3)]
     rig.tenant.advance(60)
     rig.tenant.create({"Gsid": "", "Subject": "no key"})
@@ -138,161 +139,11 @@ async def test_rows_that_cannot_be_read_go_to_the_dead_letters_once(rig: Any, co
     for _ in range(3):
         await rig.poll()
         rig.tenant.advance(60)
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted(good)
-    (letter,) = rig.bus.dead
-    value = codec.decode_as("dead_letter", letter.value)
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted(good)
+    (letter,) = rig.lane.dead
+    value = codec.decode_as("dead_letter", letter.value or b"")
     assert orjson.loads(value["value"])["Subject"] == "no key"
     assert "no Gsid" in value["cause"]
-
-
-# Deletions
-
-
-async def test_a_deletion_gives_one_tombstone(rig: Any) -> None:
-    kept, gone = rig.create(), rig.create()
-    rig.tenant.advance(60)
-    await rig.poll()
-    rig.tenant.delete(gone)
-    rig.tenant.advance(HOUR)
-    result = await rig.poll()
-    assert result.tombstones == 1
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
-    assert rig.bus.records[-1].key == b"acme/!period", "the enricher closes the window of tombstones at once"
-    for kill in (False, True, True):
-        rig.tenant.advance(HOUR)
-        if kill:
-            rig.kill()
-        assert (await rig.poll()).tombstones == 0
-    assert [g for g, _ in rig.bus.versions()].count(gone) == 2
-    assert [g for g, _ in rig.bus.versions()].count(kept) == 1
-
-
-@pytest.mark.parametrize("killed", [False, True])
-async def test_a_deletion_at_the_end_of_a_look_is_not_told_again_by_the_next(rig: Any, killed: bool) -> None:
-    gone = rig.create()
-    rig.tenant.advance(HOUR)
-    rig.tenant.delete(gone)
-    rig.tenant.advance(3)
-    assert (await rig.poll()).tombstones == 1
-    for _ in range(4):
-        rig.tenant.advance(900)
-        if killed:
-            rig.kill()
-        await rig.poll()
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
-
-
-async def test_deletions_are_looked_for_on_a_beat_of_their_own(rig: Any) -> None:
-    rig.define(deletions_every=1800, start="2026-03-02T08:00:00Z")
-    await rig.poll()
-    for _ in range(12):
-        rig.tenant.advance(600)
-        await rig.poll()
-    assert rig.tenant.calls()["by_endpoint"]["query record_delete_log"] in (3, 4, 5)
-
-
-@pytest.mark.parametrize("killed", [False, True])
-async def test_an_activity_that_came_back_after_its_deletion_is_not_deleted_again(rig: Any, killed: bool) -> None:
-    rig.define(deletions_every=60)
-    gsid = rig.create()
-    rig.tenant.advance(HOUR)
-    rig.tenant.delete(gsid)
-    rig.tenant.advance(5)
-    await rig.poll()
-    assert rig.bus.versions()[-1] == (gsid, None)
-    rig.tenant.create({"Gsid": gsid, "Subject": "restored"})
-    for _ in range(5):
-        rig.tenant.advance(120)
-        if killed:
-            rig.kill()
-        await rig.poll()
-    assert rig.bus.versions()[-1][1] is not None, "the restored activity is the last word"
-
-
-async def test_a_tenant_that_tells_of_no_deletions_is_said_once(rig: Any) -> None:
-    rig.tenant.set_variant("delete_log", "missing")
-    rig.tenant.set_variant("deleted_call", "missing")
-    with structlog.testing.capture_logs() as logs:
-        for _ in range(3):
-            rig.tenant.advance(2 * HOUR)
-            await rig.poll()
-    assert [entry["event"] for entry in logs].count("no_deletions") == 1
-    assert rig.tenant.calls()["by_endpoint"]["query record_delete_log"] == 1
-
-
-@pytest.mark.parametrize(("log", "call"), [("low", "missing"), ("high", "missing"), ("missing", "on"), ("both", "on")])
-async def test_deletions_are_learnt_of_in_whichever_way_the_tenant_has(rig: Any, log: str, call: str) -> None:
-    rig.tenant.set_variant("delete_log", log)
-    rig.tenant.set_variant("deleted_call", call)
-    ids = [rig.create() for _ in range(3)]
-    rig.tenant.advance(60)
-    await rig.poll()
-    for gsid in ids:
-        rig.tenant.delete(gsid)
-        rig.tenant.advance(2 * HOUR)
-        assert (await rig.poll()).tombstones == 1
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gsid, None) for gsid in ids]
-
-
-async def test_once_one_way_has_told_of_deletions_the_others_are_asked_once_a_day(rig: Any) -> None:
-    ids = [rig.create() for _ in range(30)]
-    rig.tenant.advance(60)
-    await rig.poll()
-    before = dict(rig.tenant.calls()["by_endpoint"])
-    for gsid in ids:
-        rig.tenant.delete(gsid)
-        rig.tenant.advance(HOUR)
-        assert (await rig.poll()).tombstones == 1
-    calls = rig.tenant.calls()["by_endpoint"]
-    asked = {name: calls.get(name, 0) - before.get(name, 0) for name in calls}
-    assert asked["query record_delete_log"] == 30
-    assert 1 <= asked["query record_delete_log_high_volume"] <= 2
-    assert 1 <= asked["deleted"] <= 2
-
-
-async def test_a_log_that_appears_later_tells_what_happened_meanwhile(rig: Any) -> None:
-    gsid = rig.create()
-    rig.tenant.advance(60)
-    await rig.poll()
-    rig.tenant.set_variant("delete_log", "missing")
-    rig.tenant.set_variant("deleted_call", "missing")
-    rig.tenant.delete(gsid)
-    for _ in range(3):
-        rig.tenant.advance(2 * HOUR)
-        assert (await rig.poll()).tombstones == 0
-    rig.tenant.clear_variants()
-    rig.tenant.advance(24 * HOUR)
-    assert (await rig.poll()).tombstones == 1
-
-
-@pytest.mark.parametrize("killed", [False, True])
-async def test_an_activity_that_came_back_long_ago_is_asked_for_before_it_is_deleted(rig: Any, killed: bool) -> None:
-    rig.define(deletions_every="1d")
-    gsid = rig.create()
-    gone = rig.create()
-    rig.tenant.advance(60)
-    await rig.poll()
-    rig.tenant.delete(gsid)
-    rig.tenant.delete(gone)
-    rig.tenant.advance(120)
-    rig.create(Gsid=gsid, Subject="back")
-    for _ in range(25):
-        rig.tenant.advance(HOUR)
-        await rig.poll()
-        if killed:
-            rig.kill()
-    assert [v for v in rig.bus.versions() if v[1] is None] == [(gone, None)]
-
-
-async def test_a_capped_delete_log_is_read_to_its_end(rig: Any) -> None:
-    ids = [rig.create() for _ in range(120)]
-    rig.tenant.advance(60)
-    await rig.poll()
-    for gsid in ids:
-        rig.tenant.delete(gsid)
-    rig.tenant.set_variant("page_cap", 50)
-    rig.tenant.advance(HOUR)
-    assert (await rig.poll()).tombstones == 120
 
 
 # Crashes
@@ -302,27 +153,27 @@ async def test_a_capped_delete_log_is_read_to_its_end(rig: Any) -> None:
 @pytest.mark.parametrize("pages_before", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", ["spread", "crowded"])
 async def test_a_crash_between_pages_loses_and_repeats_nothing(
-    rig: Any, when: str, pages_before: int, shape: str
+    rig: Rig, when: str, pages_before: int, shape: str
 ) -> None:
     for _ in range(7):
         rig.create()
         rig.tenant.advance(1 if shape == "spread" else 0)
     rig.set(page_rows=2)
     rig.tenant.advance(60)
-    rig.bus.fail_next(when, pages_before)
+    rig.lane.fail_next(when, pages_before)
     assert await rig.poll_until_done() == 1
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)), "written twice"
     assert dict(versions) == rig.alive(), "lost"
-    (marker,) = rig.bus.markers()
+    (marker,) = rig.lane.markers()
     assert marker["activities"] == 7, "the marker counts the whole period, not what is left of it"
-    assert len({dict(r.headers)["poll_id"] for r in rig.bus.records}) == 1
+    assert len({dict(r.headers)["poll_id"] for r in rig.lane.records}) == 1
     rig.tenant.advance(60)
     rig.kill()
     assert (await rig.poll()).written == 0
 
 
-async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig: Any) -> None:
+async def test_polls_lose_nothing_and_write_nothing_twice_whatever_happens(rig: Rig) -> None:
     """Hours of edits, deletions, late rows and crashes, with tiny pages."""
     random = Random(7)
     rig.set(page_rows=3)
@@ -344,30 +195,30 @@ async def test_whatever_happens_nothing_is_lost_and_nothing_is_written_twice(rig
         if random.random() < 0.3:
             rig.tenant.set_variant("edit_while_paging", 1, times=2)
         if random.random() < 0.3:
-            rig.bus.fail_next(random.choice(["before", "after"]), random.randrange(3))
+            rig.lane.fail_next(random.choice(["before", "after"]), random.randrange(3))
         if random.random() < 0.3:
             rig.kill()
         rig.tenant.advance(60)
         await rig.poll_until_done()
     rig.tenant.clear_variants()
-    rig.bus.fail_on.clear()
+    rig.lane.fail_on.clear()
     rig.tenant.advance(600)
     await rig.poll()
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions))
     assert {g: at for g, at in dict(versions).items() if at is not None} == rig.alive()
     truth = {a["activity_id"]: a["subject"] for a in rig.tenant.truth()["activities"]}
-    assert {r["Gsid"]: r["Subject"] for r in rig.bus.rows() if r["Gsid"] in truth} == truth
+    assert {r["Gsid"]: r["Subject"] for r in rig.lane.rows() if r["Gsid"] in truth} == truth
 
 
-async def test_the_overlap_forgets_what_is_not_read_again(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_overlap_forgets_what_is_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producer.polling.poller.REMEMBERED_ROWS", 0)
     for _ in range(20):
         rig.create()
         rig.tenant.advance(300)
         await rig.poll()
-    checkpoint = rig.bus.checkpoint()
-    assert checkpoint.raw_offset > len(rig.bus.raw) - 12
+    checkpoint = rig.lane.checkpoint()
+    assert checkpoint.raw_offset > len(rig.lane.raw) - 12
     rig.kill()
     assert (await rig.poll()).written == 0
 
@@ -375,7 +226,7 @@ async def test_the_overlap_forgets_what_is_not_read_again(rig: Any, monkeypatch:
 # Tenants that change or differ
 
 
-async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Any) -> None:
+async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Rig) -> None:
     rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -387,12 +238,12 @@ async def test_a_poll_goes_on_without_a_field_that_vanishes(rig: Any) -> None:
     assert rig.calls() == before + 2, "the refused query, and the one without the field"
     assert "ConversationId" in result.missing["ConversationId"]
     assert (result.written, result.unchanged) == (1, 1), "what was read with the field is no new version without it"
-    assert gsid in dict(rig.bus.versions())
-    assert "ConversationId" not in rig.bus.rows()[-1]
+    assert gsid in dict(rig.lane.versions())
+    assert "ConversationId" not in rig.lane.rows()[-1]
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: Any, killed: bool) -> None:
+async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: Rig, killed: bool) -> None:
     first = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -402,14 +253,14 @@ async def test_fields_that_describe_shows_and_no_query_finds_are_left_out(rig: A
     if killed:
         rig.kill()
     assert set((await rig.poll()).missing) == {"From", "Source"}
-    assert sorted(g for g, _ in rig.bus.versions()) == sorted([first, gsid])
+    assert sorted(g for g, _ in rig.lane.versions()) == sorted([first, gsid])
     before = rig.calls()
     rig.tenant.advance(60)
     await rig.poll()
     assert rig.calls() == before + 1
 
 
-async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_same(rig: Any) -> None:
+async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_same(rig: Rig) -> None:
     gsid = rig.create()
     rig.tenant.advance(60)
     await rig.poll()
@@ -420,7 +271,7 @@ async def test_a_field_that_changes_while_columns_do_is_a_new_version_all_the_sa
 
 
 @pytest.mark.parametrize("variant", ["gone_fields", "missing_fields"])
-async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Any, variant: str) -> None:
+async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: Rig, variant: str) -> None:
     rig.define(tags={"sentiment": "activity.Ant__Sentiment__c"})
     rig.tenant.set_variant(variant, ["Ant__Sentiment__c"], object="activity_timeline")
     gsid = rig.create()
@@ -429,17 +280,17 @@ async def test_a_mapped_field_that_is_missing_is_a_warning_that_names_it(rig: An
         result = await rig.poll()
     assert "mapping" in result.missing["Ant__Sentiment__c"]
     assert [e["field"] for e in logs if e["event"] == "field_missing"] == ["Ant__Sentiment__c"]
-    assert gsid in dict(rig.bus.versions())
+    assert gsid in dict(rig.lane.versions())
 
 
 @pytest.mark.parametrize("field", ["Gsid", "LastModifiedDate"])
-async def test_a_tenant_without_what_reading_needs_is_an_error_that_names_it(rig: Any, field: str) -> None:
+async def test_a_tenant_that_hides_a_required_field_is_an_error_that_names_it(rig: Rig, field: str) -> None:
     rig.tenant.set_variant("hidden_fields", [field], object="activity_timeline")
     with pytest.raises(ConfigError, match=field):
         await rig.poll()
 
 
-async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: Any) -> None:
+async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: Rig) -> None:
     rig.tenant.set_variant("missing_object", True, object="activity_timeline")
     with pytest.raises(ConfigError, match="admin"):
         await rig.poll()
@@ -461,7 +312,9 @@ async def test_a_key_that_may_not_read_activities_is_an_error_for_people(rig: An
         ("missing_fields", ["From", "To", "Ant__Sentiment__c", "NotesPlainText", "AuthorId"]),
     ],
 )
-async def test_whatever_the_forms_every_row_is_written_once(rig: Any, variant: str, value: Any) -> None:
+async def test_every_row_is_written_once_in_whatever_form_the_tenant_replies(
+    rig: Rig, variant: str, value: Any
+) -> None:
     for number in range(130):
         rig.create()
         rig.tenant.advance(number % 3)
@@ -470,19 +323,19 @@ async def test_whatever_the_forms_every_row_is_written_once(rig: Any, variant: s
     assert (await rig.poll()).written == 130
     rig.tenant.advance(60)
     assert (await rig.poll()).written == 0
-    assert dict(rig.bus.versions()) == rig.alive()
+    assert dict(rig.lane.versions()) == rig.alive()
 
 
 @pytest.mark.parametrize("empty", ["data", "null", "no_data", "gsobj_1011"])
-async def test_every_form_of_nothing_is_an_empty_window(rig: Any, empty: str) -> None:
+async def test_every_form_of_an_empty_reply_is_an_empty_window(rig: Rig, empty: str) -> None:
     rig.tenant.set_variant("empty", empty)
     rig.tenant.advance(2 * HOUR)
     result = await rig.poll()
     assert (result.rows, result.tombstones) == (0, 0)
-    assert rig.bus.checkpoint().cursor > 0
+    assert rig.lane.checkpoint().cursor > 0
 
 
-async def test_a_change_of_form_is_no_new_version(rig: Any) -> None:
+async def test_a_change_of_the_replys_form_makes_no_new_version(rig: Rig) -> None:
     for _ in range(5):
         rig.create()
     rig.tenant.advance(60)
@@ -493,7 +346,7 @@ async def test_a_change_of_form_is_no_new_version(rig: Any) -> None:
     assert (await rig.poll()).written == 0
 
 
-async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Any) -> None:
+async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Rig) -> None:
     for _ in range(6):
         rig.create()
         rig.tenant.advance(1)
@@ -501,17 +354,17 @@ async def test_a_failing_call_leaves_everything_for_the_next_poll(rig: Any) -> N
     rig.tenant.advance(60)
     rig.tenant.set_variant("server_error", 503, every=3)
     failures = 0
-    while len(rig.bus.versions()) < 6 and failures < 20:
+    while len(rig.lane.versions()) < 6 and failures < 20:
         try:
             await rig.poll()
         except TransientError:
             failures += 1
     assert failures > 0
-    assert dict(rig.bus.versions()) == rig.alive()
-    assert len(rig.bus.versions()) == 6
+    assert dict(rig.lane.versions()) == rig.alive()
+    assert len(rig.lane.versions()) == 6
 
 
-async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Any) -> None:
+async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Rig) -> None:
     rig.define(overlap=60)
     for _ in range(3):
         rig.create()
@@ -522,7 +375,8 @@ async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Any) -> No
     for _ in range(2):
         rig.tenant.advance(60)
         await rig.poll()
-    versions = rig.bus.versions()
+    versions = rig.lane.versions()
     assert len(versions) == len(set(versions)) == 3
-    checkpoint = rig.bus.checkpoint()
+    checkpoint = rig.lane.checkpoint()
+    assert checkpoint.remembered_from is not None
     assert checkpoint.cursor - checkpoint.remembered_from >= 120_000, "the overlap grows from poll to poll"

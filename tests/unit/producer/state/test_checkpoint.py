@@ -1,4 +1,4 @@
-"""The checkpoint survives its bytes."""
+"""A checkpoint's record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.state.checkpoint import Checkpoint, OpenPeriod, decode, encode
+from producer.state.checkpoint import Checkpoint, OpenPeriod
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec, DecodeError
@@ -19,20 +19,20 @@ anything = st.builds(Checkpoint, texts, longs, longs, longs, st.none() | periods
 
 
 @given(anything)
-def test_round_trip(checkpoint: Checkpoint) -> None:
+def test_a_checkpoint_survives_its_bytes(checkpoint: Checkpoint) -> None:
     codec = Codec()
-    assert decode(codec, encode(codec, checkpoint)) == checkpoint
+    assert Checkpoint.decode(codec, checkpoint.encode(codec)) == checkpoint
 
 
-def test_the_start_of_a_crowded_second_is_not_the_same_as_none(codec: Codec) -> None:
+def test_a_position_at_the_start_of_a_crowded_second_survives_its_bytes(codec: Codec) -> None:
     for after in (None, "", "1I00"):
         period = OpenPeriod("p", Window(0, 1000), Position(0, after))
-        restored = decode(codec, encode(codec, Checkpoint("acme", 0, 0, 0, period)))
+        restored = Checkpoint.decode(codec, Checkpoint("acme", 0, 0, 0, period).encode(codec))
         assert restored.period is not None
         assert restored.period.position.drained_after == after
 
 
-def test_another_record_is_refused(codec: Codec) -> None:
+def test_a_record_of_another_schema_is_no_checkpoint(codec: Codec) -> None:
     marker = {"connector": "a", "poll_id": "p", "period_start": 0, "period_end": 1, "activities": 0}
     with pytest.raises(DecodeError, match="Expected a checkpoint"):
-        decode(codec, codec.encode("period_marker", marker))
+        Checkpoint.decode(codec, codec.encode("period_marker", marker))

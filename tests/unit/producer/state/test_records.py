@@ -7,20 +7,21 @@ import pytest
 
 from enricher.activity.raw_record import Deletion, Marker, RawActivity, read
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
-from frame_gainsight.runtime import Settings
-from producer.state import checkpoint as checkpoints
+from frame_gainsight.runtime import Settings, SystemClock
+from producer.context import ProducerContext
 from producer.state.checkpoint import Checkpoint, OpenPeriod
 from producer.state.records import Records
 from producer.timeline.keyset_reader import Activity, Position, Unreadable
 from producer.timeline.window import Window
 from schemas import Codec
+from tests.unit.producer.rig import NO_VAULT
 
 PERIOD = OpenPeriod("acme@a/b", Window(1000, 5000), Position(1000), page=2, written=7)
 
 
 @pytest.fixture
 def records(settings: Settings, codec: Codec) -> Records:
-    return Records(settings, codec, "acme", 3)
+    return Records(ProducerContext(settings, codec, NO_VAULT, SystemClock()), "acme", 3)
 
 
 def arrived(record: ProducerRecord) -> ConsumedRecord:
@@ -29,7 +30,7 @@ def arrived(record: ProducerRecord) -> ConsumedRecord:
     )
 
 
-def test_headers(records: Records) -> None:
+def test_headers_name_the_poll_and_its_window(records: Records) -> None:
     assert records.headers(PERIOD, last=False) == (
         ("connector", b"acme"),
         ("period_start", b"1000"),
@@ -51,7 +52,7 @@ def test_an_activity_keeps_its_row_verbatim(records: Records, codec: Codec, sett
     assert found.row == row
 
 
-def test_a_tombstone_tells_when(records: Records, codec: Codec, settings: Settings) -> None:
+def test_a_tombstones_header_has_the_time_of_deletion(records: Records, codec: Codec, settings: Settings) -> None:
     record = records.tombstone("G1", 4000, records.headers(PERIOD, True), 9)
     assert (record.topic, record.partition, record.key, record.value) == (settings.raw_topic, 3, b"acme/G1", None)
     found = read(codec, arrived(record))
@@ -76,7 +77,7 @@ def test_a_checkpoint_is_keyed_by_its_connector(records: Records, codec: Codec, 
     checkpoint = Checkpoint("acme", 5000, 17, 0, PERIOD)
     record = records.checkpoint(checkpoint)
     assert (record.topic, record.partition, record.key) == (settings.checkpoints_topic, 3, b"acme")
-    assert checkpoints.decode(codec, record.value or b"") == checkpoint
+    assert Checkpoint.decode(codec, record.value or b"") == checkpoint
 
 
 @pytest.mark.parametrize(

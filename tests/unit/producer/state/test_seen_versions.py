@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint
+from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
 from producer.timeline.keyset_reader import Activity
 
 AT = 1_772_438_400_000
@@ -18,21 +18,21 @@ def activity(at: int = AT, **columns: Any) -> Activity:
 
 
 def seen(version: Activity, offset: int = 0) -> Seen:
-    return Seen(version.modified_at, fingerprint(version), offset)
+    return Seen(version.modified_at, fingerprint_of(version), offset)
 
 
-def verdict(known: Seen | None, version: Activity) -> Verdict:
-    overlap = SeenVersions()
-    if known:
-        overlap.note("G1", known)
-    return overlap.verdict(version, fingerprint(version))
+def verdict(before: Seen | None, version: Activity) -> Verdict:
+    known = SeenVersions()
+    if before is not None:
+        known.note("G1", before)
+    return known.verdict(version, fingerprint_of(version))
 
 
-def test_unknown_is_written() -> None:
+def test_a_version_of_an_unknown_activity_is_written() -> None:
     assert verdict(None, activity()) is Verdict.WRITE
 
 
-def test_the_same_is_not_written_again() -> None:
+def test_the_same_version_is_not_written_again() -> None:
     assert verdict(seen(activity()), activity()) is Verdict.UNCHANGED
 
 
@@ -40,7 +40,7 @@ def test_a_newer_version_is_written() -> None:
     assert verdict(seen(activity()), activity(AT + 1, Subject="Hi again")) is Verdict.WRITE
 
 
-def test_another_content_at_the_same_moment_is_written() -> None:
+def test_another_content_with_the_same_date_is_written() -> None:
     assert verdict(seen(activity()), activity(Subject="Hi again")) is Verdict.WRITE
 
 
@@ -57,13 +57,13 @@ def test_a_version_from_after_the_deletion_is_written() -> None:
 
 
 @pytest.mark.parametrize("nothing", [{"Notes": None}, {"Notes": ""}, {}], ids=["null", "empty", "absent"])
-def test_the_forms_of_no_value_are_one(nothing: dict[str, Any]) -> None:
-    assert fingerprint(activity(**nothing)) == fingerprint(activity())
+def test_fingerprint_is_the_same_for_null_empty_and_absent(nothing: dict[str, Any]) -> None:
+    assert fingerprint_of(activity(**nothing)) == fingerprint_of(activity())
 
 
-def test_looked_up_columns_are_no_version() -> None:
+def test_fingerprint_ignores_joined_columns() -> None:
     looked_up = activity(**{"AuthorId__gr.Email": "sam@acme.example", "GsCompanyId__gr.Arr": 5})
-    assert fingerprint(looked_up) == fingerprint(activity())
+    assert fingerprint_of(looked_up) == fingerprint_of(activity())
 
 
 @pytest.mark.parametrize(
@@ -78,48 +78,48 @@ def test_looked_up_columns_are_no_version() -> None:
     ],
     ids=lambda c: next(iter(c)),
 )
-def test_every_own_column_is(change: dict[str, Any]) -> None:
-    assert fingerprint(activity(**change)) != fingerprint(activity())
+def test_fingerprint_changes_with_every_column_of_the_activitys_own(change: dict[str, Any]) -> None:
+    assert fingerprint_of(activity(**change)) != fingerprint_of(activity())
 
 
-def test_the_date_is() -> None:
-    assert fingerprint(activity(AT)) != fingerprint(activity(AT + 1))
+def test_fingerprint_changes_with_last_modified_date() -> None:
+    assert fingerprint_of(activity(AT)) != fingerprint_of(activity(AT + 1))
 
 
-def test_the_form_of_the_date_is_not() -> None:
+def test_fingerprint_ignores_the_form_of_the_date() -> None:
     forms = [AT, "2026-03-02T08:00:00Z", "2026-03-02T08:00:00.000+0000", "2026-03-02T09:00:00+01:00", str(AT)]
-    assert len({fingerprint(Activity("G1", AT, {"Gsid": "G1", "LastModifiedDate": f})) for f in forms}) == 1
+    assert len({fingerprint_of(Activity("G1", AT, {"Gsid": "G1", "LastModifiedDate": f})) for f in forms}) == 1
 
 
-def test_the_order_of_columns_is_not() -> None:
+def test_fingerprint_ignores_the_order_of_columns() -> None:
     row = activity(Notes="n").row
-    assert fingerprint(Activity("G1", AT, dict(reversed(row.items())))) == fingerprint(activity(Notes="n"))
+    assert fingerprint_of(Activity("G1", AT, dict(reversed(row.items())))) == fingerprint_of(activity(Notes="n"))
 
 
-def test_forgetting_keeps_what_is_read_again() -> None:
-    overlap = SeenVersions()
-    overlap.note("old", Seen(AT - 1, "f", 0))
-    overlap.note("kept", Seen(AT, "f", 1))
-    overlap.note("deleted long ago", Seen(AT - 1001, None, 2))
-    overlap.note("deleted of late", Seen(AT - 1000, None, 3))
-    overlap.forget(AT, AT - 1000)
-    assert len(overlap) == 2
-    assert overlap.first_offset(99) == 1
-    assert overlap.is_deleted("deleted of late")
-    assert not overlap.is_deleted("kept")
-    assert not overlap.is_deleted("old")
+def test_forget_keeps_the_versions_that_are_read_again() -> None:
+    known = SeenVersions()
+    known.note("old", Seen(AT - 1, "f", 0))
+    known.note("kept", Seen(AT, "f", 1))
+    known.note("deleted long ago", Seen(AT - 1001, None, 2))
+    known.note("deleted of late", Seen(AT - 1000, None, 3))
+    known.forget(AT, AT - 1000)
+    assert len(known) == 2
+    assert known.first_offset(99) == 1
+    assert known.is_deleted("deleted of late")
+    assert not known.is_deleted("kept")
+    assert not known.is_deleted("old")
 
 
-def test_first_offset() -> None:
-    overlap = SeenVersions()
-    assert overlap.first_offset(7) == 7
-    overlap.note("a", Seen(AT, "f", 5))
-    overlap.note("b", Seen(AT, "f", 3))
-    assert overlap.first_offset(7) == 3
-    overlap.note("b", Seen(AT + 1, "g", 6))
-    assert overlap.first_offset(7) == 5, "the version it had before is not needed any more"
+def test_first_offset_is_that_of_the_first_remembered_version() -> None:
+    known = SeenVersions()
+    assert known.first_offset(7) == 7
+    known.note("a", Seen(AT, "f", 5))
+    known.note("b", Seen(AT, "f", 3))
+    assert known.first_offset(7) == 3
+    known.note("b", Seen(AT + 1, "g", 6))
+    assert known.first_offset(7) == 5, "the version it had before is not needed any more"
 
 
 def test_an_unreadable_row_is_new_once() -> None:
-    overlap = SeenVersions()
-    assert [overlap.first_time("a"), overlap.first_time("b"), overlap.first_time("a")] == [True, True, False]
+    known = SeenVersions()
+    assert [known.is_new_unreadable(content) for content in "aba"] == [True, True, False]

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_gainsight.gainsight import Condition, Row, format_date, parse_date, whole_second
-from producer.polling.page_size import PageEnd, PageSize, leaves_few
-from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint
+from producer.polling.page_size import PageEnd, PageSize
+from producer.polling.timeline_source import leaves_few
+from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
 from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, Tail, read_pages
 from producer.timeline.window import Window, next_window
 
@@ -36,13 +37,13 @@ class Memory:
     visible: dict[str, int] = field(default_factory=dict)
     now: int = T0
     between: Callable[[], None] = lambda: None
-    asked: list[tuple[dict[str, str], int]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], int]] = field(default_factory=list)
     extra: list[Row] = field(default_factory=list)
 
     async def fetch(
         self, conditions: Sequence[Condition], order: Mapping[str, str], limit: int, offset: int = 0
     ) -> list[Row]:
-        self.asked.append((dict(order), limit))
+        self.requests.append((dict(order), limit))
         found = [
             {"Gsid": gsid, "LastModifiedDate": format_date(at)}
             for gsid, at in self.rows.items()
@@ -79,14 +80,14 @@ class Paged:
     ) -> PageReply:
         given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
         rows = await self._fetch(*given)
-        belief = self._size.belief(len(rows), self._limit)
-        if belief is not PageEnd.LAST and leaves_few(rows, tail):
+        end = self._size.end_of(len(rows), self._limit)
+        if end is not PageEnd.LAST and leaves_few(rows, tail):
             return PageReply(rows, False, unsure=True)
-        return PageReply(rows, belief is not PageEnd.LAST, belief is not PageEnd.FULL)
+        return PageReply(rows, end is not PageEnd.LAST, end is not PageEnd.FULL)
 
 
-def reading(fetch: Any, window: Window, position: Position, limit: int, spare: int = 0) -> AsyncIterator[Page]:
-    return read_pages(Paged(fetch, limit), window, position, spare=spare)
+def reading(fetch: Any, window: Window, position: Position, limit: int, tail: int = 0) -> AsyncIterator[Page]:
+    return read_pages(Paged(fetch, limit), window, position, tail=tail)
 
 
 def numbered(count: int, at: Callable[[int], int]) -> Memory:
@@ -94,10 +95,10 @@ def numbered(count: int, at: Callable[[int], int]) -> Memory:
 
 
 async def pages(
-    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, spare: int = 0
+    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, tail: int = 0
 ) -> list[Page]:
     window = Window(T0, until)
-    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, spare)]
+    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, tail)]
 
 
 def gsids(read: Sequence[Page]) -> list[str]:
@@ -118,7 +119,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 19, 20, 21, 40, 100])
 @pytest.mark.parametrize("count", [0, 1, 20])
-async def test_every_row_once_in_the_order_of_their_seconds(shape: str, limit: int, count: int) -> None:
+async def test_read_pages_gives_every_row_once_in_the_order_of_seconds(shape: str, limit: int, count: int) -> None:
     memory = numbered(count, SHAPES[shape])
     read = await pages(memory, limit)
     assert sorted(gsids(read)) == sorted(memory.rows)
@@ -131,44 +132,44 @@ async def test_a_quiet_window_costs_one_call_and_a_short_page_ends_it() -> None:
     for count in (0, 1, 6):
         memory = numbered(count, SHAPES["one a second"])
         await pages(memory, 7)
-        assert memory.asked == [(BY_DATE, 7)]
+        assert memory.requests == [(BY_DATE, 7)]
 
 
 async def test_paging_costs_about_a_call_a_page() -> None:
     memory = numbered(200, lambda n: T0 + n * 250)
     await pages(memory, 50)
-    assert len(memory.asked) <= 200 / 50 + 1
+    assert len(memory.requests) <= 200 / 50 + 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [2, 3, 5, 19, 20])
-@pytest.mark.parametrize("spare", [1, 5, 30, 59])
-async def test_what_the_end_of_a_window_may_have_left_is_named_and_comes_with_the_next(
-    shape: str, limit: int, spare: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tail", [1, 5, 30, 59])
+async def test_unsure_from_names_the_tail_that_comes_with_the_next_window(
+    shape: str, limit: int, tail: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("producer.timeline.keyset_reader.FEW", 1)
     memory = numbered(20, SHAPES[shape])
     until = T0 + 60 * SECOND
-    read = await pages(memory, limit, until, spare=spare * SECOND)
-    calls, left = len(memory.asked), read[-1].unsure_from
+    read = await pages(memory, limit, until, tail=tail * SECOND)
+    calls, left = len(memory.requests), read[-1].unsure_from
     assert all(p.unsure_from is None for p in read[:-1])
     if left is None:
         assert sorted(gsids(read)) == sorted(memory.rows)
         return
-    assert left >= until - spare * SECOND
+    assert left >= until - tail * SECOND
     assert {g for g, at in memory.rows.items() if at < left} <= set(gsids(read)), "nothing but the end is left"
     further = [p async for p in reading(memory.fetch, Window(left, until + 60 * SECOND), Position(left), limit)]
     assert set(gsids(read)) | set(gsids(further)) == set(memory.rows)
-    memory.asked.clear()
+    memory.requests.clear()
     await pages(memory, limit, until)
-    assert calls < len(memory.asked), "it spared a call"
+    assert calls < len(memory.requests), "it spared a call"
 
 
 async def test_a_few_rows_behind_a_full_page_cost_no_call() -> None:
     memory = numbered(62, lambda n: T0 + n * 960)
-    (page,) = await pages(memory, 60, spare=4 * SECOND)
-    assert (len(memory.asked), page.unsure_from) == (1, T0 + 56 * SECOND)
-    assert len(await pages(memory, 50, spare=4 * SECOND)) == 2, "many are read at once"
+    (page,) = await pages(memory, 60, tail=4 * SECOND)
+    assert (len(memory.requests), page.unsure_from) == (1, T0 + 56 * SECOND)
+    assert len(await pages(memory, 50, tail=4 * SECOND)) == 2, "many are read at once"
 
 
 async def test_the_window_is_half_open() -> None:
@@ -180,12 +181,12 @@ async def test_the_window_is_half_open() -> None:
 async def test_a_crowded_second_is_drained_by_gsid() -> None:
     memory = numbered(10, SHAPES["all in one second"])
     await pages(memory, 4)
-    assert {"Gsid": "asc"} in [order for order, _ in memory.asked]
+    assert {"Gsid": "asc"} in [order for order, _ in memory.requests]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 20])
-async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None:
+async def test_a_reading_can_be_taken_up_after_any_page(shape: str, limit: int) -> None:
     memory = numbered(20, SHAPES[shape])
     read = await pages(memory, limit)
     for index, page in enumerate(read):
@@ -195,13 +196,13 @@ async def test_it_can_be_taken_up_after_any_page(shape: str, limit: int) -> None
         after = gsids(await pages(memory, limit, position=page.next))
         assert set(before) | set(after) == set(memory.rows), f"a row is lost after page {index}"
         assert len(set(after)) == len(after)
-        overlap = SeenVersions()
+        known = SeenVersions()
         fresh = [a for p in read[: index + 1] for a in p.activities]
         for activity in fresh:
-            overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint(activity), 0))
+            known.note(activity.gsid, Seen(activity.modified_at, fingerprint_of(activity), 0))
         again = [p async for p in reading(memory.fetch, Window(T0, T0 + 60 * SECOND), page.next, limit)]
         new = [
-            a.gsid for p in again for a in p.activities if overlap.verdict(a, fingerprint(a)) is not Verdict.UNCHANGED
+            a.gsid for p in again for a in p.activities if known.verdict(a, fingerprint_of(a)) is not Verdict.UNCHANGED
         ]
         assert sorted(before + new) == sorted(memory.rows), "with de-duplication it is exactly once"
 
@@ -229,7 +230,7 @@ async def test_a_row_that_shows_late_in_a_second_being_read_repeats_no_other() -
     assert sorted(read) == sorted(memory.rows), "those before the late ones were given once"
 
 
-async def test_unreadable_rows_are_told_and_the_rest_goes_on() -> None:
+async def test_unreadable_rows_are_given_with_their_cause_beside_the_others() -> None:
     bad: list[Row] = [
         {"LastModifiedDate": format_date(T0)},
         {"Gsid": "", "LastModifiedDate": format_date(T0)},
@@ -254,7 +255,7 @@ async def test_unreadable_rows_are_told_and_the_rest_goes_on() -> None:
     assert "X2 has no LastModifiedDate" in causes[4]
 
 
-async def test_a_full_page_of_unreadable_rows_is_said_not_repeated_for_ever() -> None:
+async def test_a_full_page_of_unreadable_rows_is_a_stuck_error() -> None:
     async def fetch(conditions: Sequence[Condition], order: Mapping[str, str], limit: int) -> list[Row]:
         return [{"Subject": "?"}] * limit
 
@@ -393,10 +394,10 @@ async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = O
                 if random.random() < 0.1:  # dies before the page is written: the next owner asks from the same place
                     break
                 for activity in page.activities:
-                    print_ = fingerprint(activity)
-                    if overlap.verdict(activity, print_) is Verdict.WRITE:
+                    fingerprint = fingerprint_of(activity)
+                    if overlap.verdict(activity, fingerprint) is Verdict.WRITE:
                         written.append((activity.gsid, activity.modified_at))
-                        overlap.note(activity.gsid, Seen(activity.modified_at, print_, len(written)))
+                        overlap.note(activity.gsid, Seen(activity.modified_at, fingerprint, len(written)))
                 position = page.next
                 if random.random() < 0.1:  # dies after it
                     break
@@ -424,7 +425,7 @@ async def simulate(random: Random, reader: Reader = reading, overlap_ms: int = O
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(min_value=0, max_value=2**64))
-async def test_each_version_exactly_once_and_the_newest_last(seed: int) -> None:
+async def test_polls_of_a_changing_tenant_write_each_version_once_and_the_latest_last(seed: int) -> None:
     await simulate(Random(seed))
 
 

@@ -1,0 +1,101 @@
+"""The columns of the timeline's queries, as one tenant takes them."""
+
+from __future__ import annotations
+
+import structlog
+
+from frame_gainsight.connectors import Definition, Selection
+from frame_gainsight.connectors.columns import required
+from frame_gainsight.gainsight import (
+    GainsightClient,
+    GainsightError,
+    ObjectDescription,
+    UnknownFieldError,
+    UnknownObjectError,
+)
+from frame_gainsight.runtime import Clock
+
+log = structlog.get_logger(__name__)
+
+DESCRIBE_EVERY = 86_400.0  # seconds: field sets change rarely, and a describe is a call
+
+
+class Columns:
+    """The columns that are selected: see `Selection`.
+
+    Attributes:
+        version: of the column list, "" before the first `ensure`.
+        missing: mapped or once selected column → what to do about its absence.
+    """
+
+    def __init__(self, definition: Definition, client: GainsightClient, clock: Clock) -> None:
+        self._definition = definition
+        self._client = client
+        self._clock = clock
+        self._selection = Selection(definition)
+        self._described_at: float | None = None
+        self.version = ""
+        self.missing: dict[str, str] = {}
+
+    @property
+    def select(self) -> list[str]:
+        return self._selection.select
+
+    async def ensure(self) -> None:
+        """Fetches the field list once a day: one unknown name would fail every query.
+
+        Raises UnknownObjectError, and UnknownFieldError for a column without which nothing can be read.
+        """
+        now = self._clock.monotonic()
+        if self._described_at is not None and now - self._described_at < DESCRIBE_EVERY:
+            return
+        objects = await self._describe()
+        described = objects.get(required.ACTIVITY)
+        if described is None:
+            raise UnknownObjectError(
+                f"The tenant does not describe {required.ACTIVITY} to this key. Ask the Gainsight admin to let the "
+                "key's owner read Timeline activities."
+            )
+        for column in required.ACTIVITY_REQUIRED:
+            if described.field(column) is None:
+                raise UnknownFieldError(required.ACTIVITY, column, None)
+        self._selection.take(objects)
+        self.missing.clear()
+        self._selected()
+        self._described_at = now
+
+    async def _describe(self) -> dict[str, ObjectDescription]:
+        """The timeline's fields and those of the objects joined to it; without the latter where these are refused."""
+        try:
+            return await self._client.describe(required.TIMELINE_OBJECTS)
+        except GainsightError as error:
+            described = await self._client.describe([required.ACTIVITY])
+            log.info("joined_columns_refused", connector=self._definition.id, cause=str(error))
+            return described
+
+    def answered(self) -> None:
+        """Learns that the tenant takes a query with these columns."""
+        self._selection.answered()
+
+    def drop(self, error: BaseException) -> bool:
+        """Drops the columns that a query was refused for; False when that is not possible."""
+        before = set(self.select)
+        if not self._selection.drop(error):
+            return False
+        if joined := sorted(before - set(self.select) - set(self._selection.absent)):
+            log.info("joined_columns_refused", connector=self._definition.id, columns=joined, cause=str(error))
+        self._selected()
+        return True
+
+    def _selected(self) -> None:
+        self.version = required.columns_version(self.select)
+        for column in self._selection.absent:
+            if column in self.missing:
+                continue
+            mapped = self._selection.is_mapped(column)
+            use = "it is in the mapping, whose value stays empty" if mapped else "it is left out"
+            self.missing[column] = (
+                f"The tenant has no field '{column}' on {required.ACTIVITY} (any more): {use}. Ask the Gainsight admin "
+                "whether it was renamed or hidden from the key's owner, and correct the mapping."
+            )
+            log.warning("field_missing", connector=self._definition.id, field=column, hint=self.missing[column])
