@@ -18,7 +18,7 @@ _GENERAL_ADVICE = "Its log says why; if the data folder is damaged, remove it or
 
 
 class BrokerLog:
-    """What is appended to the file from now on; an overlong file is put aside first."""
+    """The part of the file that is appended from now on; an overlong file is put aside first."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

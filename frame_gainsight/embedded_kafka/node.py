@@ -89,7 +89,7 @@ def server_properties(port: int, controller_port: int, log_dir: str, overrides: 
 
 
 def _escaped(value: str) -> str:
-    """As Java reads a properties file: Latin-1, with backslash escapes."""
+    """The value in the form of a Java properties file: Latin-1, with backslash escapes."""
     return "".join(
         "\\\\" if char == "\\" else "\\n" if char == "\n" else char if char.isascii() else _unicode_escape(char)
         for char in value
