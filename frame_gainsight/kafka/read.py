@@ -89,7 +89,7 @@ def read_to_end(
 
 @dataclass(frozen=True, slots=True)
 class PartitionEnd:
-    """A followed partition was read to its end, as it is now; more may come."""
+    """A followed partition was read to its present end. More records may come, and more ends."""
 
     topic: str
     partition: int
@@ -104,15 +104,16 @@ def follow(
     from_end: bool = False,
     strict: bool = False,
 ) -> Generator[ConsumedRecord | PartitionEnd | None, None, None]:
-    """Every committed record of some partitions from their beginning, and then those that come, without end.
+    """Every committed record of some partitions, first those on record and then new ones as they come, without end.
 
-    None comes whenever there was no news for `timeout` seconds (0: nothing is there at this moment). What librdkafka
-    tries again by itself is logged; raises BrokerError for what it does not. Closing the generator closes the consumer.
+    Yields None whenever nothing came for `timeout` seconds (0: nothing is there at this moment). Closing the generator
+    closes the consumer, which is opened by the first `next`.
 
     Args:
         topics: one or several, of each the same partitions.
         from_end: without the records that are there already.
-        strict: BrokerError is raised for every error that is not retriable, also where librdkafka would go on.
+        strict: raise BrokerError for an error of a partition that librdkafka does not call retriable, for a person who
+            waits. Otherwise it is logged and reading goes on, as a service must; only a fatal one is raised.
     """
     names = (topics,) if isinstance(topics, str) else tuple(topics)
     start = OFFSET_END if from_end else OFFSET_BEGINNING
@@ -130,10 +131,10 @@ def follow(
                     yield consumed_record(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     yield PartitionEnd(message.topic() or "", message.partition() or 0)
-                elif error.retriable() or not (strict or error.fatal()):
-                    log.warning("topic_read_failed", topic=", ".join(names), cause=error.str())
-                else:
+                elif error.fatal() or (strict and not error.retriable()):
                     raise unreachable(settings, KafkaException(error))
+                elif not strict:
+                    log.warning("topic_read_failed", topic=", ".join(names), cause=error.str())
     finally:
         consumer.close()
 
