@@ -1,5 +1,4 @@
-"""A simulated Gainsight tenant: an HTTP server with data, deletions, late rows, limits, faults, and the expected
-conversations.
+"""A simulated Gainsight tenant: an HTTP server with data, deletions, late rows, limits, faults, and an oracle.
 
 from frame_gainsight.sandbox import Morning, Sandbox, Tenant
 
