@@ -169,7 +169,7 @@ class LaneProcessor:
 
     # Beside the batches
 
-    async def spare(self) -> Finish | None:
+    async def background_work(self) -> Finish | None:
         """A bounded piece of work beside the batches; None: nothing to do now.
 
         What it returns gives the records to publish, and is called when no batch is in hand.
