@@ -85,9 +85,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("conversations_deleted_total", "counter", "Tombstones published for deleted activities.", _C),
     Metric("parked_activities", "gauge", "Activities that wait for their tenant or connector to recover.", _C),
     Metric(
-        "left_alone",
+        "circuit_open",
         "gauge",
-        "1 for the class of the failure for which the enricher leaves the connector alone, else 0.",
+        "1 for the class of the failure for which the enricher's circuit breaker of the connector is open, else 0.",
         ("connector", "failure"),
     ),
     Metric(
@@ -221,8 +221,8 @@ ALERTS: tuple[Alert, ...] = (
         "max by (connector) (frame_gainsight_parked_activities) > 0",
         "60m",
         "ticket",
-        "Activities of {{ $labels.connector }} are parked. left_alone says whose turn it is; they come out by "
-        "themselves when it is well again.",
+        "Activities of {{ $labels.connector }} are parked. circuit_open says whose turn it is to act; they are "
+        "retried by themselves when the connector works again.",
     ),
     Alert(
         "EnricherFallsBehind",

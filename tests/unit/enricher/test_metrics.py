@@ -1,4 +1,4 @@
-"""The enricher's figures."""
+"""The enricher's metrics."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_what_a_transaction_committed_is_counted_by_connector(
 def test_who_waits_and_why(meter: EnricherMetrics, metrics: Shown) -> None:
     meter.waiting(0, {"acme": 7}, {"acme": "config"}, 100)
     assert metrics.of("parked_activities", connector="acme") == 7
-    assert metrics.of("left_alone", connector="acme", failure="config") == 1
-    assert metrics.of("left_alone", connector="acme", failure="transient") == 0
+    assert metrics.of("circuit_open", connector="acme", failure="config") == 1
+    assert metrics.of("circuit_open", connector="acme", failure="transient") == 0
     assert metrics.of("entities") == 100
     meter.waiting(0, {}, {}, 101)
     assert metrics.of("parked_activities", connector="acme") == 0
-    assert metrics.of("left_alone", connector="acme", failure="config") == 0
+    assert metrics.of("circuit_open", connector="acme", failure="config") == 0
     assert metrics.of("entities") == 101
 
 
