@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from enricher.activity.raw_record import Deletion
-from enricher.conversation.build import tombstone
+from enricher import Deletion, conversation_tombstone
 from frame_gainsight.connectors import ConnectorError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, consumed_record, put_all, reader
 from frame_gainsight.kafka.clients import unreachable
@@ -145,7 +144,7 @@ class Purge:
         for topic, partition, key in places:
             if topic == self._settings.conversations_topic:
                 source = ConsumedRecord(self._settings.raw_topic, partition, -1, key, None, headers)
-                yield tombstone(
+                yield conversation_tombstone(
                     self._settings, Deletion(source, self._connector, key.decode("utf-8", "replace").partition("/")[2])
                 )
             else:

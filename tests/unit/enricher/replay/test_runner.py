@@ -11,11 +11,12 @@ import pytest
 
 from enricher.activity.raw_record import RawActivity
 from enricher.processing import parked as parking
+from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enriched
 from enricher.processing.parked import ParkedActivities
-from enricher.replay import log_reader as rawlog
+from enricher.processing.services import EnricherServices
+from enricher.replay import log_reader, runner, slices
 from enricher.replay import model as replays
-from enricher.replay import runner as replayer
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Behind, Counts, Replay, Scope
 from enricher.replay.runner import ReplayRunner
@@ -28,7 +29,6 @@ from schemas import Codec
 from tests.fixtures.samples import CONNECTOR
 
 LANE = 0
-DONE_LETTER = b"dead"
 
 
 class Ticking:
@@ -54,7 +54,7 @@ class World:
     """
 
     def __init__(self, codec: Codec, connectors: Sequence[str] = ("acme",)) -> None:
-        self.settings = Settings(_env_file=None)
+        self.settings = Settings(_env_file=None).model_copy(update={"dead_letters_in_a_row": 3})
         self.codec = codec
         self.clock = Ticking()
         self.log: list[ConsumedRecord] = []
@@ -65,23 +65,23 @@ class World:
         self.connectors: dict[str, Connector] = dict.fromkeys(connectors, CONNECTOR)
         self.broken: set[str] = set()
         self.bad: set[bytes] = set()
-        self.lot = ParkedActivities()
+        self.parked = ParkedActivities()
         self.owner = self.new_owner()
 
     # What the owner is made of
 
     def new_owner(self) -> ReplayRunner:
-        cache = EntityCache(1, 1)
         any_: Any = self
-        self.lot = ParkedActivities()
-        owner = ReplayRunner(self.settings, self.codec, any_, any_, self.clock, LANE, cache, self.lot, any_)
+        self.parked = ParkedActivities()
+        services = EnricherServices(self.settings, self.codec, any_, any_, self.clock)
+        owner = ReplayRunner(services, LANE, EntityCache(1, 1), self.parked, any_)
         owner.restore(len(self.log))
         return owner
 
     def restore(self, lane: int) -> None:
         assert lane == LANE
 
-    def look(self) -> None:
+    def poll(self) -> None:
         pass
 
     def of(self, lane: int) -> list[Replay]:
@@ -168,9 +168,9 @@ class Converter:
 
     world: World
 
-    def __init__(self, settings: Settings, codec: Codec, *_: Any) -> None:
-        self._settings = settings
-        self._failed: Counter[str] = Counter()
+    def __init__(self, services: EnricherServices, lane: int, cache: EntityCache, dead_letters: DeadLetters) -> None:
+        self._settings = services.settings
+        self._dead_letters = dead_letters
 
     async def enrich(self, connector: Any, activities: Sequence[RawActivity], *, renew: bool) -> Enriched:
         assert renew is False, "what is known is not asked again"
@@ -180,24 +180,18 @@ class Converter:
         done = Enriched([])
         for activity in activities:
             key = activity.source.key or b""
-            if self._failed[name] >= 3:
+            if self._dead_letters.limit_reached(name):
                 done.refused.append(activity)
             elif key in self.world.bad:
-                self._failed[name] += 1
-                done.outputs[activity.source.offset] = self.dead_letter(activity.source, "bad")
+                letter = self._dead_letters.of_unconverted(name, activity.source, "bad")
+                done.outputs[activity.source.offset] = letter
             else:
-                self._failed[name] = 0
+                self._dead_letters.converted(name)
                 headers = (("offset", str(activity.source.offset).encode()),)
                 out = ProducerRecord(self._settings.conversations_topic, LANE, key, b"c", headers)
                 done.outputs[activity.source.offset] = out
         done.cause = "bad"
         return done
-
-    def dead_letter(self, source: ConsumedRecord, cause: str) -> ProducerRecord:
-        return ProducerRecord(self._settings.dead_letters_topic, LANE, source.key or b"", DONE_LETTER)
-
-    def forgive(self, connector: str) -> None:
-        del self._failed[connector]
 
 
 class Uncounted:
@@ -216,13 +210,13 @@ def world(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def a_world(codec: Codec, patch: pytest.MonkeyPatch, *connectors: str) -> World:
-    patch.setattr(replayer, "Enricher", Converter)
-    patch.setattr(replayer, "BackgroundClients", Uncounted)
-    patch.setattr(replayer, "SLICE", 3)
-    patch.setattr(replayer, "SCAN", 5)
+    patch.setattr(slices, "Enricher", Converter)
+    patch.setattr(slices, "BackgroundClients", Uncounted)
+    patch.setattr(runner, "SLICE", 3)
+    patch.setattr(runner, "SCAN", 5)
     made = World(codec, connectors or ("acme", "bolt"))
     patch.setattr(Converter, "world", made, raising=False)
-    patch.setattr(rawlog, "read_to_end", made.read)
+    patch.setattr(log_reader, "read_to_end", made.read)
     return made
 
 
@@ -420,13 +414,13 @@ async def test_what_is_parked_leaves_the_lot_with_its_conversation_unless_it_is_
     newer = world.write("acme", "B")
     for source in (world.log[0], newer):
         activity = RawActivity(source, "acme", "x", 1, "f", {})
-        world.lot.park([activity], Failure.TRANSIENT, "away", 0)
+        world.parked.park([activity], Failure.TRANSIENT, "away", 0)
     world.owner.observe([newer])
     world.ask()
     await world.to_the_end()
     assert world.versions() == [(b"acme/A", 0), (b"acme/B", 2)]
     assert world.unparked == [b"acme/A", b"acme/B"]
-    assert len(world.lot) == 0
+    assert len(world.parked) == 0
 
 
 async def test_an_older_version_does_not_go_before_a_parked_newer_one(world: World) -> None:
@@ -435,11 +429,11 @@ async def test_an_older_version_does_not_go_before_a_parked_newer_one(world: Wor
     await world.until_begun()
     finish = await world.owner.job()
     newer = world.write("acme", "A")
-    world.lot.park([RawActivity(newer, "acme", "A", 1, "f", {})], Failure.TRANSIENT, "away", 0)
+    world.parked.park([RawActivity(newer, "acme", "A", 1, "f", {})], Failure.TRANSIENT, "away", 0)
     assert finish is not None
     world.publish(finish())
     assert world.versions() == []
-    assert len(world.lot) == 1
+    assert len(world.parked) == 1
 
 
 # ---- all of it at once ---------------------------------------------------------------------------------------------
@@ -503,14 +497,14 @@ async def test_whatever_happens_all_comes_once_and_no_older_version_over_a_newer
 # ---- where the newest versions are -----------------------------------------------------------------------------------
 
 
-def test_places() -> None:
-    newest = LatestOffsets(end=10)
-    newest.put([(b"k", 1), (b"k", 4), (b"l", 2), (b"l", 12), (b"m", 15)])
-    assert [newest.place(b"k", n) for n in (1, 4)] == [VersionStatus.OLD, VersionStatus.NEWEST]
-    assert newest.place(b"l", 2) is VersionStatus.OUTDATED
-    newest.put([(b"k", 10)])
-    assert newest.place(b"k", 4) is VersionStatus.OUTDATED
-    newest.close()
+def test_a_version_is_latest_outdated_or_old() -> None:
+    latest = LatestOffsets(end=10)
+    latest.put([(b"k", 1), (b"k", 4), (b"l", 2), (b"l", 12), (b"m", 15)])
+    assert [latest.status(b"k", n) for n in (1, 4)] == [VersionStatus.OLD, VersionStatus.LATEST]
+    assert latest.status(b"l", 2) is VersionStatus.OUTDATED
+    latest.put([(b"k", 10)])
+    assert latest.status(b"k", 4) is VersionStatus.OUTDATED
+    latest.close()
 
 
 def test_a_record_of_the_topic_is_the_same_again(codec: Codec) -> None:
@@ -530,4 +524,4 @@ def test_a_record_of_the_topic_is_the_same_again(codec: Codec) -> None:
     out = replays.record(codec, Settings(_env_file=None), replay)
     assert replays.id_in(out.key) == "x"
     assert replays.decode(codec, ConsumedRecord(out.topic, out.partition, 0, out.key, out.value)) == replay
-    assert parking.done(Settings(_env_file=None), ConsumedRecord("raw", 0, 0, b"k", None)).value is None
+    assert parking.tombstone(Settings(_env_file=None), ConsumedRecord("raw", 0, 0, b"k", None)).value is None
