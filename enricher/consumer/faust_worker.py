@@ -67,6 +67,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return committed
 
     def highwater(self, tp: TP) -> Any:
+        """The offset behind the last committed record, which is the end for this reader."""
         return self._ensure_consumer().last_stable_offset(tp)
 
 
@@ -77,7 +78,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        # An acknowledged batch is already committed by its transaction; another commit could move the group back.
+        """Commits nothing: a batch's transaction has committed its offset; another commit could move the group back."""
         self._acked.clear()
         self._acked_index.clear()
         self._gap.clear()
@@ -96,7 +97,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         return {TP(*tp): state._position for tp, state in list(states.items()) if state._position is not None}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Yields one message that carries a whole batch: partition → what was fetched of it."""
+        """Yields one message that carries a whole batch: partition → its fetched range."""
         batch: dict[TP, FetchedRange] = {}
         policy = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
         generation = None

@@ -68,6 +68,7 @@ class TransactionalPublisher:
             await self._producer.start()
 
     async def close(self) -> None:
+        """Disconnects; an open transaction is aborted by the lane's next owner."""
         with deadline(60, "closing a lane's producer"):
             await self._producer.stop()
 

@@ -1,4 +1,4 @@
-"""Dead-letter policy: what becomes of a record that cannot be read or converted, and of those behind it.
+"""Dead-letter policy: for records that cannot be read or converted, and for those behind them.
 
 Such a record becomes a dead letter, and its lane goes on. When a limit of them comes from one connector with no
 conversation between them, the cause is in its definition, or in this release: the rest of its activities is refused.
@@ -59,7 +59,7 @@ class DeadLetters:
         return self.of_unreadable(source, cause)
 
     def converted(self, connector: str) -> None:
-        """Starts the connector's count anew: an activity was converted, or the connector has changed."""
+        """Resets the connector's count: an activity was converted, or the connector has changed."""
         del self._in_a_row[connector]
 
     def limit_reached(self, connector: str) -> bool:

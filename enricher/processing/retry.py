@@ -67,7 +67,7 @@ class RetryScheduler:
             else:
                 try:
                     self.parked.put(parking.decode(codec, record.value))
-                except DecodeError as error:  # the record stays in its topic, for whoever examines it
+                except DecodeError as error:  # the record stays in its topic, to be examined
                     log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
 
     async def close(self) -> None:

@@ -43,6 +43,7 @@ class ConnectorDirectory:
             raise self._failure
 
     def stop(self) -> None:
+        """Stops following."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)

@@ -1,4 +1,4 @@
-"""Rebuild: a replay into another topic, by whoever starts it. Reads the lanes' topics, and writes to none of them.
+"""Rebuild: a replay into another topic, by the process that starts it. Nothing is written to the lanes' topics.
 
 The latest version of each activity is converted once, as it is when its lane is reached: with the entities topic's
 entities and, for those not in it, with calls whose answers are kept in memory.
@@ -33,7 +33,7 @@ MAX_FAULTS = 1000  # that are named
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An activity (its key) that could not be made into a conversation, and why."""
+    """An activity (its key) that could not be converted, and why."""
 
     key: str
     cause: str
@@ -44,7 +44,7 @@ class Rebuilt:
     """The progress, and in the end the outcome.
 
     Attributes:
-        counts: `failed` activities cannot be converted: the enricher makes dead letters of them.
+        counts: `failed` activities cannot be converted; the enricher writes dead letters for them.
         unresolved: the number of activities that could not be tried: calls failed, or none was to be made.
         faults: the first failed and unresolved activities.
         done, of: records to be read, each twice: first for the offsets of the latest versions.
@@ -132,7 +132,7 @@ class Rebuild:
         return cache
 
     async def _slice(self, converter: SliceConverter, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
-        """The conversations and tombstones to write for a slice; whatever else came of it is counted and named."""
+        """The conversations and tombstones to write for a slice; the rest is counted and named."""
         arrived = decode_batch(self._codec, records, self._scope)
         todo = {c: activities for c, activities in arrived.activities.items() if c not in self._given_up}
         result = await converter.convert(replace(arrived, activities=todo))

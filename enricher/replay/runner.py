@@ -29,8 +29,8 @@ from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 
 log = structlog.get_logger(__name__)
 
-SLICE = 200  # activities that are converted between two looks at what batches did; a batch waits for no more
-CALLING_SLICE = 1000  # while calls are needed: larger slices need fewer of them
+SLICE = 200  # activities; what batches replaced is left out after each slice, and a batch waits for one at most
+CALLING_SLICE = 1000  # activities, while calls are needed: larger slices need fewer
 SCAN = 20_000  # records read at a time, where little has to be done with them
 
 
@@ -124,7 +124,7 @@ class ReplayRunner:
     # A slice
 
     async def _slice(self, run: _Run) -> Finish | None:
-        """Converts the next slice; None: whatever is left has to wait."""
+        """Converts the next slice; None: all that is left has to wait."""
         for connector in run.breaker.close_changed(self._services.directory.get):
             self._converter.dead_letters.converted(connector)
         current = run.next_pass()

@@ -1,4 +1,4 @@
-"""Slices of a replay: raw records converted again, whichever topic the outputs are for."""
+"""Slices of a replay: raw records converted again, for the live topic or another one."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class ConnectorFailure:
 
 @dataclass(slots=True)
 class SliceResult:
-    """What a slice's records were converted to.
+    """The outputs of a slice, and its failures.
 
     Attributes:
         new: records of new entities.
         outputs: raw offset → the conversation, the tombstone or the dead letter.
         failed: connector → its failure; it has outputs for records before and behind that one.
-        unresolved: raw offset → why the activity was not tried; only where no calls can be made.
+        unresolved: raw offset → why the activity was not tried; only with clients that make no calls.
         unregistered: the number of activities whose connector is not registered.
         calls: API calls made.
     """
@@ -74,7 +74,7 @@ class SliceConverter:
         cache: the lane's entities; new ones are put there.
 
     Attributes:
-        clients: those that the calls are made with.
+        clients: make the calls.
         dead_letters: counted apart from those of live batches.
     """
 

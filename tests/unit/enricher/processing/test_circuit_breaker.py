@@ -8,24 +8,10 @@ import pytest
 
 from enricher.processing.circuit_breaker import PAUSES, RECENT_SECONDS, CircuitBreaker
 from frame_gainsight.gainsight import Failure
+from tests.fixtures.clock import ManualClock
 from tests.fixtures.samples import CONNECTOR
 
 ACME = CONNECTOR.id
-
-
-class ManualClock:
-    """A clock that only the test moves."""
-
-    seconds = 0.0
-
-    def now(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
 
 
 @pytest.fixture
