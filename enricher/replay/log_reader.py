@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar, cast
+from typing import cast
 
 from enricher.activity.raw_record import DataError, Deletion, RawActivity, read
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
@@ -17,8 +16,6 @@ from schemas import Codec
 from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 
 PATIENCE = 10.0  # seconds without any progress of a reading
-
-_T = TypeVar("_T")
 
 
 class PartitionReader:
@@ -136,13 +133,3 @@ def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) 
         elif isinstance(arrival, RawActivity) and scope.has_date(arrival):
             arrived.activities.setdefault(arrival.connector, []).append(arrival)
     return arrived
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Runs `work` in a thread; a cancellation waits for its end, so that its objects are not used meanwhile."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

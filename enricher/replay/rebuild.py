@@ -14,12 +14,13 @@ import structlog
 
 from enricher.processing.services import EnricherServices
 from enricher.replay.latest_offsets import LatestOffsets
-from enricher.replay.log_reader import PartitionReader, decode_batch, in_thread, index, select
+from enricher.replay.log_reader import PartitionReader, decode_batch, index, select
 from enricher.replay.model import Counts, Scope
 from enricher.replay.slices import SliceConverter, counts_of
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, end_offset, read_to_end
+from frame_gainsight.runtime.aio import in_thread
 from schemas import DecodeError
 
 log = structlog.get_logger(__name__)

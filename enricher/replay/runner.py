@@ -20,12 +20,13 @@ from enricher.processing.services import EnricherServices
 from enricher.replay import model as replays
 from enricher.replay.clients import BackgroundClients
 from enricher.replay.latest_offsets import LatestOffsets
-from enricher.replay.log_reader import PartitionReader, Selected, decode_batch, in_thread, index, select
+from enricher.replay.log_reader import PartitionReader, Selected, decode_batch, index, select
 from enricher.replay.model import Behind, Counts, Replay
 from enricher.replay.requests import RequestFollower
 from enricher.replay.slices import SliceConverter, SliceResult, counts_of
 from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.runtime.aio import in_thread
 
 log = structlog.get_logger(__name__)
 
