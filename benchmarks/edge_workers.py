@@ -42,7 +42,7 @@ class _Work:
         topic, lane = self._settings.conversations_topic, self._lane
         return [ProducerRecord(topic, lane, r.key or b"", job(r.value)) for r in records if r.value]
 
-    async def spare(self) -> Callable[[], list[ProducerRecord]] | None:
+    async def background_work(self) -> Callable[[], list[ProducerRecord]] | None:
         return None
 
     def committed(

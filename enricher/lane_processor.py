@@ -1,8 +1,8 @@
-"""A lane's work between Kafka and Kafka: raw records in, the records to publish out. Knows no client of either.
+"""Lane processor: a lane's raw records in, the records to publish out. Clients of Kafka or Faust are not known here.
 
-A tenant in trouble must not hold up the others of its lane: a batch waits for it a bounded time, once. Its activities
-are parked then. What was asked for goes on beside the batches, and no call is made twice for it; further activities of
-it are parked at once, and tried again beside the batches.
+A failing tenant must not hold up the others of its lane. A batch waits for a tenant once, for a bounded time; then the
+tenant's activities are parked, and their calls go on in the background, so that none is made twice. While a connector's
+circuit is open its activities are parked without a call, and retried in the background.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import structlog
 from enricher.activity.raw_record import DataError, Deletion, Marker, RawActivity, read
 from enricher.conversation import build as conversation
 from enricher.metrics import EnricherMetrics
+from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enricher
-from enricher.processing.retry import PAUSED, Finish, RetryScheduler, class_of, nothing
-from enricher.processing.tenants import ClientPool, ConnectorDirectory
+from enricher.processing.retry import PAUSED, Finish, Rejection, RetryScheduler, class_of, nothing
+from enricher.processing.services import EnricherServices
 from enricher.replay.requests import RequestFollower
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution import entity_cache as entities
@@ -26,10 +27,10 @@ from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import VaultError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_to_end
-from frame_gainsight.runtime import Clock, Failure, Settings, cause_of
+from frame_gainsight.runtime import cause_of
 from frame_gainsight.runtime.aio import gather_or_cancel
 from frame_gainsight.runtime.metrics import Metrics
-from schemas import Codec, DecodeError
+from schemas import DecodeError
 
 log = structlog.get_logger(__name__)
 
@@ -39,46 +40,42 @@ Job = Callable[[], Awaitable[Finish | None]]
 
 
 class LaneProcessor:
-    """What a lane has in memory (entity cache, parked activities), and how a batch becomes records.
+    """A lane's state in memory (entity cache, parked activities), and how a batch becomes records to publish.
 
-    One batch after the other; a batch's outputs are published, or the lane is thrown away.
+    Batches come one after the other. A batch's outputs are published, or the processor is not used again.
+
+    Args:
+        requests: replay requests; None: no replays, as in tests.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        codec: Codec,
-        directory: ConnectorDirectory,
-        clients: ClientPool,
-        clock: Clock,
+        services: EnricherServices,
         lane: int,
-        orders: RequestFollower | None = None,
-        meter: EnricherMetrics | None = None,
+        requests: RequestFollower | None = None,
+        metrics: EnricherMetrics | None = None,
     ) -> None:
-        self._settings = settings
-        self._meter = meter or EnricherMetrics(Metrics(), settings, clock)
-        self._clients = clients
-        self._codec = codec
-        self._directory = directory
-        self._clock = clock
+        settings = services.settings
+        self._services = services
+        self._metrics = metrics or EnricherMetrics(Metrics(), settings, services.clock)
         self._lane = lane
         self._cache = EntityCache(
             int(settings.entity_ttl_hours * HOUR), int(settings.absent_ttl_hours * HOUR), settings.entities_max
         )
-        self._enricher = Enricher(settings, codec, clients, clock, lane, self._cache)
-        self._waiting = RetryScheduler(settings, codec, directory, clock, lane, self._enricher)
-        self._lot = self._waiting.lot
-        self._jobs: list[Job] = [self._waiting.retry_parked]
-        self._replayer: ReplayRunner | None = None
-        if orders is not None:
-            self._replayer = ReplayRunner(
-                settings, codec, directory, clients, clock, lane, self._cache, self._lot, orders
-            )
-            self._jobs.append(self._replayer.job)
+        self._dead_letters = DeadLetters(services, lane)
+        enricher = Enricher(services, lane, self._cache, self._dead_letters)
+        self._retries = RetryScheduler(services, lane, enricher, self._dead_letters)
+        self._parked = self._retries.parked
+        self._jobs: list[Job] = [self._retries.retry_parked]
+        self._replays: ReplayRunner | None = None
+        if requests is not None:
+            self._replays = ReplayRunner(services, lane, self._cache, self._parked, requests)
+            self._jobs.append(self._replays.job)
 
     @property
     def parked(self) -> int:
-        return len(self._lot)
+        """The number of parked activities."""
+        return len(self._parked)
 
     def restore(self, position: int) -> None:
         """Reads the lane's entities and parked activities from Kafka. Blocks. Raises BrokerError.
@@ -86,34 +83,35 @@ class LaneProcessor:
         Args:
             position: offset of the first raw record that batches will bring.
         """
-        self._directory.start()
-        for record in read_to_end(self._settings, self._settings.entities_topic, {self._lane: None}):
+        settings, codec = self._services.settings, self._services.codec
+        self._services.directory.start()
+        for record in read_to_end(settings, settings.entities_topic, {self._lane: None}):
             try:
-                entities.restore(self._codec, self._cache, record)
-            except (DecodeError, orjson.JSONDecodeError) as error:  # it is only a cache: ask again
+                entities.restore(codec, self._cache, record)
+            except (DecodeError, orjson.JSONDecodeError) as error:  # only a cache: the entity is looked up again
                 log.warning("entity_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
-        self._waiting.restore()
-        if self._replayer is not None:
-            self._replayer.restore(position)
-        self._meter.opened(self._lane)
-        self._tell()
-        log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._lot))
+        self._retries.restore()
+        if self._replays is not None:
+            self._replays.restore(position)
+        self._metrics.opened(self._lane)
+        self._report()
+        log.info("lane_restored", lane=self._lane, entities=len(self._cache), parked=len(self._parked))
 
     # Batches
 
     async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
-        begun = self._clock.monotonic()
-        if self._replayer is not None:
-            self._replayer.observe(records)
+        begun = self._services.clock.monotonic()
+        if self._replays is not None:
+            self._replays.observe(records)
         outputs: dict[int, list[ProducerRecord]] = {}
         by_connector: dict[str, list[RawActivity]] = {}
         deletions: list[Deletion] = []
         for record in records:
             try:
-                arrival = read(self._codec, record)
+                arrival = read(self._services.codec, record)
             except DataError as error:
-                outputs[record.offset] = [self._enricher.dead_letter(record, str(error))]
+                outputs[record.offset] = [self._dead_letters.of_unreadable(record, str(error))]
                 continue
             if isinstance(arrival, Deletion):
                 deletions.append(arrival)
@@ -122,76 +120,86 @@ class LaneProcessor:
             else:
                 assert isinstance(arrival, Marker)
         new: list[ProducerRecord] = []
-        for found, done in await gather_or_cancel(*(self._window(c, a) for c, a in by_connector.items())):
+        for found, done in await gather_or_cancel(*(self._activities(c, a) for c, a in by_connector.items())):
             new += found
             outputs |= done
-        for deletion in deletions:  # now that it is known which of the batch's own activities had to be parked
-            source = deletion.source
-            if self._directory.get(deletion.connector) is None:  # what it leaves behind is being deleted
-                self._cache.forget(deletion.connector)
-            parked = self._lot.get(source.key or b"")
-            is_older = parked is not None and parked.source.offset < source.offset
-            obsolete = self._waiting.unpark(source) if is_older else []
-            outputs[source.offset] = [*obsolete, conversation.tombstone(self._settings, deletion)]
-        self._meter.handled(len(records), self._clock.monotonic() - begun)
+        for deletion in deletions:  # after the batch's own activities, which may have been parked just now
+            outputs[deletion.source.offset] = self._deletion(deletion)
+        self._metrics.handled(len(records), self._services.clock.monotonic() - begun)
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
 
-    async def _window(
+    async def _activities(
         self, connector: str, activities: list[RawActivity]
     ) -> tuple[list[ProducerRecord], dict[int, list[ProducerRecord]]]:
-        """One connector's activities: (new entities, records by the offset that they are for)."""
-        alone = self._waiting.left_alone(connector)
-        registered = self._waiting.in_use(connector) if alone is None else None
-        if registered is None:
-            failure, cause = alone or self._waiting.left_alone(connector) or (Failure.CONFIG, "")
-            return [], self._waiting.park(activities, failure, cause)
-        asking = asyncio.create_task(self._waiting.enrich(registered, activities), name=f"enrich-{connector}")
+        """One connector's activities of a batch: (new entities, raw offset → the records to publish)."""
+        retries = self._retries
+        admitted = retries.admit(connector)
+        if isinstance(admitted, Rejection):
+            return [], retries.park(activities, admitted)
+        enriching = asyncio.create_task(retries.enrich(admitted, activities), name=f"enrich-{connector}")
         try:
-            await asyncio.wait([asking], timeout=self._waiting.patience(connector))
+            await asyncio.wait([enriching], timeout=retries.patience(connector))
         except asyncio.CancelledError:
-            asking.cancel()
+            enriching.cancel()
             raise
-        if not asking.done():
-            return [], self._waiting.go_on_beside(registered, activities, asking)
+        if not enriching.done():
+            return [], retries.finish_in_background(admitted, activities, enriching)
         try:
-            done = asking.result()
+            done = enriching.result()
         except (GainsightError, VaultError) as error:
-            cause = cause_of(error, connector)
-            failure = self._waiting.fail(connector, registered, class_of(error), cause)
-            log.warning("parked", connector=connector, activities=len(activities), failure=failure.value, cause=cause)
-            return [], self._waiting.park(activities, failure, cause)
+            why = retries.fail(connector, admitted, class_of(error), cause_of(error, connector))
+            log.warning(
+                "activities_parked",
+                connector=connector,
+                activities=len(activities),
+                failure=why.failure.value,
+                cause=why.cause,
+            )
+            return [], retries.park(activities, why)
         outputs = {
-            a.source.offset: [*self._waiting.unpark(a.source), done.outputs[a.source.offset]]
+            a.source.offset: [*retries.unpark(a.source), done.outputs[a.source.offset]]
             for a in activities
             if a.source.offset in done.outputs
         }
-        return done.new, outputs | self._waiting.stop_if_refused(registered, done)
+        return done.new, outputs | retries.stop_if_refused(admitted, done)
 
-    # Beside the batches
+    def _deletion(self, deletion: Deletion) -> list[ProducerRecord]:
+        """The records to publish for a deletion: it also ends the wait of an earlier version."""
+        source = deletion.source
+        if self._services.directory.get(deletion.connector) is None:  # a removed connector: its data is being deleted
+            self._cache.forget(deletion.connector)
+        parked = self._parked.get(source.key or b"")
+        is_older = parked is not None and parked.source.offset < source.offset
+        obsolete = self._retries.unpark(source) if is_older else []
+        return [*obsolete, conversation.tombstone(self._services.settings, deletion)]
 
-    async def spare(self) -> Finish | None:
-        """A bounded piece of work beside the batches; None: nothing to do now.
+    # In the background
 
-        What it returns gives the records to publish, and is called when no batch is in hand.
+    async def background_work(self) -> Finish | None:
+        """Does a bounded piece of work while batches go on; None: there is nothing to do now.
+
+        The returned function gives the records to publish, and is called while no batch is in progress.
         """
         for job in self._jobs:
             if (finish := await job()) is not None:
                 return finish
-        return nothing if await self._waiting.one_ended() else None
+        return nothing if await self._retries.wait_for_one() else None
 
     async def close(self) -> None:
-        """Ends what is under way beside the batches."""
-        await self._waiting.close()
-        self._meter.closed(self._lane)
+        """Ends the background work."""
+        await self._retries.close()
+        self._metrics.closed(self._lane)
 
     def committed(self, records: Sequence[ConsumedRecord], outputs: Sequence[ProducerRecord], seconds: float) -> None:
-        """A batch's transaction, or that of work beside the batches, was committed."""
-        self._meter.committed(self._lane, self._directory.ids(), records, outputs, seconds)
-        self._tell()
+        """Counts what a transaction committed: a batch's, or one of background work (no records)."""
+        self._metrics.committed(self._lane, self._services.directory.ids(), records, outputs, seconds)
+        self._report()
 
-    def _tell(self) -> None:
-        left_alone = {c: t.failure.value for c, t in self._lot.in_trouble().items() if t.cause != PAUSED}
-        self._meter.waiting(self._lane, self._lot.counts(), left_alone, len(self._cache))
-        self._meter.called(self._clients.in_use())
-        if self._replayer is not None:
-            self._meter.called(self._replayer.clients.in_use())
+    def _report(self) -> None:
+        """Sets the metrics of the lane's state."""
+        circuits = self._retries.breaker.open_circuits()
+        failures = {c: circuit.failure.value for c, circuit in circuits.items() if circuit.cause != PAUSED}
+        self._metrics.waiting(self._lane, self._parked.counts(), failures, len(self._cache))
+        self._metrics.called(self._services.clients.in_use())
+        if self._replays is not None:
+            self._metrics.called(self._replays.clients.in_use())

@@ -1,4 +1,4 @@
-"""The enricher's figures: what its transactions committed, as metrics."""
+"""The enricher's metrics: what its transactions committed, and what waits in its lanes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Clock, Settings
 from frame_gainsight.runtime.metric_catalogue import LABELS
 from frame_gainsight.runtime.metrics import Metrics
+from schemas.raw_topic import connector_of
 
 SERVICE = "enricher"
-UNKNOWN = "?"  # in the place of a connector that is not registered: no id is like that
+UNKNOWN = "?"  # stands for every connector that is not registered; no id has such a character
 
 
 class EnricherMetrics:
-    """Sets the metrics of one enricher: of all its lanes together."""
+    """Sets the metrics of one enricher process: of all its lanes together."""
 
     def __init__(self, metrics: Metrics, settings: Settings, clock: Clock) -> None:
         self._metrics = metrics
@@ -30,18 +31,19 @@ class EnricherMetrics:
         metrics.set("lanes_owned", 0, service=SERVICE)
 
     def opened(self, lane: int) -> None:
+        """Counts a lane as owned."""
         self._lanes[lane] = set()
         self._metrics.set("lanes_owned", len(self._lanes), service=SERVICE)
 
     def closed(self, lane: int) -> None:
-        """The lane is another process's now; so are its connectors."""
+        """Forgets a lane, which another process owns now, and its connectors."""
         for connector in self._lanes.pop(lane, ()):
             self._metrics.forget(connector)
         self._entities.pop(lane, None)
         self._metrics.set("lanes_owned", len(self._lanes), service=SERVICE)
 
     def handled(self, records: int, seconds: float) -> None:
-        """A batch became records to publish."""
+        """Notes that a batch became records to publish."""
         self._metrics.observe("batch_records", records)
         self._metrics.observe("batch_duration_seconds", seconds)
 
@@ -53,11 +55,12 @@ class EnricherMetrics:
         out: Sequence[ProducerRecord],
         seconds: float,
     ) -> None:
-        """A transaction was committed, in so many seconds.
+        """Counts what a transaction committed.
 
         Args:
-            registered: every connector that is registered; others have no series of their own.
-            records: the batch that it settled; none for work beside batches.
+            registered: the ids of all registered connectors; others have no series of their own.
+            records: the batch that was settled; none for background work.
+            seconds: the transaction's duration.
         """
         metrics, topics, known = self._metrics, self._settings, set(registered)
         metrics.observe("transaction_duration_seconds", seconds, service=SERVICE)
@@ -71,27 +74,27 @@ class EnricherMetrics:
         for (name, connector), count in counts.items():
             more = {"service": SERVICE} if name == "dead_letters_total" else {}
             metrics.inc(name, count, connector=connector, **more)
-            self._begun(lane, connector)
+            self._begin(lane, connector)
         now = self._clock.now()
         for incoming in records:
             connector = _connector(incoming.key, known)
-            self._begun(lane, connector)
+            self._begin(lane, connector)
             metrics.observe("delay_seconds", max(0.0, (now - incoming.timestamp) / 1000), connector=connector)
 
-    def waiting(self, lane: int, parked: Mapping[str, int], open_circuits: Mapping[str, str], entities: int) -> None:
-        """Sets what a lane has in memory: parked activities and open circuits' failures by connector, and entities."""
-        for connector in parked.keys() | open_circuits.keys():
-            self._begun(lane, connector)
+    def waiting(self, lane: int, parked: Mapping[str, int], failures: Mapping[str, str], entities: int) -> None:
+        """Shows what a lane has in memory: connector → parked activities, connector → failure of its open circuit."""
+        for connector in parked.keys() | failures.keys():
+            self._begin(lane, connector)
         for connector in self._lanes.get(lane, ()):
             self._metrics.set("parked_activities", parked.get(connector, 0), connector=connector)
             for failure in LABELS["failure"][1]:
-                value = float(open_circuits.get(connector) == failure)
-                self._metrics.set("circuit_open", value, connector=connector, failure=failure)
+                is_open = float(failures.get(connector) == failure)
+                self._metrics.set("circuit_open", is_open, connector=connector, failure=failure)
         self._entities[lane] = entities
         self._metrics.set("entities", sum(self._entities.values()))
 
     def called(self, clients: Iterable[tuple[str, GainsightClient]]) -> None:
-        """Counts the clients' calls since it was last told."""
+        """Counts the clients' calls since the last time."""
         for connector, client in clients:
             for call, count in (client.calls - self._calls.get(client, Counter())).items():
                 self._metrics.inc("api_calls_total", count, connector=connector, service=SERVICE, call=call)
@@ -99,8 +102,8 @@ class EnricherMetrics:
             self._metrics.set("api_calls_left_today", client.left_today, connector=connector, service=SERVICE)
             self._metrics.set("api_calls_daily_limit", client.calls_per_day, connector=connector, service=SERVICE)
 
-    def _begun(self, lane: int, connector: str) -> None:
-        """Shows the connector's counters from 0 on, and forgets them with the lane."""
+    def _begin(self, lane: int, connector: str) -> None:
+        """Shows a connector's counters from 0 on, until its lane is closed."""
         if connector in self._lanes.setdefault(lane, set()):
             return
         self._lanes[lane].add(connector)
@@ -110,5 +113,5 @@ class EnricherMetrics:
 
 
 def _connector(key: bytes | None, known: set[str]) -> str:
-    name = (key or b"").decode("utf-8", "replace").partition("/")[0]
+    name = connector_of(key)
     return name if name in known else UNKNOWN

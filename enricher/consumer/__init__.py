@@ -1,1 +1,1 @@
-"""The consuming edge: lanes, windows, offset gaps and transactions; Faust in one module alone."""
+"""Consuming the raw topic: lanes, windows, offset gaps and transactions; Faust in one module only."""

@@ -1,7 +1,7 @@
-"""The consuming edge: Faust, and nothing of Faust anywhere else.
+"""The Faust worker: the only module that uses Faust.
 
-Faust keeps the subscription, the group and its rebalances. It delivers whole batches, one event each, and never
-commits: the transaction that publishes a batch's outputs owns the group's offsets. Why each piece is as it is:
+Faust keeps the subscription, the group and its rebalances. Its consumer delivers whole batches, one event each, and
+never commits: the transaction that publishes a batch's outputs owns the group's offsets. Why each piece is as it is:
 docs/exactly-once.md.
 """
 
@@ -27,7 +27,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from enricher.consumer.lane import FetchedRange, Lane, LaneWork
+from enricher.consumer.lane import Lane, LaneWork
+from enricher.consumer.offset_gaps import FetchedRange
 from enricher.consumer.windowing import WindowPolicy
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.kafka.clients import ssl_context
@@ -38,10 +39,9 @@ log = structlog.get_logger(__name__)
 
 FETCH_SECONDS = 0.2
 FETCH_BYTES = 16 * 1024 * 1024
-# Faust makes folders for tables, which we have none of: by default wherever it is started, which may be read-only.
+# Faust makes folders for tables, which are not used here: by default in the current folder, which may be read-only.
 _FAUST_FOLDER = Path(tempfile.gettempdir()) / "frame-gainsight-faust"
-CHECK_SECONDS = 1.0  # between looks whether a lane's work besides has failed
-
+CHECK_SECONDS = 1.0  # between checks whether a lane's background work has failed
 
 MakeWork = Callable[[int], LaneWork]
 
@@ -49,7 +49,7 @@ MakeWork = Callable[[int], LaneWork]
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust cannot be told these; aiokafka reads them when it starts.
+        # Faust has no setting for these; aiokafka reads them when it starts.
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = 100
         return consumer
@@ -57,7 +57,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def seek_to_committed(self) -> Any:
         """Partition → its committed offset.
 
-        aiokafka leaves partitions that have none where they are. What was taken out of them may have been given up
+        aiokafka leaves the position of partitions without one unchanged. What was read of them may have been dropped
         since, so they are read from their beginning.
         """
         committed = await super().seek_to_committed()
@@ -67,6 +67,7 @@ class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return committed
 
     def highwater(self, tp: TP) -> Any:
+        """The offset behind the last committed record, which is the end for this reader."""
         return self._ensure_consumer().last_stable_offset(tp)
 
 
@@ -77,7 +78,7 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        # An acknowledged batch is already committed by its transaction; a commit besides could move the group back.
+        """Commits nothing: a batch's transaction has committed its offset; another commit could move the group back."""
         self._acked.clear()
         self._acked_index.clear()
         self._gap.clear()
@@ -90,43 +91,43 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
         """Stock Faust would miss its own commits."""
 
     def _positions(self) -> dict[TP, int]:
-        """Where each partition is read on from, as far as that is known."""
+        """Partition → the offset that the next fetch begins at, where that is known."""
         subscription = self._thread._ensure_consumer()._subscription.subscription
         states = subscription.assignment._tp_state if subscription and subscription.assignment else {}
         return {TP(*tp): state._position for tp, state in list(states.items()) if state._position is not None}
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message that carries a whole batch: tp → its stretch."""
+        """Yields one message that carries a whole batch: partition → its fetched range."""
         batch: dict[TP, FetchedRange] = {}
-        end = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
+        policy = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
         generation = None
-        while (wait := end.wait(monotonic())) != 0.0:
+        while (wait := policy.wait(monotonic())) != 0.0:
             before, begins = self.app.consumer_generation_id, self._positions()
             records, _ = await self._wait_next_records(min(wait, FETCH_SECONDS) if wait else timeout)
             if records is None or self.should_stop:
                 return
-            if not self.flow_active:  # rebalancing: forget what was read, it is read again, here or elsewhere
+            if not self.flow_active:  # rebalancing: what was read is read again, by this worker or another
                 await self.perform_seek()
                 return
             current = self.app.consumer_generation_id  # read after the poll: it may have rebalanced meanwhile
             if before != current:
-                begins = {}  # of an earlier assignment, maybe
+                begins = {}  # they may be of an earlier assignment
             if generation != current:
                 generation, batch = current, {}
-                end = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
+                policy = WindowPolicy(self.settings.window_max, self.settings.window_linger_seconds)
             now = monotonic()
             ends = self._positions() if records else {}
-            for tp, given in records.items():
-                fetched = [consumed_record(record) for record in given]
+            for tp, received in records.items():
+                fetched = [consumed_record(record) for record in received]
                 batch.setdefault(tp, FetchedRange()).add(begins.get(tp), fetched, ends.get(tp))
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 for record in fetched:
-                    end.add(record, now)
+                    policy.add(record, now)
             if not batch:
                 return
         tp, carried = next(iter(batch.items()))  # any partition may carry the batch
         last = carried.records[-1]
-        self._read_offset[tp] = None  # Faust must neither drop the batch as read, nor look for gaps
+        self._read_offset[tp] = None  # Faust must neither drop the batch as read, nor search it for gaps
         yield (
             tp,
             ConsumerMessage(
@@ -161,21 +162,21 @@ def consumed_record(record: ConsumerRecord) -> ConsumedRecord:
 
 
 @dataclass(slots=True)
-class _Hand:
-    """Whether a worker has a batch in hand; else since when not (seconds of a steady clock)."""
+class _BatchInProgress:
+    """Whether a worker is settling a batch; if not, since when it is idle (seconds of a steady clock)."""
 
-    full: bool = False
-    empty_since: float = field(default_factory=monotonic)
+    active: bool = False
+    idle_since: float = field(default_factory=monotonic)
 
     def __enter__(self) -> None:
-        self.full = True
+        self.active = True
 
     def __exit__(self, *_: object) -> None:
-        self.full, self.empty_since = False, monotonic()
+        self.active, self.idle_since = False, monotonic()
 
 
 async def _committed(app: faust.App, tp: TopicPartition) -> Any:
-    """The group's position in a partition, as the broker has it; None: it has none."""
+    """The group's committed position in a partition, as the broker has it; None: there is none."""
     thread = app.consumer._thread
     return await thread.call_thread(thread._ensure_consumer().committed, tp)
 
@@ -191,11 +192,11 @@ def create(
     finish: Callable[[], Awaitable[None]] | None = None,
     web_port: int | None = None,
 ) -> faust.App:
-    """A worker that settles every record of the raw topic with one `LaneWork` per lane.
+    """A Faust app whose worker settles every record of the raw topic with one `LaneWork` per lane.
 
     Args:
-        finish: run after the last batch.
-        web_port: of Faust's own pages; None: no web server.
+        finish: called after the last batch.
+        web_port: the port of Faust's own pages; None: no web server.
     """
     app = faust.App(
         f"{settings.prefix}-enricher",
@@ -219,9 +220,9 @@ def create(
         web_port=web_port or 6066,
         logging_config=None,
     )
-    app.transport.Consumer = type("EdgeConsumer", (_Consumer,), {"settings": settings})
+    app.transport.Consumer = type("Consumer", (_Consumer,), {"settings": settings})
     lanes: dict[tuple[int, TP], asyncio.Task[Lane]] = {}
-    hand = _Hand()
+    batch_in_progress = _BatchInProgress()
 
     def lane_of(generation: int, tp: TP) -> asyncio.Task[Lane]:
         if (generation, tp) not in lanes:
@@ -233,31 +234,30 @@ def create(
 
     async def settle(generation: int, batch: dict[TP, FetchedRange]) -> None:
         mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
-        await gather_or_cancel(
-            *(mine[tp].settle(stretch) for tp, stretch in batch.items())
-        )  # any failure ends the process
+        # Any failure ends the process.
+        await gather_or_cancel(*(mine[tp].settle(fetched) for tp, fetched in batch.items()))
 
-    async def forget(*_: Any, **__: Any) -> None:
+    async def close_lanes(*_: Any, **__: Any) -> None:
         closing = [lanes.pop(key) for key in list(lanes)]
         for result in await asyncio.gather(*(_close(task) for task in closing), return_exceptions=True):
             if isinstance(result, Exception):  # the next owner fences this producer anyway
                 log.warning("lane_closed_with_error", cause=str(result))
 
-    async def take(_: Any, assigned: set[TP], **__: Any) -> None:
-        """Opens the lanes at once: the first batch need not wait for their state."""
-        await forget()
+    async def open_lanes(_: Any, assigned: set[TP], **__: Any) -> None:
+        """Opens the assigned lanes before their first batch, which then need not wait for their state."""
+        await close_lanes()
         for tp in assigned:
             if tp.topic == settings.raw_topic:
                 lane_of(app.consumer_generation_id, tp)
 
-    async def ended(*_: Any, **__: Any) -> None:
-        await forget()
+    async def shut_down(*_: Any, **__: Any) -> None:
+        await close_lanes()
         if finish is not None:
             await finish()
 
-    app.on_partitions_revoked.connect(forget, weak=False)
-    app.on_partitions_assigned.connect(take, weak=False)
-    app.on_before_shutdown.connect(ended, weak=False)
+    app.on_partitions_revoked.connect(close_lanes, weak=False)
+    app.on_partitions_assigned.connect(open_lanes, weak=False)
+    app.on_before_shutdown.connect(shut_down, weak=False)
 
     raw = app.topic(settings.raw_topic, key_type=bytes, value_type=None, key_serializer="raw", value_serializer="raw")
 
@@ -265,7 +265,7 @@ def create(
     async def enrich(stream: Any) -> None:
         async for event in stream.noack().events():
             if event.message.generation_id == app.consumer_generation_id:  # else it is delivered again
-                with hand:
+                with batch_in_progress:
                     await settle(event.message.generation_id, event.value)
             event.ack()
 
@@ -273,35 +273,37 @@ def create(
     async def check() -> None:
         for opening in list(lanes.values()):
             lane = await opening
-            lane.check()  # what could not be opened, or failed since, ends the process here
-            if not hand.full:
-                await lane.look(hand.empty_since)
+            lane.check()  # a lane that could not be opened, or failed since, ends the process here
+            if not batch_in_progress.active:
+                await lane.check_stalled(batch_in_progress.idle_since)
 
     return app
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]
-    """Leaves in a bounded time: a group that is rebalancing, or a broker that is gone, can hold Faust for minutes."""
+    """A Faust worker that ends in a bounded time: a rebalancing group or a lost broker can hold Faust for minutes."""
 
     stop_seconds: float
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
-        force = threading.Timer(self.stop_seconds, self._leave_by_force)
+        force = threading.Timer(self.stop_seconds, self._force_shutdown)
         force.daemon = True
         force.start()
         super()._schedule_shutdown(number)
 
-    def _leave_by_force(self) -> None:
-        log.error("left_by_force", seconds=self.stop_seconds, cause="It did not end by itself. Nothing is lost by it.")
+    def _force_shutdown(self) -> None:
+        log.error(
+            "forced_shutdown", seconds=self.stop_seconds, cause="It did not end by itself. Nothing is lost by it."
+        )
         logging.shutdown()
         os._exit(1)
 
 
 def work(app: faust.App, settings: Settings) -> int:
-    """Runs the worker until SIGINT or SIGTERM; returns 0, or 1 when it crashed. Logging is left as it is set up.
+    """Runs the worker until SIGINT or SIGTERM; returns 0, or 1 when it crashed. Logging stays as it is set up.
 
-    A worker that was told to leave and has not left after `stop_seconds` ends at once, with 1: what it has not
-    committed is another's to do.
+    A worker that has not ended `stop_seconds` after the signal is ended by force, with 1: another worker does what is
+    not committed.
     """
     uvloop.install()
     worker = _Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)

@@ -1,6 +1,6 @@
-"""A lane: one partition of the raw topic within one assignment, what it was given, and where it stands.
+"""A lane: one partition of the raw topic within one assignment; its batches, its transactions and its position.
 
-Knows nothing of how records are consumed. Why each piece is as it is: docs/exactly-once.md.
+The module knows nothing of how records are consumed. Why each piece is as it is: docs/exactly-once.md.
 """
 
 from __future__ import annotations
@@ -8,24 +8,24 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
 
 import structlog
 from aiokafka import TopicPartition
 
+from enricher.consumer.offset_gaps import FetchedRange, GapError
 from enricher.consumer.transaction import TransactionalPublisher, deadline
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, end_offset, first_between
 from frame_gainsight.runtime import BrokerError, Settings
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 60.0  # between looks whether records wait that the client does not give
+STALL_CHECK_SECONDS = 60.0  # between checks whether records wait in the log that the client does not deliver
 
 
 class LaneWork(Protocol):
-    """What is driven for each lane. One batch after the other."""
+    """A lane's work, called by the lane: one batch after the other, and background work between them."""
 
     def restore(self, position: int) -> None:
         """Reads the lane's state. May block; called after the lane's earlier owner was fenced.
@@ -37,65 +37,34 @@ class LaneWork(Protocol):
     async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The records to publish for a batch of the lane."""
 
-    async def spare(self) -> Callable[[], list[ProducerRecord]] | None:
-        """A bounded piece of work beside the batches; None: nothing to do now.
+    async def background_work(self) -> Callable[[], list[ProducerRecord]] | None:
+        """Does a bounded piece of work while batches go on; None: there is nothing to do now.
 
-        What it returns gives the records to publish, and is called when no batch is in hand: it leaves out what batches
-        have made obsolete meanwhile.
+        The returned function gives the records to publish. The lane calls it while no batch is in progress; it leaves
+        out what batches have made obsolete meanwhile.
         """
 
     def committed(self, records: Sequence[ConsumedRecord], outputs: Sequence[ProducerRecord], seconds: float) -> None:
-        """Told of each transaction: the batch that it settled (none: spare work), its outputs, how long it took."""
+        """Notes a committed transaction: the batch that it settled (none: background work), its outputs, seconds."""
 
     async def close(self) -> None:
-        """Ends what is under way beside the batches; the lane is not used again."""
+        """Ends the background work; the lane is not used again."""
 
     @property
     def parked(self) -> int:
-        """How much is set aside."""
-
-
-@dataclass(slots=True)
-class FetchedRange:
-    """A partition's records of a batch, in order.
-
-    Attributes:
-        begin: the offset that the reading began at; None: it is not known.
-        came_to: the offset up to which the log was read: behind the last record there may be markers.
-        leaps: where it did not go on from where it had come to: that offset, and the one of the next record.
-    """
-
-    begin: int | None = None
-    came_to: int = 0
-    records: list[ConsumedRecord] = field(default_factory=list)
-    leaps: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, begin: int | None, fetched: Sequence[ConsumedRecord], end: int | None) -> None:
-        """Takes the records that a reading from `begin` to `end` gave; None: that is not known."""
-        if self.records:
-            fetched = [r for r in fetched if r.offset >= self.came_to]  # should it have gone back
-            if fetched and (begin is None or begin > self.came_to):
-                self.leaps.append((self.came_to, fetched[0].offset))
-        else:
-            self.begin = begin
-        self.records.extend(fetched)
-        self.came_to = max(self.came_to, self.records[-1].offset + 1, end or 0)
-
-
-class GapError(Exception):
-    """Records were passed over: the lane must not go on, and nothing is committed."""
+        """The number of parked activities."""
 
 
 class StalledError(Exception):
-    """Records wait in the log, and the client does not give them."""
+    """Records wait in the log, and the client does not deliver them."""
 
 
 class LostPositionError(Exception):
-    """The group's position is gone: going on would repeat what is published."""
+    """The group's committed position is gone: going on would repeat what is published."""
 
 
 class Lane:
-    """One input partition within one assignment: its publisher, its work, and where it stands."""
+    """One input partition within one assignment: its publisher, its work, and its position."""
 
     def __init__(
         self, settings: Settings, publisher: TransactionalPublisher, work: LaneWork, tp: TopicPartition, position: int
@@ -105,12 +74,12 @@ class Lane:
         self._work = work
         self._tp = tp
         self._position = position
-        self._came_to = position  # the log was read up to here: behind the position there may be markers
-        self._looked = monotonic()
+        self._read_position = position  # the log was read up to here: behind the last record there may be markers
+        self._stall_checked_at = monotonic()
         self._unread: tuple[int, int] | None = None
         self._busy = asyncio.Lock()
         self._closed = False
-        self._sparing = asyncio.create_task(self._spare(), name=f"lane-{tp.partition}-spare")
+        self._background = asyncio.create_task(self._work_in_background(), name=f"lane-{tp.partition}-background")
 
     @staticmethod
     async def open(
@@ -120,10 +89,10 @@ class Lane:
         work: LaneWork,
         committed: Callable[[], Awaitable[int | None]],
     ) -> Lane:
-        """First fences the earlier owner, only then reads where it stopped and what it left.
+        """Opens a lane: fences its earlier owner first, and only then reads its committed position and its state.
 
         Args:
-            committed: asks for the group's position in the partition; None: it has none.
+            committed: reads the group's committed position in the partition; None: there is none.
         """
         publisher = TransactionalPublisher(settings, group, tp)
         await publisher.open()
@@ -136,19 +105,19 @@ class Lane:
         log.info("lane_opened", lane=tp.partition, position=position, parked=work.parked)
         return Lane(settings, publisher, work, tp, position)
 
-    async def settle(self, stretch: FetchedRange) -> None:
-        """Handles the records not settled yet and publishes the outputs with the position behind them.
+    async def settle(self, fetched: FetchedRange) -> None:
+        """Handles the records that are not settled yet, and publishes the outputs with the position behind them.
 
-        Raises GapError, and what a failed spare work raised.
+        Raises GapError, and whatever the background work failed with.
         """
         async with self._busy:
             if self._closed:
                 raise GapError(f"Lane {self._tp.partition} was given up while a batch of it was under way.")
-            if self._sparing.done():
-                self._sparing.result()
-            fresh = [r for r in stretch.records if r.offset >= self._position]
-            await self._check(stretch)
-            self._came_to = max(self._came_to, stretch.came_to)
+            if self._background.done():
+                self._background.result()
+            fresh = [r for r in fetched.records if r.offset >= self._position]
+            await self._check_gaps(fetched)
+            self._read_position = max(self._read_position, fetched.position)
             if not fresh:
                 return
             with deadline(self._settings.handle_seconds, "a batch"):
@@ -159,29 +128,21 @@ class Lane:
             self._position = after
             self._work.committed(fresh, outputs, monotonic() - begun)
 
-    async def _check(self, stretch: FetchedRange) -> None:
-        """Raises GapError where records were passed over: before the stretch, or in it.
-
-        Offsets are missing wherever a transaction ended, was aborted, or records were compacted. Where the reading did
-        not go on from where it had come to, only the log tells.
-        """
-        first = stretch.records[0].offset
-        leaps = [(max(at, self._came_to), given) for at, given in stretch.leaps if given > self._came_to]
-        if first > self._came_to and (stretch.begin is None or stretch.begin > self._came_to):
-            leaps.insert(0, (self._came_to, first))
+    async def _check_gaps(self, fetched: FetchedRange) -> None:
+        """Raises GapError where the log has a record in a gap of the range, or in front of it."""
         lane, topic = self._tp.partition, self._tp.topic
-        for came_to, given in leaps:
-            lost = await asyncio.to_thread(first_between, self._settings, topic, lane, came_to, given)
+        for expected, received in fetched.gaps_after(self._read_position):
+            lost = await asyncio.to_thread(first_between, self._settings, topic, lane, expected, received)
             if lost is not None:
                 raise GapError(
-                    f"Lane {lane} was read up to offset {came_to} and was given {given} next, but there is a record "
-                    f"at {lost}. Nothing was committed; start the worker again."
+                    f"Lane {lane} was read up to offset {expected} and was given {received} next, but there is a "
+                    f"record at {lost}. Nothing was committed; start the worker again."
                 )
 
-    async def _spare(self) -> None:
-        """Does what there is to do besides; ends with the lane."""
+    async def _work_in_background(self) -> None:
+        """Does background work, piece by piece, until the lane is closed."""
         while True:
-            finish = await self._work.spare()
+            finish = await self._work.background_work()
             if finish is None:
                 await asyncio.sleep(self._settings.unpark_seconds)
                 continue
@@ -192,41 +153,42 @@ class Lane:
                     self._work.committed((), outputs, monotonic() - begun)
 
     def check(self) -> None:
-        """Raises what the spare work failed with."""
-        if self._sparing.done() and not self._sparing.cancelled():
-            self._sparing.result()
+        """Raises whatever the background work failed with."""
+        if self._background.done() and not self._background.cancelled():
+            self._background.result()
 
-    async def look(self, idle_since: float) -> None:
-        """Raises StalledError where a record has waited in the log since the last look.
+    async def check_stalled(self, idle_since: float) -> None:
+        """Raises StalledError where a record has waited in the log since the last check.
 
         Args:
-            idle_since: when this worker last had a batch in hand, of any lane (seconds of a steady clock).
+            idle_since: when this worker's last batch, of any lane, ended (seconds of a steady clock).
         """
-        last, before, came_to = self._looked, self._unread, self._came_to
-        if monotonic() - last < LOOK_SECONDS:
+        last, before, position = self._stall_checked_at, self._unread, self._read_position
+        if monotonic() - last < STALL_CHECK_SECONDS:
             return
-        self._looked, self._unread = monotonic(), None
+        self._stall_checked_at, self._unread = monotonic(), None
         lane, topic = self._tp.partition, self._tp.topic
         try:
-            waiting = await asyncio.to_thread(first_between, self._settings, topic, lane, came_to, sys.maxsize)
+            waiting = await asyncio.to_thread(first_between, self._settings, topic, lane, position, sys.maxsize)
         except BrokerError as error:
-            log.warning("not_looked", lane=lane, cause=str(error))
+            log.warning("stall_check_failed", lane=lane, cause=str(error))
             return
-        if waiting is None or self._closed or self._came_to != came_to:
+        if waiting is None or self._closed or self._read_position != position:
             return
-        self._unread = came_to, waiting
+        self._unread = position, waiting
         if self._unread == before and idle_since < last:
             raise StalledError(
-                f"Lane {lane} was read up to offset {came_to}. A record at {waiting} has been waiting for more than "
-                f"{LOOK_SECONDS:.0f} s, and the client does not give it. Nothing is lost; start the worker again."
+                f"Lane {lane} was read up to offset {position}. A record at {waiting} has been waiting for more than "
+                f"{STALL_CHECK_SECONDS:.0f} s, and the client does not give it. Nothing is lost; start the worker "
+                "again."
             )
 
     async def close(self) -> None:
-        """After the batch in flight."""
+        """Closes the lane, after the batch in progress."""
         async with self._busy:
             self._closed = True
-            self._sparing.cancel()
-            await asyncio.gather(self._sparing, return_exceptions=True)
+            self._background.cancel()
+            await asyncio.gather(self._background, return_exceptions=True)
             await self._work.close()
             await self._publisher.close()
 

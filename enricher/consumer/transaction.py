@@ -1,4 +1,4 @@
-"""What is committed together: a lane's outputs and its input position, in one Kafka transaction."""
+"""Transactions: a lane's outputs and its input position, committed together."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = structlog.get_logger(__name__)
 ROLE = "enricher"
 TRANSACTION_SECONDS = 20
 BATCH_BYTES = 512 * 1024
-EXIT_HUNG = 75  # EX_TEMPFAIL: start it again
+EXIT_DEADLINE_EXCEEDED = 75  # EX_TEMPFAIL: start the process again
 
 
 @contextmanager
 def deadline(seconds: float, what: str) -> Iterator[None]:
-    """Ends the process when the body takes longer: a hung client is left safely at any point, because the lane's next
-    owner aborts what is open."""
+    """Ends the process when the body takes longer: that is safe at any point, because the lane's next owner aborts the
+    open transaction."""
 
     def give_up() -> None:
-        log.critical("hung", what=what, seconds=seconds, hint="the process ends; start it again")
-        os._exit(EXIT_HUNG)
+        log.critical("deadline_exceeded", what=what, seconds=seconds, hint="the process ends; start it again")
+        os._exit(EXIT_DEADLINE_EXCEEDED)
 
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True
@@ -45,7 +45,7 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
 class TransactionalPublisher:
     """The transactional producer of one lane, for one assignment of it. Opening it fences every earlier owner.
 
-    It is aiokafka's and not librdkafka's because the latter's `send_offsets_to_transaction` was seen to hang for
+    The client is aiokafka and not librdkafka because the latter's `send_offsets_to_transaction` was seen to hang for
     minutes when a broker crashed.
     """
 
@@ -63,23 +63,24 @@ class TransactionalPublisher:
         )
 
     async def open(self) -> None:
-        """Fences whoever held the lane, and ends its open transaction."""
+        """Fences the lane's earlier owner, and ends its open transaction."""
         with deadline(60, "opening a lane's producer"):
             await self._producer.start()
 
     async def close(self) -> None:
+        """Disconnects; an open transaction is aborted by the lane's next owner."""
         with deadline(60, "closing a lane's producer"):
             await self._producer.stop()
 
     async def publish(self, records: Sequence[ProducerRecord], after: int | None) -> None:
-        """Publishes the records and, when given, the input position behind them; all or nothing.
+        """Publishes the records and, unless None, the input position `after` them; all or nothing.
 
-        Whatever it raises, the process must end or the lane be given up: the next owner starts from what is committed.
+        Whatever it raises, the process must end or close the lane: the next owner starts from what is committed.
         """
         with deadline(60, "a transaction"):
             await self._producer.begin_transaction()
             acknowledged: list[Awaitable[object]] = [*await self._send(records)]
-            if after is not None:  # beside the records: only the commit comes after both
+            if after is not None:  # together with the records: only the commit comes after both
                 acknowledged.append(self._producer.send_offsets_to_transaction({self._tp: after}, self._group))
             await asyncio.gather(*acknowledged)
             await self._producer.commit_transaction()

@@ -1,27 +1,27 @@
-"""When a batch of raw records is complete: at the periods' markers, at a size limit, or after a short linger.
+"""Windowing: a batch of raw records is complete at its periods' markers, at a size limit, or after a short linger.
 
-Pure: period and poll are headers of the records, and time is passed in. However records are split into batches, the
-conversations are the same; whole periods only mean fewer calls.
+The module is pure: a record's poll is in its headers, and time is passed in. However records are split into batches,
+the conversations are the same; whole windows only need fewer calls.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from enricher.activity.raw_record import is_marker
 from frame_gainsight.kafka import ConsumedRecord
+from schemas.raw_topic import POLL_ID, is_period_marker
 
-# A batch that keeps growing closes after this many lingers, whatever arrives.
-LONGEST_LINGERS = 5
+# A batch that keeps growing is complete after this many lingers, whatever arrives.
+MAX_LINGERS = 5
 
 
 @dataclass(slots=True)
 class WindowPolicy:
-    """Tells when to stop adding to a batch.
+    """Decides when a batch is complete.
 
     Args:
-        size: records.
-        linger: seconds since the last record that an open period's marker is waited for.
+        size: the most records of a batch.
+        linger: seconds after the last record that an open window's marker is waited for.
     """
 
     size: int
@@ -32,22 +32,22 @@ class WindowPolicy:
     _last: float = 0.0
 
     def add(self, record: ConsumedRecord, now: float) -> None:
-        """Takes a record into account; `now` in seconds of a steady clock."""
+        """Adds a record to the batch; `now` in seconds of a steady clock."""
         if not self._count:
             self._first = now
         self._count += 1
         self._last = now
-        poll = record.header("poll_id") or ""
-        if is_marker(record):
+        poll = record.header(POLL_ID) or ""
+        if is_period_marker(record.key):
             self._open.discard(poll)
         else:
             self._open.add(poll)
 
     def wait(self, now: float) -> float | None:
-        """Seconds that the next record may still be waited for; 0: the batch is complete; None: it is empty."""
+        """Seconds that the next record may still be waited for; 0: the batch is complete; None: the batch is empty."""
         if not self._count:
             return None
         if not self._open or self._count >= self.size:
             return 0.0
-        until = min(self._last + self.linger, self._first + LONGEST_LINGERS * self.linger)
+        until = min(self._last + self.linger, self._first + MAX_LINGERS * self.linger)
         return max(0.0, until - now)

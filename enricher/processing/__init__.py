@@ -1,1 +1,1 @@
-"""Batches enriched, and what happens when that fails: retries, parked activities, circuit breaker, dead letters."""
+"""Processing a lane's activities, and failures of that: parked activities, retries, circuit breaker, dead letters."""

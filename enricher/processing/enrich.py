@@ -1,8 +1,7 @@
-"""Activities to conversations: resolved in one go, converted one by one. Knows nothing of batches or of parking."""
+"""Enrichment: activities resolved together, converted one by one. Batches and parking are not known here."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,32 +10,32 @@ import structlog
 from enricher.activity.mentions import Mention
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
-from enricher.processing.tenants import ClientPool
+from enricher.processing.dead_letters import DeadLetters
+from enricher.processing.services import EnricherServices
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.resolver import Resolved, Resolver
 from enricher.resolution.tenant_lookup import spent_before
 from frame_gainsight.connectors import Connector, Definition
-from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
-from frame_gainsight.runtime import Clock, Failure, Settings
-from schemas import Codec, EncodeError, RegistryError
+from schemas import EncodeError, RegistryError
 
 log = structlog.get_logger(__name__)
 
-# Above this a record is not sent at all: headers, key and batch overhead come on top.
-LARGEST_VALUE = MAX_MESSAGE_BYTES - 65_536
+# Bytes. A larger value is not sent at all: headers, key and batch overhead come on top.
+MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 65_536
 
 
 @dataclass(slots=True)
 class Enriched:
-    """What came of some activities of one connector.
+    """The result for some activities of one connector.
 
     Attributes:
         new: records of new entities.
-        outputs: by offset of the raw record, its conversation or its dead letter.
-        refused: those that were not tried, because too many before them could not be converted.
-        cause: of the last that could not be.
+        outputs: raw offset → the conversation or the dead letter.
+        refused: activities that were not tried, because the limit of dead letters in a row was reached.
+        cause: why the last of the others could not be converted; "" where all could.
     """
 
     new: list[ProducerRecord]
@@ -46,63 +45,59 @@ class Enriched:
 
 
 class Enricher:
-    """One lane's way from activities to conversations: the cache, and a resolver for each connector."""
+    """Activities of a lane to conversations: over the lane's entity cache, with a resolver for each connector."""
 
-    def __init__(
-        self, settings: Settings, codec: Codec, clients: ClientPool, clock: Clock, lane: int, cache: EntityCache
-    ) -> None:
-        self._settings = settings
-        self._codec = codec
-        self._clients = clients
-        self._clock = clock
+    def __init__(self, services: EnricherServices, lane: int, cache: EntityCache, dead_letters: DeadLetters) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._codec = services.codec
         self._lane = lane
         self._cache = cache
+        self._dead_letters = dead_letters
         self._resolvers: dict[str, tuple[Connector, Resolver]] = {}
-        self._failed: Counter[str] = Counter()  # dead letters of a connector since its last conversation
 
     async def enrich(self, connector: Connector, activities: Sequence[RawActivity], *, renew: bool = True) -> Enriched:
-        """The records to publish. Raises GainsightError and VaultError; what cannot be converted is a dead letter.
+        """The records to publish. An activity that cannot be converted is a dead letter.
+
+        Raises GainsightError, VaultError, and RegistryError while the schema registry does not answer.
 
         Args:
-            renew: False: whatever is known of the tenant counts, however old it is, as for a replay.
+            renew: False: cached entities are used however old they are, as for a replay.
         """
         resolver = await self._resolver(connector)
         wanted = conversation.wanted(list(activities))
         found = await resolver.resolve(wanted, renew=renew)
         done = Enriched([entities.encode(self._codec, self._settings, self._lane, e) for e in found.new])
         for activity, reference in zip(activities, wanted.references, strict=True):
-            if self._failed[connector.id] >= self._settings.dead_letters_in_a_row:
+            if self._dead_letters.limit_reached(connector.id):
                 done.refused.append(activity)
                 continue
             try:
                 done.outputs[activity.source.offset] = self._convert(
                     activity, reference.mentions, connector.definition, found
                 )
-                self._failed[connector.id] = 0
+                self._dead_letters.converted(connector.id)
             except (DataError, EncodeError) as error:
                 done.cause = str(error)
             except RegistryError:
                 raise
-            except Exception as error:  # a fault of ours must not stop the other tenants; nothing is lost by it
-                log.exception("unexpected", connector=connector.id, offset=activity.source.offset)
+            except Exception as error:  # a fault of this code must not stop the other tenants; nothing is lost by it
+                log.exception("unexpected_error", connector=connector.id, offset=activity.source.offset)
                 done.cause = f"Unexpected {type(error).__name__} while it was converted: please report it."
             if activity.source.offset not in done.outputs:
-                self._failed[connector.id] += 1
-                done.outputs[activity.source.offset] = self.dead_letter(activity.source, done.cause)
+                done.outputs[activity.source.offset] = self._dead_letters.of_unconverted(
+                    connector.id, activity.source, done.cause
+                )
         return done
-
-    def forgive(self, connector: str) -> None:
-        """Its failures do not count any more: it has changed."""
-        del self._failed[connector]
 
     def _convert(
         self, activity: RawActivity, named: Sequence[Mention], definition: Definition, found: Resolved
     ) -> ProducerRecord:
         value = conversation.build(activity, definition, found, named)
         out = conversation.record(self._codec, self._settings, activity, value)
-        if len(out.value or b"") > LARGEST_VALUE:
+        if len(out.value or b"") > MAX_VALUE_BYTES:
             raise DataError(
-                f"The conversation has {len(out.value or b'')} bytes; the topic takes {LARGEST_VALUE}. "
+                f"The conversation has {len(out.value or b'')} bytes; the topic takes {MAX_VALUE_BYTES}. "
                 "Raise max.message.bytes and retry, or shorten the activity."
             )
         return out
@@ -110,37 +105,15 @@ class Enricher:
     async def _resolver(self, connector: Connector) -> Resolver:
         known = self._resolvers.get(connector.id)
         spent = spent_before(self._cache, connector.id, connector.definition.host)
-        client = await self._clients.of(connector, spent)
+        client = await self._services.clients.of(connector, spent)
         if known is None or known[0] != connector:
             resolver = Resolver(
                 connector.definition,
                 client,
                 self._cache,
-                self._clock,
+                self._services.clock,
                 whole_rows=self._settings.whole_object_rows,
                 beat=int(self._settings.refresh_seconds * 1000),
             )
             known = self._resolvers[connector.id] = (connector, resolver)
         return known[1]
-
-    def dead_letter(self, record: ConsumedRecord, cause: str) -> ProducerRecord:
-        log.warning("dead_letter", topic=record.topic, partition=record.partition, offset=record.offset, cause=cause)
-        value = {
-            "topic": record.topic,
-            "partition": record.partition,
-            "offset": record.offset,
-            "key": record.key,
-            "value": record.value,
-            "headers": [{"key": k, "value": v} for k, v in record.headers],
-            "failure": Failure.DATA.value,
-            "cause": cause,
-            "failed_at": self._clock.now(),
-        }
-        headers = (("failure", Failure.DATA.value.encode()),)
-        return ProducerRecord(
-            self._settings.dead_letters_topic,
-            self._lane,
-            record.key or b"",
-            self._codec.encode("dead_letter", value),
-            headers,
-        )

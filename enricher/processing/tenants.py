@@ -1,27 +1,24 @@
-"""The enricher's view of the registered connectors, followed from their topic, and a client for each tenant."""
+"""Tenants: the registered connectors, followed from their topic, and a client for each of them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import defaultdict
-
-import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+from collections.abc import Mapping
+from contextlib import closing
 
 from frame_gainsight.connectors import Connector, Vault, apply, open_client
 from frame_gainsight.gainsight import GainsightClient
-from frame_gainsight.kafka import consumed_record, reader
+from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
 
-log = structlog.get_logger(__name__)
-
-RETIRED_SECONDS = 900.0  # longer than any work with a client that was replaced meanwhile
+RETIRED_SECONDS = 900.0  # until a replaced client is closed: longer than any work with it
 
 
 class ConnectorDirectory:
-    """Every registered connector, as of now; a thread of its own follows the topic."""
+    """The registered connectors as they are now: a thread of its own follows their topic."""
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._settings = settings
@@ -36,7 +33,7 @@ class ConnectorDirectory:
     def start(self) -> None:
         """Returns when every connector registered so far is known. May be called again, by any thread.
 
-        Raises what the following thread failed with.
+        Raises whatever the following thread failed with.
         """
         with self._starting:
             if self._thread.ident is None:
@@ -46,18 +43,19 @@ class ConnectorDirectory:
             raise self._failure
 
     def stop(self) -> None:
+        """Stops following."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
     def get(self, connector: str) -> Connector | None:
-        """The connector. Raises what the following thread failed with, rather than answering from the past."""
+        """The connector, if it is registered. Raises whatever the following thread failed with."""
         if self._failure is not None:
             raise self._failure
         return self._connectors.get(connector)
 
     def ids(self) -> list[str]:
-        """Every registered connector."""
+        """The ids of all registered connectors."""
         return list(self._connectors)
 
     def _follow(self) -> None:
@@ -70,28 +68,35 @@ class ConnectorDirectory:
             self._known.set()
 
     def _read(self) -> None:
-        topic, partitions = self._settings.connectors_topic, range(self._settings.partitions)
-        consumer = reader(self._settings)
-        try:
-            consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
-            unread = set(partitions)
-            while not self._stopping.is_set():
-                for message in consumer.consume(500, 0.5):
-                    error = message.error()
-                    if error is None:
-                        apply(self._codec, self._connectors, consumed_record(message))
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        unread.discard(message.partition() or 0)
-                    else:
-                        log.warning("connectors_topic", cause=error.str())
-                if not unread:
-                    self._known.set()
-        finally:
-            consumer.close()
+        unread = set(range(self._settings.partitions))
+        with closing(follow(self._settings, self._settings.connectors_topic, unread, timeout=0.5)) as news:
+            for item in news:
+                if self._stopping.is_set():
+                    return
+                if isinstance(item, ConsumedRecord):
+                    apply(self._codec, self._connectors, item)
+                elif isinstance(item, PartitionEnd):
+                    unread.discard(item.partition)
+                    if not unread:
+                        self._known.set()
+
+
+class FixedConnectors(ConnectorDirectory):
+    """Connectors as they were at one moment: a directory without a topic to follow."""
+
+    def __init__(self, connectors: Mapping[str, Connector]) -> None:
+        self._connectors = dict(connectors)
+        self._failure = None
+
+    def start(self) -> None:
+        """All connectors are known already."""
+
+    def stop(self) -> None:
+        """Nothing is followed."""
 
 
 class ClientPool:
-    """A client per connector, made when it is first needed, anew when the definition or the key has changed."""
+    """A client for each connector: made when first needed, and again when the definition or the key has changed."""
 
     def __init__(self, settings: Settings, vault: Vault, clock: Clock) -> None:
         self._settings = settings
@@ -99,13 +104,15 @@ class ClientPool:
         self._clock = clock
         self._open: dict[str, tuple[Connector, GainsightClient]] = {}
         self._retired: list[tuple[float, GainsightClient]] = []
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # one's KMS call delays nobody else's
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(
+            asyncio.Lock
+        )  # a KMS call delays no other connector
 
     async def of(self, connector: Connector, spent_today: tuple[int, int] | None = None) -> GainsightClient:
-        """Raises VaultError when the key cannot be decrypted.
+        """The connector's client. Raises VaultError when its key cannot be decrypted.
 
         Args:
-            spent_today: its calls in an earlier process.
+            spent_today: (day, calls) of an earlier process.
         """
         async with self._opening[connector.id]:
             known = self._open.get(connector.id)
@@ -122,11 +129,11 @@ class ClientPool:
         return client
 
     def in_use(self) -> list[tuple[str, GainsightClient]]:
-        """The connectors' clients."""
+        """The open clients, each with its connector's id."""
         return [(connector, client) for connector, (_, client) in self._open.items()]
 
     async def _close_retired(self) -> None:
-        """Closes those replaced long ago: a batch or a retry may still be asking with a later one."""
+        """Closes the clients replaced long ago: a batch or a retry may still use one replaced since."""
         before = self._clock.monotonic() - RETIRED_SECONDS
         old = [client for at, client in self._retired if at < before]
         self._retired = [(at, client) for at, client in self._retired if at >= before]
@@ -134,6 +141,7 @@ class ClientPool:
             await client.close()
 
     async def close(self) -> None:
+        """Closes all clients."""
         for client in [*(c for _, c in self._open.values()), *(c for _, c in self._retired)]:
             await client.close()
         self._open.clear()

@@ -1,1 +1,1 @@
-"""Conversations made anew from the raw topic."""
+"""Replays: raw records converted again, into the live topic by their lane's owner, or into another one."""

@@ -1,32 +1,30 @@
-"""A raw partition read piece by piece: first where the newest version of each key is, then these versions."""
+"""Reading a raw partition in pieces: first for the offset of each key's latest version, then these versions."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar, cast
+from typing import cast
 
-from enricher.activity.raw_record import DataError, Deletion, RawActivity, is_marker, read
+from enricher.activity.raw_record import DataError, Deletion, RawActivity, read
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Scope
 from frame_gainsight.kafka import ConsumedRecord, read_to_end
 from frame_gainsight.runtime import Settings
 from schemas import Codec
+from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 
-PATIENCE = 10.0  # seconds that Kafka may be silent
-
-_T = TypeVar("_T")
+PATIENCE = 10.0  # seconds without any progress of a reading
 
 
 class PartitionReader:
-    """The committed records of a lane in `[start, end)`, `end` None: to where the partition ends when it is reached.
+    """The committed records of a lane in `[start, end)`; `end` None: up to the partition's end as it is when reached.
 
-    Blocks; may be used by one thread at a time, whichever. Its methods raise BrokerError and TopicError.
+    Its methods block, and raise BrokerError and TopicError. Any thread may use the object, one at a time.
 
     Attributes:
-        position: the offset behind what was taken; at the end that is `end`.
+        position: the offset behind the records taken; `end` when all are.
     """
 
     def __init__(self, settings: Settings, lane: int, start: int, end: int | None) -> None:
@@ -36,41 +34,45 @@ class PartitionReader:
         records = read_to_end(settings, settings.raw_topic, {lane: start or None}, PATIENCE)
         self._records = cast(Generator[ConsumedRecord, None, None], records)
 
-    def take(self, most: int) -> list[ConsumedRecord]:
-        """The next records; none: that was the last."""
+    def take(self, max_records: int) -> list[ConsumedRecord]:
+        """The next records; none: there are no more."""
         if self.end is not None and self.position >= self.end:
             return []
         taken = []
-        for record in islice(self._records, most):
+        for record in islice(self._records, max_records):
             if self.end is not None and record.offset >= self.end:
                 break
             taken.append(record)
             self.position = record.offset + 1
-        if len(taken) < most:
+        if len(taken) < max_records:
             self.end = self.position = self.end if self.end is not None else self.position
             self.close()
         return taken
 
     @property
     def done(self) -> bool:
+        """Whether all records were taken."""
         return self.end is not None and self.position >= self.end
 
     def close(self) -> None:
+        """Closes the consumer."""
         self._records.close()
 
 
-def index(log: PartitionReader, newest: LatestOffsets, most: int) -> int:
-    """Notes where the versions among the next records are; returns how many records these were."""
-    records = log.take(most)
-    newest.put((record.key or b"", record.offset) for record in records if not is_marker(record))
+def index(log: PartitionReader, latest: LatestOffsets, max_records: int) -> int:
+    """Puts the offsets of the next records' versions into `latest`; returns the number of records."""
+    records = log.take(max_records)
+    latest.put((record.key or b"", record.offset) for record in records if not is_period_marker(record.key))
     return len(records)
 
 
 @dataclass(slots=True)
 class Selected:
-    """What is to be replayed next: each key's newest version, in the order of the log, out of so many `rows`.
+    """The records to be replayed next: latest versions, in the order of the log.
 
-    `outdated` would have been, but something newer is behind the end of what is replayed.
+    Attributes:
+        outdated: the same, but a later version is behind the end of the replay.
+        rows: the number of records read.
     """
 
     records: list[ConsumedRecord] = field(default_factory=list)
@@ -79,32 +81,38 @@ class Selected:
 
 
 def select(
-    log: PartitionReader, newest: LatestOffsets, scope: Scope, most: int, most_rows: int, without: Collection[str] = ()
+    log: PartitionReader,
+    latest: LatestOffsets,
+    scope: Scope,
+    max_records: int,
+    max_rows: int,
+    without: Collection[str] = (),
 ) -> Selected:
-    """Reads on until there are `most` to replay, `most_rows` are read, or the log ends; `without` some connectors."""
+    """Reads on until `max_records` are selected, `max_rows` are read, or the log ends; `without` some connectors."""
     found = Selected()
-    names = frozenset(scope.activities)
-    while len(found.records) < most and found.rows < most_rows:
-        records = log.take(min(most - len(found.records), most_rows - found.rows))
+    gsids = frozenset(scope.activities)
+    while len(found.records) < max_records and found.rows < max_rows:
+        records = log.take(min(max_records - len(found.records), max_rows - found.rows))
         if not records:
             break
         found.rows += len(records)
         for record in records:
-            if is_marker(record) or not scope.has_key(record.key) or connector_of(record) in without:
+            key = record.key
+            if is_period_marker(key) or not scope.has_key(key) or connector_of(key) in without:
                 continue
-            if names and name_of(record) not in names:
+            if gsids and gsid_of(key) not in gsids:
                 continue
-            place = newest.place(record.key or b"", record.offset)
-            if place is VersionStatus.NEWEST:
+            status = latest.status(key or b"", record.offset)
+            if status is VersionStatus.LATEST:
                 found.records.append(record)
-            elif place is VersionStatus.OUTDATED:
+            elif status is VersionStatus.OUTDATED:
                 found.outdated.append(record)
     return found
 
 
 @dataclass(slots=True)
 class Arrived:
-    """Selected records told apart: activities by connector, deletions, and those that do not read, with the cause."""
+    """Selected records decoded: activities by connector, deletions, and those that cannot be read, with the cause."""
 
     activities: dict[str, list[RawActivity]] = field(default_factory=dict)
     deletions: list[Deletion] = field(default_factory=list)
@@ -112,7 +120,7 @@ class Arrived:
 
 
 def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) -> Arrived:
-    """What of selected records is in the scope's span. Raises RegistryError while the schema registry is away."""
+    """Decodes the selected records within the scope's span of time. Raises RegistryError when the registry fails."""
     arrived = Arrived()
     for source in records:
         try:
@@ -125,23 +133,3 @@ def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) 
         elif isinstance(arrival, RawActivity) and scope.has_date(arrival):
             arrived.activities.setdefault(arrival.connector, []).append(arrival)
     return arrived
-
-
-def connector_of(record: ConsumedRecord) -> str:
-    """The connector in a raw record's key."""
-    return (record.key or b"").decode("utf-8", "replace").partition("/")[0]
-
-
-def name_of(record: ConsumedRecord) -> str:
-    """The activity's Gsid in a raw record's key."""
-    return (record.key or b"").decode("utf-8", "replace").partition("/")[2]
-
-
-async def in_thread(work: Callable[[], _T]) -> _T:
-    """Runs it in a thread; when cancelled, only after its end, so that nobody uses its things meanwhile."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

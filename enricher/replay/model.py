@@ -1,4 +1,4 @@
-"""A replay: a request to make conversations anew from the raw topic, what it is about, and how far it has come."""
+"""Replays: a request to convert raw records again, its scope, and its progress in a lane."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EVERYTHING = "*"  # in the key, in the connector's place
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which activities a replay is about.
+    """The activities that a replay is about.
 
     Args:
-        connector: None: all.
-        since, until: milliseconds, inclusive and exclusive, of LastModifiedDate, and for a deletion of its moment.
-        activities: their Gsids; none: all.
+        connector: None: all connectors.
+        since, until: milliseconds, inclusive and exclusive, of LastModifiedDate; for a deletion, of its moment.
+        activities: Gsids; empty: all activities.
     """
 
     connector: str | None = None
@@ -34,18 +34,18 @@ class Scope:
     activities: tuple[str, ...] = ()
 
     def has_key(self, key: bytes | None) -> bool:
-        """Whether something with this key is of its connectors."""
+        """Whether a record with this key is of the scope's connector."""
         return self.connector is None or (key or b"").startswith(f"{self.connector}/".encode())
 
     def has_date(self, arrival: RawActivity | Deletion) -> bool:
-        """Whether this version is of its span."""
+        """Whether the version is within the scope's span of time."""
         at = arrival.moment if isinstance(arrival, Deletion) else arrival.modified_at
         return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A connector that goes on by itself, from a raw offset, as soon as its cause is gone."""
+    """A connector that is replayed later, from a raw offset on, when its cause is gone."""
 
     connector: str
     position: int
@@ -54,15 +54,15 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What came of the raw records so far.
+    """The numbers of a replay's raw records and outputs so far.
 
     Attributes:
         rows: raw records read.
         written, deleted: conversations and tombstones.
-        newer: left out, because live traffic wrote something newer.
+        newer: left out, because a live batch wrote something newer.
         failed: dead letters.
         unregistered: left out, because their connector is not registered.
-        calls: to Gainsight.
+        calls: API calls.
     """
 
     rows: int = 0
@@ -74,6 +74,7 @@ class Counts:
     calls: int = 0
 
     def plus(self, other: Counts) -> Counts:
+        """The sums."""
         return Counts(*(getattr(self, n) + getattr(other, n) for n in COUNTS))
 
 
@@ -84,7 +85,8 @@ COUNTS = Counts.__slots__
 class Replay:
     """A lane's part of a replay, as in the checkpoints topic. Times are milliseconds, `position` and `end` raw offsets.
 
-    `end`: what lies before it is replayed; what comes after, live batches have handled since. None: not begun.
+    Attributes:
+        end: records before it are replayed; live batches handle those behind it. None: the replay has not begun.
     """
 
     lane: int
@@ -101,32 +103,36 @@ class Replay:
 
     @property
     def key(self) -> bytes:
+        """The key of the replay's records."""
         return f"{self.scope.connector or EVERYTHING}{KEY_PART}{self.id}".encode()
 
     @property
     def is_open(self) -> bool:
+        """Whether the replay is requested or running."""
         return self.state in OPEN
 
     @property
     def main_done(self) -> bool:
-        """Whether all is read, but for the connectors that are behind."""
+        """Whether all records are read, but for those of connectors that are behind."""
         return self.end is not None and self.position >= self.end
 
     def without_behind(self, connector: str) -> Replay:
+        """The same replay with this connector caught up."""
         return replace(self, behind=tuple(b for b in self.behind if b.connector != connector))
 
     def with_behind(self, behind: Behind) -> Replay:
+        """The same replay with this connector behind."""
         return replace(self, behind=(*self.without_behind(behind.connector).behind, behind))
 
 
 def id_in(key: bytes | None) -> str | None:
-    """The id of the replay that a record of the checkpoints topic is about; None: it is about none."""
+    """The id of the replay that a record of the checkpoints topic is about; None: the record is about no replay."""
     _, part, id_ = (key or b"").decode("utf-8", "replace").partition(KEY_PART)
     return id_ if part else None
 
 
 def record(codec: Codec, settings: Settings, replay: Replay) -> ProducerRecord:
-    """Its record."""
+    """The replay's record in the checkpoints topic."""
     value: dict[str, Any] = {
         "connector": replay.scope.connector,
         "id": replay.id,
@@ -164,7 +170,7 @@ def decode(codec: Codec, source: ConsumedRecord) -> Replay:
 
 
 def total(replays: Sequence[Replay]) -> Counts:
-    """What came of several lanes together."""
+    """The sums over several lanes."""
     counts = Counts()
     for one in replays:
         counts = counts.plus(one.counts)

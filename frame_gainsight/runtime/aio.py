@@ -1,9 +1,9 @@
-"""Running coroutines beside each other, none of which outlives another's failure."""
+"""Concurrent work: jobs of which none outlives another's failure, and work in threads that a cancellation waits for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -17,3 +17,13 @@ async def gather_or_cancel(*jobs: Coroutine[Any, Any, _T]) -> list[_T]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Runs `work` in a thread; a cancellation waits for its end, so that its objects are not used meanwhile."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

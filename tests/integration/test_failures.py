@@ -71,7 +71,7 @@ def test_a_slow_tenant_is_not_waited_for_and_asked_once(world: World) -> None:
     world.poll()
     slow.set_variant("slow", 2.0, endpoint="query")
     enricher = world.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
-    enricher.says('"slow"')
+    enricher.says('"tenant_slow"')
     until("the healthy one's conversations are there", lambda: len(world.conversations()) >= 30)
     assert {r.key.partition("/")[0] for r in world.conversations()} == {"well"}
     until("the others came out when the answers did", lambda: not world.waiting() and len(world.conversations()) >= 60)

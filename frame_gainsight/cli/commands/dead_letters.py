@@ -13,8 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from enricher.replay.model import Replay, Scope
-from enricher.replay.requests import ReplayRequests
+from enricher import Replay, ReplayRequests, Scope
 from frame_gainsight.cli.commands.connector import moment
 from frame_gainsight.cli.output import FAILED, answers, error, notes, print_json, wrong_use
 from frame_gainsight.connectors import Registry
@@ -147,7 +146,7 @@ def retry(
     for name, activities in sorted(by_connector.items()):
         lane = lane_of(name, settings.partitions)
         scope = Scope(name, activities=tuple(sorted(activities)))
-        ReplayRequests(settings, codec, [lane]).ask(Replay(lane, f"retry-{now}", now, scope))
+        ReplayRequests(settings, codec, [lane]).request(Replay(lane, f"retry-{now}", now, scope))
         notes.print(f"{name}: {len(activities)} activities will be tried again by the owner of the lane.")
     if left := len({x.activity for x in found if x.connector not in registered}):
         notes.print(f"{left} are of no registered connector, and stay as they are.")

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from enricher.preview import Preview, preview
+from enricher import Preview, preview
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
 from frame_gainsight.cli.output import FAILED, answers, print_json, sample, waiting

@@ -11,11 +11,20 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from enricher.processing.tenants import ClientPool
-from enricher.replay.clients import OfflineClients
-from enricher.replay.model import COUNTS, Counts, Replay, Scope, total
-from enricher.replay.rebuild import Rebuild, Rebuilt
-from enricher.replay.requests import ReplayRequests
+from enricher import (
+    COUNTS,
+    ClientPool,
+    Counts,
+    EnricherServices,
+    FixedConnectors,
+    OfflineClients,
+    Rebuild,
+    Rebuilt,
+    Replay,
+    ReplayRequests,
+    Scope,
+    total,
+)
 from frame_gainsight.cli.output import FAILED, answers, notes, print_json, wrong_use
 from frame_gainsight.connectors import Connector, KmsVault, Registry
 from frame_gainsight.gainsight import parse_date
@@ -84,7 +93,7 @@ def replay(
         now = SystemClock().now()
         running = [Replay(lane, f"asked-{now}", now, scope) for lane in lanes]
         for one in running:
-            requests.ask(one)
+            requests.request(one)
         notes.print("Requested. It goes on without this command; [bold]--cancel[/] gives it up.")
     if not detach:
         _follow(requests, running, as_json)
@@ -248,8 +257,9 @@ async def _run(
 ) -> Rebuilt:
     clock = SystemClock()
     clients = OfflineClients(clock) if no_calls else ClientPool(settings, KmsVault(settings.kms_key_id), clock)
+    services = EnricherServices(settings, codec, FixedConnectors(registered), clients, clock)
     try:
-        return await Rebuild(settings, codec, registered, clients, clock, to, scope, on_progress).run(lanes)
+        return await Rebuild(services, to, scope, on_progress).run(lanes)
     finally:
         await clients.close()
 

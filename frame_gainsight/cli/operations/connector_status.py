@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from enricher.processing.parked import decode as decode_parked
+from enricher import decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_lookup import FACTS, SPENT
 from frame_gainsight.connectors import Connector, Definition, Registry

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from enricher.activity.raw_record import Deletion
-from enricher.conversation.build import tombstone
+from enricher import Deletion, conversation_tombstone
 from frame_gainsight.connectors import ConnectorError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, follow, put_all
 from frame_gainsight.runtime import Settings
@@ -129,7 +128,7 @@ class Purge:
         for topic, partition, key in places:
             if topic == self._settings.conversations_topic:
                 source = ConsumedRecord(self._settings.raw_topic, partition, -1, key, None, headers)
-                yield tombstone(self._settings, Deletion(source, self._connector, gsid_of(key)))
+                yield conversation_tombstone(self._settings, Deletion(source, self._connector, gsid_of(key)))
             else:
                 yield ProducerRecord(topic, partition, key, None, headers)
 

@@ -10,7 +10,8 @@ import orjson
 import pytest
 
 from enricher.lane_processor import LaneProcessor
-from enricher.processing.tenants import ClientPool, ConnectorDirectory
+from enricher.processing.services import EnricherServices
+from enricher.processing.tenants import ClientPool, FixedConnectors
 from frame_gainsight.connectors import Connector, Definition, Sealed
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
@@ -21,16 +22,6 @@ CONNECTORS = ("acme", "bolt")
 PIECES = (1, 2, 7, 40)  # records of a batch, at the most
 
 Conversations = dict[bytes, list[tuple[bytes | None, Any]]]
-
-
-class Registered(ConnectorDirectory):
-    """Connectors that are there without a topic."""
-
-    def __init__(self, connectors: Sequence[Connector]) -> None:
-        self._connectors = {c.id: c for c in connectors}
-        self._failure = None
-
-    def start(self) -> None: ...
 
 
 class OneClient(ClientPool):
@@ -77,8 +68,8 @@ async def made(desk: Any, settings: Settings, codec: Codec) -> AsyncIterator[Any
     ]
 
     def pipeline() -> LaneProcessor:
-        directory = Registered([registered(d) for d in definitions])
-        return LaneProcessor(settings, codec, directory, OneClient(desk.client), desk.clock, 0)
+        directory = FixedConnectors({d.id: registered(d) for d in definitions})
+        return LaneProcessor(EnricherServices(settings, codec, directory, OneClient(desk.client), desk.clock), 0)
 
     yield pipeline, records
 

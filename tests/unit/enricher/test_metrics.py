@@ -1,4 +1,4 @@
-"""The enricher's figures."""
+"""The enricher's metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is taken down of a partition's readings: where one did not go on from where the last had come to."""
+"""Offset gaps: where a fetch of a partition does not begin where the one before had ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from enricher.consumer import lane
-from enricher.consumer.lane import FetchedRange, Lane
+from enricher.consumer.lane import Lane
+from enricher.consumer.offset_gaps import FetchedRange
 from tests.fixtures.settings import isolated
 
 
@@ -18,15 +19,18 @@ def fetched(*offsets: int) -> list[Any]:
     return [SimpleNamespace(offset=offset) for offset in offsets]
 
 
-def read(*readings: tuple[int | None, tuple[int, ...], int | None]) -> FetchedRange:
-    stretch = FetchedRange()
-    for begin, offsets, end in readings:
-        stretch.add(begin, fetched(*offsets), end)
-    return stretch
+Fetch = tuple[int | None, tuple[int, ...], int | None]  # (begin, the records' offsets, end)
+
+
+def read(*fetches: Fetch) -> FetchedRange:
+    found = FetchedRange()
+    for begin, offsets, end in fetches:
+        found.add(begin, fetched(*offsets), end)
+    return found
 
 
 @pytest.mark.parametrize(
-    ("readings", "leaps", "came_to"),
+    ("fetches", "gaps", "position"),
     [
         ([(3, (3, 4), 6)], [], 6),
         ([(3, (3, 4), 6), (6, (9,), 10)], [], 10),
@@ -36,49 +40,49 @@ def read(*readings: tuple[int | None, tuple[int, ...], int | None]) -> FetchedRa
         ([(None, (3,), 4), (5, (5,), 6), (8, (8,), None)], [(4, 5), (6, 8)], 9),
     ],
     ids=[
-        "one reading",
-        "markers and what was compacted within a reading",
+        "one fetch",
+        "markers and compacted records within a fetch",
         "begun further on",
-        "not known where it came to",
-        "not known where it began",
+        "end unknown",
+        "begin unknown",
         "several",
     ],
 )
-def test_only_the_log_tells_what_was_between_two_readings_that_do_not_join(
-    readings: list[tuple[int | None, tuple[int, ...], int | None]], leaps: list[tuple[int, int]], came_to: int
+def test_there_is_a_gap_between_two_fetches_that_do_not_join(
+    fetches: list[Fetch], gaps: list[tuple[int, int]], position: int
 ) -> None:
-    stretch = read(*readings)
-    assert stretch.leaps == leaps
-    assert stretch.came_to == came_to
-    assert [r.offset for r in stretch.records] == [offset for _, offsets, _ in readings for offset in offsets]
+    found = read(*fetches)
+    assert found.gaps == gaps
+    assert found.position == position
+    assert [r.offset for r in found.records] == [offset for _, offsets, _ in fetches for offset in offsets]
 
 
-def test_what_is_read_a_second_time_is_taken_once() -> None:
-    stretch = read((3, (3, 4, 5), 6), (4, (4, 5, 6), 7), (3, (3, 4), 5), (5, (5, 6, 7), 8))
-    assert [r.offset for r in stretch.records] == [3, 4, 5, 6, 7]
-    assert stretch.leaps == []
+def test_a_record_that_is_fetched_twice_is_taken_once() -> None:
+    found = read((3, (3, 4, 5), 6), (4, (4, 5, 6), 7), (3, (3, 4), 5), (5, (5, 6, 7), 8))
+    assert [r.offset for r in found.records] == [3, 4, 5, 6, 7]
+    assert found.gaps == []
 
 
 class Idle:
-    """A lane's work that has none to do besides."""
+    """A lane's work without background work."""
 
-    async def spare(self) -> Any:
+    async def background_work(self) -> Any:
         await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize(
-    ("position", "readings", "asked"),
+    ("position", "fetches", "checked"),
     [
         (110, [(105, (105, 106, 107), 108), (110, (111, 112), 113)], [(110, 111)]),
         (111, [(105, (105, 106, 107), 108), (110, (111, 112), 113)], []),
         (100, [(105, (105,), 106), (106, (106,), 107), (109, (110,), 111)], [(100, 105), (107, 110)]),
     ],
-    ids=["an earlier owner has settled some of it", "and all of it", "two holes"],
+    ids=["an earlier owner settled a part", "an earlier owner settled all", "two gaps"],
 )
-async def test_the_log_is_asked_only_of_what_the_lane_has_not_settled(
+async def test_the_log_is_searched_only_for_records_that_the_lane_has_not_settled(
     position: int,
-    readings: list[tuple[int | None, tuple[int, ...], int | None]],
-    asked: list[tuple[int, int]],
+    fetches: list[Fetch],
+    checked: list[tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spans: list[tuple[int, int]] = []
@@ -86,6 +90,6 @@ async def test_the_log_is_asked_only_of_what_the_lane_has_not_settled(
     publisher: Any = None
     work: Any = Idle()
     opened = Lane(isolated("localhost:1"), publisher, work, TopicPartition("raw", 0), position)
-    await opened._check(read(*readings))
-    assert spans == asked
-    opened._sparing.cancel()
+    await opened._check_gaps(read(*fetches))
+    assert spans == checked
+    opened._background.cancel()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enricher.consumer.windowing import LONGEST_LINGERS, WindowPolicy
+from enricher.consumer.windowing import MAX_LINGERS, WindowPolicy
 from frame_gainsight.kafka import ConsumedRecord
 
 LINGER = 2.0
@@ -111,7 +111,7 @@ def test_the_marker_of_a_period_whose_beginning_was_another_batch_closes_nothing
 
 def test_a_period_that_trickles_in_for_ever_is_cut() -> None:
     end = WindowPolicy(LARGE, LINGER)
-    now, last = 0.0, LINGER * LONGEST_LINGERS
+    now, last = 0.0, LINGER * MAX_LINGERS
     while now < last:
         end.add(record("a-1"), now)
         assert end.wait(now) == pytest.approx(min(LINGER, last - now))
