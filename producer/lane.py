@@ -134,14 +134,14 @@ class Lane:
     async def failed(self, connector: str, failure: str, cause: str) -> None:
         """Records why the connector is not polled. Raises BrokerError, FencedError."""
         known, now = self._known(connector), self._context.clock.now()
-        further = PollFailure(connector, failure, cause, now, now)
-        if known.failure is not None:
-            after = known.failure.after(failure, cause, now)
-            if after is None:
-                return
-            further = after
-        await self._write([], lambda _: [Records(self._context, connector, self.number).poll_failure(further)])
-        known.failure = further
+        if known.failure is None:
+            further: PollFailure | None = PollFailure(connector, failure, cause, now, now)
+        else:
+            further = known.failure.after(failure, cause, now)
+        if further is not None:
+            record = Records(self._context, connector, self.number).poll_failure(further)
+            await self._write([], lambda _: [record])
+            known.failure = further
 
     async def recovered(self, connector: str) -> None:
         """Clears the connector's failure, if one is recorded. Raises BrokerError, FencedError."""

@@ -33,10 +33,9 @@ POLL_ERRORS = (GainsightError, ConnectorError, StuckError)
 class PollSlots:
     """The slots for polls that run at the same time in a process."""
 
-    def __init__(self, clock: Clock, count: int = MAX_POLLS, slow: float = SLOW_SECONDS) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._free = asyncio.Semaphore(count)
-        self._slow = slow
+        self._free = asyncio.Semaphore(MAX_POLLS)
 
     @contextlib.asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
@@ -50,7 +49,7 @@ class PollSlots:
                 self._free.release()
 
     async def _release_when_slow(self) -> None:
-        await self._clock.sleep(self._slow)
+        await self._clock.sleep(SLOW_SECONDS)
         self._free.release()
 
 
@@ -90,11 +89,11 @@ class LaneSchedule:
         slots: PollSlots,
         observer: Observer,
         wanted: Callable[[], Iterable[Connector]],
-        once: bool = False,
-        removed: set[str] | None = None,
+        once: bool,
+        removed: set[str],
     ) -> None:
         self._lane = lane
-        self._removed = removed if removed is not None else set()
+        self._removed = removed
         self._clock = clock
         self._slots = slots
         self._observer = observer
