@@ -12,6 +12,7 @@ import xxhash
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.model import Reference
 from enricher.resolution.resolver import Resolver
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition, Selection
@@ -75,28 +76,29 @@ async def preview(
     """
     together = merged(definitions)
     cache = EntityCache(HOUR, HOUR)
-    desk = TenantLookup(together, client, cache, clock)
+    lookup = TenantLookup(together, client, cache, clock)
     if known is not None:
-        desk.know(known)
-    await desk.describe()
-    if needs.ACTIVITY not in desk.described:
+        lookup.know(known)
+    await lookup.describe()
+    if needs.ACTIVITY not in lookup.described:
         raise UnknownObjectError(f"The tenant does not describe {needs.ACTIVITY} to this key.")
-    rows, columns = await _newest(client, together, desk, most)
+    rows, columns = await _newest(client, together, lookup, most)
     activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
-    found = await Resolver(together, client, cache, clock).resolve(conversation.wanted(activities))
-    told = Preview()
-    for activity in activities:
+    references = [Reference.of(activity) for activity in activities]
+    found = await Resolver(together, client, cache, clock).resolve(references)
+    result = Preview()
+    for reference in references:
         values: list[dict[str, Any] | None] = []
         causes: list[str] = []
         for definition in definitions:
             try:
-                values.append(conversation.build(activity, definition, found))
+                values.append(conversation.build(reference, definition, found))
             except DataError as error:
                 values.append(None)
                 causes.append(str(error))
-        told.shown.append(Shown(activity.gsid, values, causes))
-    told.calls = dict(client.calls)
-    return told
+        result.shown.append(Shown(reference.activity.gsid, values, causes))
+    result.calls = dict(client.calls)
+    return result
 
 
 def merged(definitions: Sequence[Definition]) -> Definition:
@@ -117,13 +119,13 @@ def merged(definitions: Sequence[Definition]) -> Definition:
 
 
 async def _newest(
-    client: GainsightClient, definition: Definition, desk: TenantLookup, most: int
+    client: GainsightClient, definition: Definition, lookup: TenantLookup, most: int
 ) -> tuple[list[Row], str]:
     """The newest activities, read as polls read them, and the version of the columns that they were read with."""
     types = list(definition.activity_types)
     where = [Condition("TypeName", "IN", types)] if types else []
     selection = Selection(definition)
-    selection.take(desk.described)
+    selection.take(lookup.described)
     while True:
         for column in selection.absent:
             if selection.is_mapped(column):
@@ -135,8 +137,8 @@ async def _newest(
                 raise
         else:
             if selection.takes_look_ups is False:  # people need not be asked for through them first
-                desk.facts.dotted = desk.facts.dotted_in = False
-                desk.take_new()
+                lookup.capabilities.joins_person = lookup.capabilities.filters_by_person = False
+                lookup.take_new()
             return rows, needs.columns_version(selection.select)
 
 

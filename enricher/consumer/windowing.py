@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from enricher.activity.raw_record import is_marker
 from frame_gainsight.kafka import ConsumedRecord
+from schemas.raw_topic import is_period_marker
 
 # A batch that keeps growing closes after this many lingers, whatever arrives.
 LONGEST_LINGERS = 5
@@ -38,7 +38,7 @@ class WindowPolicy:
         self._count += 1
         self._last = now
         poll = record.header("poll_id") or ""
-        if is_marker(record):
+        if is_period_marker(record.key):
             self._open.discard(poll)
         else:
             self._open.add(poll)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar, cast
 
-from enricher.activity.raw_record import DataError, Deletion, RawActivity, is_marker, read
+from enricher.activity.raw_record import DataError, Deletion, RawActivity, read
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Scope
 from frame_gainsight.kafka import ConsumedRecord, read_to_end
 from frame_gainsight.runtime import Settings
 from schemas import Codec
+from schemas.raw_topic import is_period_marker
 
 PATIENCE = 10.0  # seconds that Kafka may be silent
 
@@ -62,7 +63,7 @@ class PartitionReader:
 def index(log: PartitionReader, newest: LatestOffsets, most: int) -> int:
     """Notes where the versions among the next records are; returns how many records these were."""
     records = log.take(most)
-    newest.put((record.key or b"", record.offset) for record in records if not is_marker(record))
+    newest.put((record.key or b"", record.offset) for record in records if not is_period_marker(record.key))
     return len(records)
 
 
@@ -90,7 +91,7 @@ def select(
             break
         found.rows += len(records)
         for record in records:
-            if is_marker(record) or not scope.has_key(record.key) or connector_of(record) in without:
+            if is_period_marker(record.key) or not scope.has_key(record.key) or connector_of(record) in without:
                 continue
             if names and name_of(record) not in names:
                 continue

@@ -9,10 +9,9 @@ from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from enricher.activity.raw_record import MARKER_SUFFIX
 from enricher.processing.parked import decode as decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
-from enricher.resolution.tenant_lookup import FACTS, SPENT
+from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
 from frame_gainsight.connectors import Connector, Definition, Registry
 from frame_gainsight.connectors.definition.model import written
 from frame_gainsight.kafka import read_to_end
@@ -24,6 +23,7 @@ from producer.state.poll_failure import PollFailure
 from producer.state.poll_failure import connector_of as troubled
 from producer.state.poll_failure import decode as decode_trouble
 from schemas import Codec, DecodeError
+from schemas.raw_topic import is_period_marker
 
 DAY = 86_400_000
 LATE_PERIODS = 3  # without a poll that ended, after which a connector is late
@@ -252,7 +252,7 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
 
 
 def _spent(settings: Settings, codec: Codec, read: _Read) -> None:
-    part = f"/{FACTS}/".encode()
+    part = f"/{CAPABILITIES}/".encode()
     for record in read_to_end(settings, settings.entities_topic, _everywhere(settings)):
         if part not in (record.key or b"") or record.value is None:
             continue
@@ -303,7 +303,7 @@ def _lag(settings: Settings, read: _Read) -> None:
             read.more = True
             return
         key = record.key or b""
-        if not key.endswith(MARKER_SUFFIX):
+        if not is_period_marker(key):
             read.lag[key.decode("utf-8", "replace").partition("/")[0]] += 1
 
 

@@ -105,11 +105,11 @@ def person(connector: str, number: int) -> Entity:
 
 
 def test_where_there_is_no_room_the_connector_that_was_used_the_longest_ago_forgets() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=4)
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=4)
     for entity in (person("a", 1), person("b", 1), person("b", 2), person("a", 2), person("c", 1)):
         known.put(entity)
     assert known.get(person("b", 1).key) is None and known.get(person("b", 2).key) is not None
-    assert (known.forgotten("a", "person"), known.forgotten("b", "person")) == (0, 1)
+    assert (known.evictions("a", "person"), known.evictions("b", "person")) == (0, 1)
     known.get(person("a", 1).key)
     known.put(person("c", 2))
     assert known.get(person("b", 2).key) is None, "within it the answer that was"
@@ -117,18 +117,18 @@ def test_where_there_is_no_room_the_connector_that_was_used_the_longest_ago_forg
 
 
 def test_nothing_is_forgotten_of_who_is_held_until_it_is_not() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=2)
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=2)
     known.put(person("b", 1))
-    with known.holding("a"), known.holding("a"):
+    with known.pinned("a"), known.pinned("a"):
         for number in range(5):
             known.put(person("a", number))
         assert all(known.get(person("a", number).key) for number in range(5))
         assert known.get(person("b", 1).key) is None
-    assert len(known) == 2 and known.forgotten("a", "person") == 3
+    assert len(known) == 2 and known.evictions("a", "person") == 3
 
 
 def test_notes_are_never_forgotten() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=1)
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=1)
     note = Entity(EntityKey("a", "!facts", "tenant", "https://x"), (), [{"page": 5000}], 1000)
     known.put(note)
     for number in range(5):

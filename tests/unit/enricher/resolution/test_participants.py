@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from enricher.activity.mentions import Mention, Side
-from enricher.resolution.participants import identify
-from enricher.resolution.resolver import Resolved
+from enricher.resolution.model import Resolved
+from enricher.resolution.participants import Participant, identify, only_named
 from frame_gainsight.gainsight import Field, ObjectDescription
+from tests.unit.enricher.conftest import refer
 
 SAM = {"Gsid": "U1", "Name": "Sam Rivers", "Email": "Sam@acme.example"}
 DANA = {"Gsid": "P1", "Name": "Dana Osei", "Email": "dana@x.example"}
@@ -39,8 +41,15 @@ def known(*jobs: dict[str, Any], users: bool = True, persons: bool = True) -> Re
     return found
 
 
+def identified(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[Participant]:
+    """The participants of an activity, once the resolver has looked its names up."""
+    reference = refer(mentions, company)
+    found.bare_names[reference] = only_named(mentions, company, found)
+    return identify(reference, found)
+
+
 def told(*mentions: Mention, company: str | None = "C1", found: Resolved | None = None) -> list[tuple[Any, ...]]:
-    people = identify(mentions, company, found or known(job("C1")))
+    people = identified(mentions, company, found or known(job("C1")))
     return [(p.email, p.name, p.role, p.user_id, p.account_id) for p in people]
 
 
@@ -63,9 +72,9 @@ def test_whom_the_tenant_knows_is_what_they_are_wherever_listed(side: Side) -> N
     [
         ([Side.INTERNAL], "agent"),
         ([Side.EXTERNAL], "unknown"),
-        ([Side.UNSAID], "unknown"),
-        ([Side.UNSAID, Side.INTERNAL], "agent"),
-        ([Side.UNSAID, Side.EXTERNAL], "unknown"),
+        ([Side.UNLISTED], "unknown"),
+        ([Side.UNLISTED, Side.INTERNAL], "agent"),
+        ([Side.UNLISTED, Side.EXTERNAL], "unknown"),
         ([Side.EXTERNAL, Side.INTERNAL], "agent"),
         ([Side.INTERNAL, Side.EXTERNAL], "agent"),
     ],
@@ -195,14 +204,14 @@ def test_the_order_is_of_the_first_mention() -> None:
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_person_of_several_companies(jobs: list[Any], company: str | None, account: str | None, turned: bool) -> None:
     found = known(*(reversed(jobs) if turned else jobs))
-    (person,) = identify([Mention("dana@x.example")], company, found)
+    (person,) = identified([Mention("dana@x.example")], company, found)
     assert (person.role, person.account_id) == ("customer", account)
     assert [r["Company_ID"] for r in person.rows.get("company_person", [])] == ([account] if account else [])
 
 
 def test_of_those_who_left_and_stay_at_the_activitys_company_the_membership_is_the_one_that_stays() -> None:
     found = known(job("C1", primary=True, active=False, gsid="J1"), job("C1", gsid="J2"))
-    (person,) = identify([Mention("dana@x.example")], "C1", found)
+    (person,) = identified([Mention("dana@x.example")], "C1", found)
     assert [r["Gsid"] for r in person.rows["company_person"]] == ["J2"]
 
 
@@ -242,7 +251,7 @@ def test_the_other_spelling_of_the_link() -> None:
 
 
 def test_profiles_are_mapped_from_the_rows_of_their_own_object() -> None:
-    people = identify(
+    people = identified(
         [Mention("sam@acme.example"), Mention("dana@x.example"), Mention("x@y.example")], "C1", known(job("C1"))
     )
     assert [sorted(p.rows) for p in people] == [["gsuser"], ["company_person", "person"], []]
