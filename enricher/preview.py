@@ -1,4 +1,4 @@
-"""Conversations of a tenant's newest activities as Frame would get them; nothing is written anywhere."""
+"""Previews: the conversations of a tenant's latest activities as Frame would receive them; nothing is written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ORDER = {"LastModifiedDate": "desc", "Gsid": "desc"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One activity: its conversation by each definition, in their order; or why there is none."""
+    """One activity: its conversation by each definition, in their order; `causes` of those that are missing."""
 
     gsid: str
     values: Sequence[dict[str, Any] | None]
@@ -48,7 +48,7 @@ class Shown:
 
 @dataclass(slots=True)
 class Preview:
-    """What came of it: the newest activity first; `calls` by object or call."""
+    """The latest activities, latest first, and the API `calls` by object or call."""
 
     shown: list[Shown] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
@@ -63,16 +63,17 @@ async def preview(
     client: GainsightClient,
     clock: Clock,
     definitions: Sequence[Definition],
-    most: int,
+    limit: int,
     known: Mapping[str, ObjectDescription] | None = None,
 ) -> Preview:
-    """Conversations by each of the definitions (of one connector), resolved together: a further one costs no further
-    call, but for what only it maps.
+    """The conversations by each of the definitions (of one connector), resolved together: a further definition costs
+    calls only for objects that it alone maps.
 
     Args:
-        known: what the tenant's objects look like, where that was asked just before.
+        limit: the most activities that are shown.
+        known: the tenant's objects by name, where they have just been described.
 
-    Raises GainsightError; DataError is among what is shown.
+    Raises GainsightError; a DataError becomes a cause.
     """
     together = merged(definitions)
     cache = EntityCache(HOUR, HOUR)
@@ -82,7 +83,7 @@ async def preview(
     await lookup.describe()
     if needs.ACTIVITY not in lookup.described:
         raise UnknownObjectError(f"The tenant does not describe {needs.ACTIVITY} to this key.")
-    rows, columns = await _newest(client, together, lookup, most)
+    rows, columns = await _latest(client, together, lookup, limit)
     activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
     references = [Reference.of(activity) for activity in activities]
     found = await Resolver(together, client, cache, clock).resolve(references)
@@ -102,7 +103,7 @@ async def preview(
 
 
 def merged(definitions: Sequence[Definition]) -> Definition:
-    """A definition that asks for all that any of them maps."""
+    """One definition that maps everything that any of them maps."""
     first = definitions[0]
     parts: dict[str, dict[str, Any]] = {"objects": {}, "user_profile": {}, "org_profile": {}, "tags": {}}
     for number, definition in enumerate(definitions):
@@ -118,10 +119,10 @@ def merged(definitions: Sequence[Definition]) -> Definition:
     return Definition.model_validate(first.model_dump() | parts | {"activity_types": every})
 
 
-async def _newest(
-    client: GainsightClient, definition: Definition, lookup: TenantLookup, most: int
+async def _latest(
+    client: GainsightClient, definition: Definition, lookup: TenantLookup, limit: int
 ) -> tuple[list[Row], str]:
-    """The newest activities, read as polls read them, and the version of the columns that they were read with."""
+    """The latest activities, read as polls read them, and the version of the columns that they were read with."""
     types = list(definition.activity_types)
     where = [Condition("TypeName", "IN", types)] if types else []
     selection = Selection(definition)
@@ -131,19 +132,19 @@ async def _newest(
             if selection.is_mapped(column):
                 raise UnknownFieldError(needs.ACTIVITY, column, None)
         try:
-            rows = await client.query(Query(needs.ACTIVITY, selection.select, where, ORDER, most))
+            rows = await client.query(Query(needs.ACTIVITY, selection.select, where, ORDER, limit))
         except (RefusedQueryError, UnknownFieldError) as error:
             if not selection.drop(error):
                 raise
         else:
-            if selection.takes_look_ups is False:  # people need not be asked for through them first
+            if selection.takes_look_ups is False:  # people are not joined either
                 lookup.capabilities.joins_person = lookup.capabilities.filters_by_person = False
                 lookup.take_new()
             return rows, needs.columns_version(selection.select)
 
 
 def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivity | None:
-    """As it would come out of the raw topic; None for a row that the producer makes a dead letter of."""
+    """The activity as the raw topic would have it; None for a row that the producer makes a dead letter of."""
     gsid = value_of(row, "Gsid")
     try:
         modified_at = parse_date(value_of(row, "LastModifiedDate"))

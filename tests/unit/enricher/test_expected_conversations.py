@@ -124,8 +124,8 @@ async def test_whoever_can_be_found_is_found(rig: TenantRig, form: str) -> None:
 
 @pytest.mark.parametrize("form", ["mixed", "names", "gsids"])
 @pytest.mark.parametrize("joined", [True, False], ids=["joined", "looked up"])
-@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_whichever_way_it_is_asked_for(rig: TenantRig, form: str, joined: bool, max_scan_rows: int) -> None:
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_whichever_way_rows_are_read(rig: TenantRig, form: str, joined: bool, max_scan_rows: int) -> None:
     rig.tenant.set_variant("attendees", form)
     built, truth = await conversations(rig, joined=joined, max_scan_rows=max_scan_rows), rig.tenant.truth()
     compare(built, truth, lambda told: told["participants"])
@@ -141,7 +141,7 @@ async def test_whatever_parts_the_lists(rig: TenantRig, form: str, delimiter: st
 
 
 @pytest.mark.parametrize("form", ["bare_names", "null"])
-async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(rig: TenantRig, form: str) -> None:
+async def test_those_whose_address_is_nowhere_are_names_or_left_out(rig: TenantRig, form: str) -> None:
     rig.tenant.set_variant("attendees", form)
     timeline = rig.tenant.timeline.current
     users = {u["Gsid"]: u["Email"].lower() for u in rig.tenant.world.rows("gsuser")}

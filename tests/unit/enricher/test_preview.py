@@ -23,16 +23,16 @@ def activities(tenant: Any) -> None:
 
 async def test_a_column_that_polls_do_without_is_done_without(rig: TenantRig) -> None:
     rig.tenant.set_variant("gone_fields", ["Source"], object="activity_timeline")
-    told = await preview(rig.client, rig.clock, [rig.definition(**MAPPED)], 3)
-    assert [one.causes for one in told.shown] == [[], [], []]
+    result = await preview(rig.client, rig.clock, [rig.definition(**MAPPED)], 3)
+    assert [one.causes for one in result.shown] == [[], [], []]
 
 
 @pytest.mark.parametrize("code", ["P_5005", "P_5068"])
 async def test_a_tenant_without_look_ups_is_shown(rig: TenantRig, code: str) -> None:
     rig.tenant.set_variant("dotted_select", code)
-    told = await preview(rig.client, rig.clock, [rig.definition(**MAPPED)], 3)
-    assert len(told.shown) == 3
-    assert all(value["account"]["profile"]["arr"] is not None for one in told.shown for value in one.values)
+    result = await preview(rig.client, rig.clock, [rig.definition(**MAPPED)], 3)
+    assert len(result.shown) == 3
+    assert all(value["account"]["profile"]["arr"] is not None for one in result.shown for value in one.values)
 
 
 async def test_a_mapped_column_that_is_gone_is_named(rig: TenantRig) -> None:
@@ -47,11 +47,11 @@ async def test_it_costs_few_calls_and_fewer_once_the_objects_are_known(
 ) -> None:
     implement(rig.tenant, implementation)
     definition = rig.definition(**MAPPED)
-    told = await preview(rig.client, rig.clock, [definition], 3)
-    assert len(told.shown) == 3
-    assert told.count == rig.total() <= most
+    result = await preview(rig.client, rig.clock, [definition], 3)
+    assert len(result.shown) == 3
+    assert result.count == rig.total() <= most
     known = (await propose(rig.client, definition)).described
     rig.client.calls.clear()
     again = await preview(rig.client, rig.clock, [definition], 3, known)
-    assert again.shown == told.shown
-    assert again.count == told.count - sum(n for name, n in told.calls.items() if name in ("list", "describe"))
+    assert again.shown == result.shown
+    assert again.count == result.count - sum(n for name, n in result.calls.items() if name in ("list", "describe"))

@@ -1,4 +1,4 @@
-"""What is known follows the tenant, whatever is kept: shared emails, changed mappings, restarts, little memory."""
+"""Cached answers follow the tenant: with shared emails, changed mappings, restarts and little memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTRACTS = {
     "objects": {"contract__gc": {"join": {"Company_ID__gc": "company"}, "pick": "all"}},
     "org_profile": {"name": "contract__gc.Name__gc"},
 }
-both_ways = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
+both_ways = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def test_who_shares_an_email_is_found_though_another_who_has_it_is_known(c
 
 @both_ways
 @pytest.mark.parametrize("how", ["new", "renamed"])
-async def test_who_gets_an_email_later_is_found_within_the_beat(case: Case, how: str, max_scan_rows: int) -> None:
+async def test_who_gets_an_email_later_is_found_within_the_interval(case: Case, how: str, max_scan_rows: int) -> None:
     resolver = case.rig.resolver(max_scan_rows)
     before = case.join(case.job["Company_ID"], Email="before@x.example", Name="Another One")
     await resolver.resolve(want([case.email, "before@x.example", *case.others[:50]]))
@@ -118,16 +118,16 @@ async def test_another_join_gets_the_rows_of_that_join_only(case: Case, max_scan
     resolver = case.rig.resolver(max_scan_rows, **value, **joins[1])
     for _ in range(6):
         found = await resolver.resolve(wanted)
-        told = {c: {r["Gsid"] for r in of} for c, of in found.custom["contract__gc"].items()}
-        assert told == {c: s for c in companies if (s := {r["Gsid"] for r in rows if r["Name__gc"] == c})}
+        gsids_of = {c: {r["Gsid"] for r in of} for c, of in found.custom["contract__gc"].items()}
+        assert gsids_of == {c: s for c in companies if (s := {r["Gsid"] for r in rows if r["Name__gc"] == c})}
         case.tenant.advance(HOUR)
         case.edit(rows[0], Value__gc=rows[0]["Value__gc"] + 1)
 
 
 @both_ways
-@pytest.mark.parametrize("beats", [1, 2, 3, 4])  # until it is the contracts' turn
-async def test_a_change_makes_no_old_answer_look_complete_for_a_new_mapping(
-    case: Case, beats: int, max_scan_rows: int
+@pytest.mark.parametrize("intervals", [1, 2, 3, 4])  # until it is the contracts' turn
+async def test_a_change_completes_no_old_answer_for_a_new_mapping(
+    case: Case, intervals: int, max_scan_rows: int
 ) -> None:
     company, second = case.job["Company_ID"], case.world.rows("company")[-1]["Gsid"]
     for name in ("One", "Two"):
@@ -137,7 +137,7 @@ async def test_a_change_makes_no_old_answer_look_complete_for_a_new_mapping(
     )
     rows = [r for r in case.world.rows("contract__gc") if r["Company_ID__gc"] == company]
     wanted = [refer([Mention(case.email)], company)]
-    for _ in range(beats):
+    for _ in range(intervals):
         case.tenant.advance(HOUR)
         await case.rig.resolver(max_scan_rows, **CONTRACTS).resolve(wanted)
     case.tenant.advance(600)
@@ -289,7 +289,7 @@ async def test_others_of_the_lane_take_nothing_away_that_is_being_used(case: Cas
 # Names
 
 
-async def test_names_asked_for_by_company_follow_who_comes_and_goes(case: Case) -> None:
+async def test_names_looked_up_by_company_follow_who_comes_and_goes(case: Case) -> None:
     company, resolver = case.job["Company_ID"], case.rig.resolver(0)
     wanted = [refer([Mention(name=n, side=Side.EXTERNAL) for n in ("New Comer", "Old Hand")], company)]
     old = case.join(company, Name="Old Hand", FirstName="Old", LastName="Hand", Email="old@x.example")

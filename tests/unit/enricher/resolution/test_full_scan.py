@@ -1,4 +1,4 @@
-"""Objects read as a whole: what that spares, when it is worth it, and that nobody who came meanwhile is missed."""
+"""Full scans: the calls that they save, when they are worth it, and that nobody who came meanwhile is missed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def strangers(rig: TenantRig, resolver: Any, windows: int) -> list[int]:
     return counted
 
 
-async def test_persons_of_several_pages_are_read_as_a_whole_since_each_stranger_costs_two_calls(rig: TenantRig) -> None:
+async def test_persons_of_several_pages_are_scanned_since_each_stranger_costs_two_calls(rig: TenantRig) -> None:
     rig.tenant.set_variant("page_cap", 100)
     counted = await strangers(rig, rig.resolver(max_scan_rows=2000), 9)
     pages = sum(len(rig.tenant.world.rows(name)) // 99 + 1 for name in ("company_person", "person"))
@@ -41,20 +41,20 @@ async def test_persons_of_several_pages_are_read_as_a_whole_since_each_stranger_
     assert counted[4:] == [0] * 5, "and from then on nobody costs a call"
 
 
-async def test_too_large_an_object_is_asked_for_by_value_and_that_is_found_out_once(rig: TenantRig) -> None:
+async def test_too_large_an_object_is_looked_up_by_value_and_its_size_is_found_out_once(rig: TenantRig) -> None:
     rig.tenant.set_variant("page_cap", 100)
     counted = await strangers(rig, rig.resolver(max_scan_rows=300), 9)
     assert counted[3:] == [2] * 6, "memberships, and persons who have none"
     assert sum(counted) <= 9 * 2 + 6
 
 
-async def test_what_does_not_stay_in_memory_is_not_read_as_a_whole_again(rig: TenantRig) -> None:
+async def test_an_object_that_was_evicted_is_not_scanned_again(rig: TenantRig) -> None:
     rig.cache = EntityCache(24 * HOUR, 6 * HOUR, max_entries=150)
     counted = await strangers(rig, rig.resolver(), 6)
     assert max(counted[1:]) <= 3, "by value"
 
 
-async def test_who_came_between_two_readings_is_known(rig: TenantRig) -> None:
+async def test_who_came_between_two_pages_of_a_scan_is_known(rig: TenantRig) -> None:
     rig.tenant.set_variant("page_cap", 100)
     world, resolver = rig.tenant.world, rig.resolver(max_scan_rows=2000)
     await strangers(rig, resolver, 1)
@@ -72,7 +72,7 @@ async def test_who_came_between_two_readings_is_known(rig: TenantRig) -> None:
     assert queries(rig) == {}
 
 
-async def test_whom_an_activity_names_by_gsid_is_asked_for_though_all_were_read(rig: TenantRig) -> None:
+async def test_a_mentioned_gsid_is_looked_up_though_all_people_were_scanned(rig: TenantRig) -> None:
     world, resolver = rig.tenant.world, rig.resolver()
     await strangers(rig, resolver, 3)
     company = world.rows("company")[0]["Gsid"]
@@ -122,7 +122,7 @@ async def test_of_a_small_custom_object_no_company_costs_a_call_after_the_first(
         assert rig.calls().get("query contract__gc", 0) == calls
 
 
-async def test_the_custom_rows_of_a_company_that_is_new_are_noticed_within_the_beat(rig: TenantRig) -> None:
+async def test_the_custom_rows_of_a_new_company_are_noticed_within_the_interval(rig: TenantRig) -> None:
     resolver = rig.resolver(**CONTRACTS)
     companies = [c["Gsid"] for c in rig.tenant.world.rows("company")]
     await resolver.resolve(of(companies))
@@ -134,7 +134,7 @@ async def test_the_custom_rows_of_a_company_that_is_new_are_noticed_within_the_b
     assert found.related["company"][new]["Name"] == "Newcomers", "its Gsid is asked for, though all companies were read"
     assert of_custom(found) == contracts(rig, [*companies, new])
     assert rig.calls()["query contract__gc"] == 1
-    for number, calls in enumerate((1, 0, 0)):  # what may follow the page; nothing else within the beat
+    for number, calls in enumerate((1, 0, 0)):  # what may follow the page; nothing else within the interval
         rig.tenant.reset_calls()
         await resolver.resolve(of([*companies, new, f"1P02{number:032}"]))
         assert rig.calls().get("query contract__gc", 0) == calls

@@ -1,4 +1,4 @@
-"""Changed and deleted entities are noticed on a beat, in three calls, and not while nothing comes."""
+"""Changed and deleted entities are noticed once an interval, in three calls, and not while no activities come."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Case:
         self.rig.tenant.advance(seconds)
 
 
-@pytest.fixture(params=[20_000, 0], ids=["whole", "by value"])
+@pytest.fixture(params=[20_000, 0], ids=["scanned", "by value"])
 def case(rig: TenantRig, request: Any) -> Case:
     return Case(rig, request.param)
 
 
-async def test_what_was_modified_is_noticed_after_the_beat_and_not_asked_before(case: Case) -> None:
+async def test_a_change_is_noticed_after_the_interval_and_costs_no_call_before(case: Case) -> None:
     await case.look()
     case.advance(60)
     case.edit(case.job, Title="Chief Listener")
@@ -79,10 +79,10 @@ async def test_what_was_modified_is_noticed_after_the_beat_and_not_asked_before(
     assert calls == {}
     assert case.title(found) != "Chief Listener"
     places, zones = set(), set()
-    for beat in range(3):
+    for interval in range(3):
         case.advance(HOUR)
         found, calls = await case.look()
-        assert 1 <= sum(calls.values()) <= 3, f"beat {beat}: {calls}"
+        assert 1 <= sum(calls.values()) <= 3, f"interval {interval}: {calls}"
         assert case.title(found) == "Chief Listener"
         places |= {found.persons[case.emails[0]][0].get("Location")}
         zones |= {found.users[case.emails[1]].get("Timezone")}
@@ -90,7 +90,7 @@ async def test_what_was_modified_is_noticed_after_the_beat_and_not_asked_before(
     assert "Mars" in zones
 
 
-async def test_nothing_is_asked_while_nothing_comes(case: Case) -> None:
+async def test_no_call_is_made_while_no_activities_come(case: Case) -> None:
     await case.look()
     for _ in range(5):
         case.advance(HOUR)
@@ -112,7 +112,7 @@ async def test_a_custom_objects_change_takes_its_turn(case: Case) -> None:
     assert after == before | {contract["Gsid"]: 1.5}
 
 
-async def test_a_replay_looks_for_nothing(case: Case) -> None:
+async def test_a_replay_polls_for_no_changes(case: Case) -> None:
     await case.look()
     case.advance(10 * HOUR)
     case.rig.tenant.reset_calls()
@@ -121,7 +121,7 @@ async def test_a_replay_looks_for_nothing(case: Case) -> None:
     assert case.rig.calls() == {}
 
 
-async def test_so_many_changes_that_reading_them_is_no_use(case: Case) -> None:
+async def test_too_many_changes_to_read_drop_the_answers(case: Case) -> None:
     await case.look()
     case.advance(60)
     for row in case.world.rows("company_person"):
@@ -134,7 +134,7 @@ async def test_so_many_changes_that_reading_them_is_no_use(case: Case) -> None:
     assert row["Role"] == "Renamed"
 
 
-async def beats(case: Case, count: int = 5) -> Any:
+async def intervals(case: Case, count: int = 5) -> Any:
     """After so many hours: every object has had its turn."""
     found = None
     for _ in range(count):
@@ -150,7 +150,7 @@ LOGS = {
 
 
 @pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
-async def test_a_deleted_person_is_nobody_from_then_on(case: Case, log: dict[str, Any]) -> None:
+async def test_a_deleted_person_is_absent_from_then_on(case: Case, log: dict[str, Any]) -> None:
     """The log for objects with many records is looked into once a day."""
     for name, value in log.items():
         case.rig.tenant.set_variant(name, value)
@@ -158,7 +158,7 @@ async def test_a_deleted_person_is_nobody_from_then_on(case: Case, log: dict[str
     assert found.persons[case.emails[0]]
     case.advance(60)
     case.rig.tenant.delete_record("person", case.person["Gsid"])
-    found = await beats(case, 25 if "high_volume" in log else 5)
+    found = await intervals(case, 25 if "high_volume" in log else 5)
     assert not found.persons.get(case.emails[0])
 
 
@@ -167,7 +167,7 @@ async def test_without_a_log_the_age_of_an_answer_ends_it(case: Case) -> None:
     await case.look()
     case.advance(60)
     case.rig.tenant.delete_record("person", case.person["Gsid"])
-    found = await beats(case, 30)
+    found = await intervals(case, 30)
     assert not found.persons.get(case.emails[0])
 
 
@@ -178,7 +178,7 @@ async def test_a_deleted_membership_is_gone_and_a_new_one_is_there(case: Case) -
     tenant.delete_record("company_person", case.job["Gsid"])
     other = next(c["Gsid"] for c in case.world.rows("company") if c["Gsid"] != case.job["Company_ID"])
     tenant.add_record("company_person", {"Person_ID": case.person["Gsid"], "Company_ID": other})
-    found = await beats(case)
+    found = await intervals(case)
     assert [m["Company_ID"] for m in found.memberships[case.person["Gsid"]]] == [other]
 
 
@@ -191,7 +191,7 @@ async def test_of_two_that_were_merged_the_winner_has_the_companies(case: Case) 
     wanted = {r["Company_ID"] for r in case.world.rows("company_person") if r["Person_ID"] == loser["Gsid"]}
     wanted.add(case.job["Company_ID"])
     case.rig.tenant.merge_persons(loser["Gsid"], case.person["Gsid"])
-    found = await beats(case)
+    found = await intervals(case)
     assert not found.persons.get(case.emails[-1])
     assert {m["Company_ID"] for m in found.memberships[case.person["Gsid"]]} == wanted
 
@@ -201,18 +201,18 @@ async def test_a_company_that_was_renamed_and_one_that_was_deleted(case: Case) -
     assert found.related["company"][case.company["Gsid"]]["Arr"] != 77.0
     case.advance(60)
     case.rig.tenant.edit_record("company", case.company["Gsid"], {"Arr": 77.0})
-    found = await beats(case)
+    found = await intervals(case)
     assert found.related["company"][case.company["Gsid"]]["Arr"] == 77.0
     case.rig.tenant.delete_record("company", case.company["Gsid"])
-    found = await beats(case)
+    found = await intervals(case)
     assert not found.related["company"].get(case.company["Gsid"])
 
 
-async def test_a_tenant_that_does_not_tell_what_was_modified(case: Case) -> None:
+async def test_a_tenant_without_dates_of_change(case: Case) -> None:
     for name in ("person", "company_person", "gsuser"):
         case.rig.tenant.set_variant("missing_fields", ["ModifiedDate"], object=name)
     await case.look()
     case.advance(60)
     case.edit(case.job, Title="Chief Listener")
-    found = await beats(case, 30)
+    found = await intervals(case, 30)
     assert case.title(found) == "Chief Listener", "when its answer is too old"

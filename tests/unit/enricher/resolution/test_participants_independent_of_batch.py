@@ -1,4 +1,4 @@
-"""An activity's participants are the same whatever else is in its window."""
+"""An activity's participants are the same whatever else is in its batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frame_gainsight.sandbox.query.attendee_formats import FORMS, write
 from frame_gainsight.sandbox.tenant.activity import Address
 from tests.unit.enricher.conftest import HOUR, TenantRig, raw
 
-WAYS = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
+WAYS = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
 ALIAS = "alias@elsewhere.example"
 
 
@@ -44,7 +44,7 @@ def second(tenant: Tenant, person: dict[str, Any]) -> dict[str, Any]:
     return add(tenant, "person", Email=person["Email"], Name="Second Sharer", FirstName="Second", LastName="Sharer")
 
 
-async def told(rig: TenantRig, rows: Sequence[dict[str, Any]], max_scan_rows: int) -> list[Any]:
+async def participants(rig: TenantRig, rows: Sequence[dict[str, Any]], max_scan_rows: int) -> list[Any]:
     """The participants of each, resolved together by somebody who knows nothing yet."""
     rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
     references = [Reference.of(raw(row, f"G{number}")) for number, row in enumerate(rows)]
@@ -52,12 +52,12 @@ async def told(rig: TenantRig, rows: Sequence[dict[str, Any]], max_scan_rows: in
     return [build(r, rig.definition(), found)["participants"] for r in references]
 
 
-async def told_alone(
+async def in_any_batch(
     rig: TenantRig, row: dict[str, Any], others: Sequence[dict[str, Any]], max_scan_rows: int
 ) -> list[Any]:
     """(email, name, role, user_id, account_id) of an activity's participants; the others must not change them."""
-    ((*alone,),) = await told(rig, [row], max_scan_rows)
-    together, *_ = await told(rig, [row, *others], max_scan_rows)
+    ((*alone,),) = await participants(rig, [row], max_scan_rows)
+    together, *_ = await participants(rig, [row, *others], max_scan_rows)
     assert together == alone
     return [tuple(p[k] for k in ("email", "name", "role", "user_id", "account_id")) for p in alone]
 
@@ -69,8 +69,8 @@ async def test_a_gsid_beside_an_address_that_the_tenant_does_not_know(rig: Tenan
     attendee = {"personId": person["Gsid"], "email": ALIAS, "name": "X"}
     row = {"ExternalAttendees": [attendee], "GsCompanyId": company}
     named = {"ExternalAttendees": person["Gsid"], "GsCompanyId": company}
-    assert await told_alone(rig, row, [named], max_scan_rows) == [there]
-    assert await told_alone(rig, row | {"From": f"X <{ALIAS}>"}, [named], max_scan_rows) == [there], (
+    assert await in_any_batch(rig, row, [named], max_scan_rows) == [there]
+    assert await in_any_batch(rig, row | {"From": f"X <{ALIAS}>"}, [named], max_scan_rows) == [there], (
         "the alias is theirs"
     )
 
@@ -83,7 +83,7 @@ async def test_a_gsid_beside_the_address_of_somebody_else(rig: TenantRig, max_sc
     row = {"ExternalAttendees": [attendee], "From": user["Email"], "GsCompanyId": company}
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     customer = (person["Email"].lower(), person["Name"], "customer", person["Gsid"], company)
-    assert await told_alone(rig, row, [{"From": person["Email"]}], max_scan_rows) == [agent, customer]
+    assert await in_any_batch(rig, row, [{"From": person["Email"]}], max_scan_rows) == [agent, customer]
 
 
 @WAYS
@@ -91,7 +91,7 @@ async def test_a_name_that_stands_beside_an_address_is_nobody_elses(rig: TenantR
     person, company = somebody(rig.tenant)
     row = {"From": f"{person['Name']} <private@mail.example>", "ExternalAttendees": person["Name"]}
     other = {"ExternalAttendees": person["Name"], "GsCompanyId": company}
-    found = await told_alone(rig, row | {"GsCompanyId": company}, [other], max_scan_rows)
+    found = await in_any_batch(rig, row | {"GsCompanyId": company}, [other], max_scan_rows)
     assert found == [("private@mail.example", person["Name"], "unknown", None, None)]
 
 
@@ -102,8 +102,8 @@ async def test_a_gsid_of_one_of_several_with_the_same_address(rig: TenantRig, ma
     row = {"ExternalAttendees": sharer["Gsid"], "GsCompanyId": company}
     theirs = (person["Email"].lower(), "Second Sharer", "customer", sharer["Gsid"], None)
     others = [{"ExternalAttendees": person["Email"], "GsCompanyId": company}]
-    assert await told_alone(rig, row, others, max_scan_rows) == [theirs]
-    assert await told_alone(rig, row | {"From": person["Email"]}, others, max_scan_rows) == [theirs], "one address"
+    assert await in_any_batch(rig, row, others, max_scan_rows) == [theirs]
+    assert await in_any_batch(rig, row | {"From": person["Email"]}, others, max_scan_rows) == [theirs], "one address"
 
 
 @WAYS
@@ -115,7 +115,7 @@ async def test_a_person_by_gsid_or_by_name_whose_address_is_a_users(rig: TenantR
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     for attendee in (person["Gsid"], "Otherwise Called"):
         row = {"ExternalAttendees": attendee, "GsCompanyId": company}
-        assert await told_alone(rig, row, [{"From": user["Email"]}], max_scan_rows) == [agent]
+        assert await in_any_batch(rig, row, [{"From": user["Email"]}], max_scan_rows) == [agent]
 
 
 @WAYS
@@ -124,8 +124,8 @@ async def test_an_author_whose_address_has_changed_since_the_row_was_read(rig: T
     old = "old.name@acme.example"
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     author = {"AuthorId": user["Gsid"], "AuthorId__gr.Email": old, "AuthorId__gr.Name": "Old Name"}
-    assert await told_alone(rig, author, [{"From": user["Email"]}], max_scan_rows) == [agent]
-    assert await told_alone(rig, {"From": f"Old Name <{old}>", **author}, [{"From": old}], max_scan_rows) == [agent]
+    assert await in_any_batch(rig, author, [{"From": user["Email"]}], max_scan_rows) == [agent]
+    assert await in_any_batch(rig, {"From": f"Old Name <{old}>", **author}, [{"From": old}], max_scan_rows) == [agent]
 
 
 # Any window
@@ -189,8 +189,8 @@ async def test_any_activities_alone_and_together(rig: TenantRig, crowd: Tenant, 
     rng = Random(seed)
     known = anyone(crowd, rng)
     rows = [activity(crowd, rng, known) for _ in range(12)]
-    together = await told(rig, rows, max_scan_rows)
+    together = await participants(rig, rows, max_scan_rows)
     for row, found in zip(rows, together, strict=True):
-        assert await told(rig, [row], max_scan_rows) == [found], row
+        assert await participants(rig, [row], max_scan_rows) == [found], row
         addresses = [p["email"] for p in found if p["email"]]
         assert len(addresses) == len(set(addresses)), row

@@ -68,7 +68,7 @@ async def test_a_cold_window_costs_one_query_for_each_kind_of_people_and_one_for
     right(rig, await resolver.resolve(want(emails)), emails)
     assert queries(rig) == {}, "they came with the others"
     await resolver.resolve(want(["stranger@nowhere.example"]))
-    assert queries(rig) == {"company_person": 1, "person": 1}, "what may follow, and those who are of no company"
+    assert queries(rig) == {"company_person": 1, "person": 1}, "a next page, and those who are of no company"
     await resolver.resolve(want([f"stranger{n}@nowhere.example" for n in range(99)]))
     assert queries(rig) == {}
 
@@ -89,7 +89,7 @@ async def test_a_restart_knows_what_was_known(rig: TenantRig) -> None:
     assert rig.total() == 0, "not even a describe"
 
 
-async def test_when_memory_is_short_what_was_forgotten_is_asked_again(rig: TenantRig) -> None:
+async def test_an_evicted_answer_is_looked_up_again(rig: TenantRig) -> None:
     rig.cache = EntityCache(24 * HOUR, 6 * HOUR, max_entries=150)
     resolver = rig.resolver()
     emails = people(rig)
@@ -109,7 +109,7 @@ async def test_however_the_tenant_caps_its_pages(rig: TenantRig, cap: int, max_s
         right(rig, await resolver.resolve(want(window)), window)
 
 
-async def test_a_replay_asks_only_for_what_is_not_known(rig: TenantRig) -> None:
+async def test_a_replay_looks_up_only_unknown_values(rig: TenantRig) -> None:
     resolver = rig.resolver()
     emails = [*people(rig), NOBODY]
     await resolver.resolve(want(emails))
@@ -144,7 +144,7 @@ async def test_names_are_found_among_the_companys_people_and_the_users(rig: Tena
         assert queries(rig) == {}
 
 
-async def test_a_name_that_two_have_is_nobodys(rig: TenantRig) -> None:
+async def test_a_name_that_two_have_stands_for_neither(rig: TenantRig) -> None:
     world = rig.tenant.world
     job, other = [j for j in world.rows("company_person") if j["Company_ID"] == world.rows("company")[1]["Gsid"]][:2]
     one, two = (next(p for p in world.rows("person") if p["Gsid"] == j["Person_ID"]) for j in (job, other))
@@ -165,8 +165,8 @@ async def test_a_name_is_not_looked_up_where_the_address_is_beside_it(rig: Tenan
     assert queries(rig) == {"gsuser": 1, "company_person": 1, "company": 1}
 
 
-@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_a_gsid_beside_an_address_costs_a_question_only_where_the_address_is_not_its_own(
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_a_gsid_beside_an_address_costs_a_call_only_where_the_address_is_not_its_own(
     rig: TenantRig, max_scan_rows: int
 ) -> None:
     world = rig.tenant.world
@@ -188,8 +188,8 @@ async def test_a_gsid_beside_an_address_costs_a_question_only_where_the_address_
     assert queries(rig) == expected
 
 
-@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_the_authors_cost_one_question_more_at_most(rig: TenantRig, max_scan_rows: int) -> None:
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_the_authors_cost_one_call_more_at_most(rig: TenantRig, max_scan_rows: int) -> None:
     theirs = rig.tenant.world.rows("gsuser")
     rows = [
         {"AuthorId": u["Gsid"], "AuthorId__gr.Email": u["Email"] if n % 2 else f"old.{n}@acme.example"}
@@ -235,7 +235,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["whole", "by value"])
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
 @pytest.mark.parametrize("refused", REFUSALS.values(), ids=REFUSALS)
 async def test_whatever_a_tenant_refuses_nobody_is_missed(
     rig: TenantRig, refused: dict[str, Any], max_scan_rows: int

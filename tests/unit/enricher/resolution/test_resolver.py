@@ -47,7 +47,7 @@ async def test_cold_it_takes_a_describe_and_a_query_an_object_and_warm_none(rig:
         assert getattr(again, part) == getattr(first, part)
 
 
-async def test_only_what_is_new_is_asked_for_where_an_object_is_not_read_as_a_whole(rig: TenantRig) -> None:
+async def test_only_unknown_values_are_looked_up_where_an_object_is_not_scanned(rig: TenantRig) -> None:
     resolver = rig.resolver(max_scan_rows=0)
     await resolver.resolve(some(rig, 5))
     rig.tenant.reset_calls()
@@ -56,7 +56,7 @@ async def test_only_what_is_new_is_asked_for_where_an_object_is_not_read_as_a_wh
     assert {c["in_values"] for c in rig.tenant.recent_calls()[-2:]} == {1}
 
 
-async def test_of_a_small_tenant_nobody_is_asked_about_twice(rig: TenantRig) -> None:
+async def test_the_people_of_a_small_tenant_are_read_once(rig: TenantRig) -> None:
     resolver = rig.resolver()
     await resolver.resolve(some(rig, 5))
     rig.tenant.reset_calls()
@@ -71,7 +71,7 @@ async def test_of_a_small_tenant_nobody_is_asked_about_twice(rig: TenantRig) -> 
     assert (rig.calls(), found.persons, found.users) == ({}, {}, {})
 
 
-async def test_nothing_wanted_asks_nothing_but_the_describe(rig: TenantRig) -> None:
+async def test_no_reference_costs_no_call_but_the_describe(rig: TenantRig) -> None:
     await rig.resolver().resolve(want([], [], []))
     assert {k.split()[0] for k in rig.calls()} == {"describe"}
     assert rig.total() == 1
@@ -91,7 +91,7 @@ async def test_absence_is_an_answer(rig: TenantRig) -> None:
     assert rig.calls()["query company"] == 1, "absence is believed for its own, shorter time"
 
 
-async def test_what_was_found_is_asked_again_when_it_is_old(rig: TenantRig) -> None:
+async def test_an_old_answer_is_looked_up_again(rig: TenantRig) -> None:
     resolver, wanted = rig.resolver(), some(rig)
     await resolver.resolve(wanted)
     first = rig.calls()

@@ -1,4 +1,4 @@
-"""Tenant capabilities and scan progress are read from rows persisted by earlier releases, and written in the same form."""
+"""Tenant capabilities and scan progress are read from rows persisted by earlier releases, and written alike."""
 
 from __future__ import annotations
 
