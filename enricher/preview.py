@@ -138,7 +138,7 @@ async def _latest(
                 raise
         else:
             if selection.takes_look_ups is False:  # people are not joined either
-                lookup.capabilities.joins_person = lookup.capabilities.filters_by_person = False
+                lookup.capabilities.joins_person = False
                 lookup.take_new()
             return rows, needs.columns_version(selection.select)
 

@@ -6,7 +6,6 @@ then scanned, unless the object has too many rows.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -83,7 +82,6 @@ class ScanSpec:
         keep: caches a page of rows.
     """
 
-    name: str
     key: str
     columns: tuple[str, ...]
     select: tuple[str, ...]
@@ -91,83 +89,83 @@ class ScanSpec:
     keep: Callable[[Sequence[Row]], None]
 
 
-class FullScans:
-    """The full scans of one connector's objects.
+class FullScan:
+    """The full scan of one object at one tenant, and the decision when it is worth it.
 
     Args:
         max_rows: the most rows of an object that is scanned; 0: none is.
+        spec: how the object is scanned, by the columns of today; None where the tenant does not allow it.
     """
 
-    def __init__(self, lookup: TenantLookup, max_rows: int) -> None:
+    def __init__(self, lookup: TenantLookup, name: str, max_rows: int, spec: Callable[[], ScanSpec | None]) -> None:
+        self.spec = spec
         self._lookup = lookup
+        self._name = name
         self._max_rows = min(max_rows, lookup.cache.max_entries)
-        self._logged: set[str] = set()
-        self._lookup_calls: Counter[str] = Counter()  # made by value so far
-        self._evictions: dict[str, int] = {}  # of an object when its scan began
-        self._decoded: dict[str, tuple[Entity, ScanProgress]] = {}  # object → note, and what it holds
+        self._cache_full_logged = False
+        self._calls_by_value = 0  # made so far
+        self._evictions = 0  # when the scan began
+        self._decoded: tuple[Entity, ScanProgress] | None = None  # the note, and what it holds
 
-    def progress(self, spec: ScanSpec | None) -> ScanProgress | None:
+    def progress(self) -> ScanProgress | None:
         """How far the object has been scanned; None where that does not count any more."""
-        if spec is None:
+        spec, lookup = self.spec(), self._lookup
+        note = lookup.cache.get(lookup.key(SCAN_PROGRESS, "object", self._name))
+        if spec is None or note is None or not note.rows:
             return None
-        lookup = self._lookup
-        note = lookup.cache.get(lookup.key(SCAN_PROGRESS, "object", spec.name))
-        if note is None or not note.rows:
-            return None
-        decoded = self._decoded.get(spec.name)
-        if decoded is None or decoded[0] is not note:
-            decoded = self._decoded[spec.name] = note, ScanProgress.of(note.columns, note.rows[0])
-        progress = decoded[1]
+        if self._decoded is None or self._decoded[0] is not note:
+            self._decoded = note, ScanProgress.of(note.columns, note.rows[0])
+        progress = self._decoded[1]
         old = lookup.since is not None and lookup.since - progress.begun > lookup.cache.ttl
         if old or not set(spec.columns) <= set(progress.columns):
             return None
-        if lookup.cache.evictions(lookup.definition.id, spec.kept_as) > self._evictions.get(spec.name, 0):
-            self._log_cache_full(spec.name)
+        if lookup.cache.evictions(lookup.definition.id, spec.kept_as) > self._evictions:
+            self._log_cache_full()
             return replace(progress, exhausted=False, confirmed=False, too_large=True)  # for the cache
         return progress
 
-    def _log_cache_full(self, name: str) -> None:
-        if name not in self._logged:
-            self._logged.add(name)
+    def _log_cache_full(self) -> None:
+        if not self._cache_full_logged:
+            self._cache_full_logged = True
             log.warning(
                 "entity_cache_full",
                 connector=self._lookup.definition.id,
-                object=name,
+                object=self._name,
                 hint="it is looked up by value, which costs more calls: raise FRAME_GAINSIGHT_ENTITIES_MAX",
             )
 
-    def is_exhausted(self, spec: ScanSpec | None) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the scan has reached the end, as far as the length of its last page shows."""
-        progress = self.progress(spec)
+        progress = self.progress()
         return progress is not None and progress.exhausted and not progress.too_large
 
-    def is_confirmed(self, spec: ScanSpec | None) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether a row of the object that is not in the cache is known to be absent."""
-        progress = self.progress(spec)
+        progress = self.progress()
         return progress is not None and progress.confirmed and not progress.too_large
 
-    def reaches(self, spec: ScanSpec | None, key: str) -> bool:
+    def reaches(self, key: str) -> bool:
         """Whether all rows with that key were scanned, so that changes since then make them complete."""
-        progress = self.progress(spec)
+        progress = self.progress()
         return progress is not None and not progress.too_large and (progress.confirmed or key <= progress.last)
 
-    def reset(self, name: str) -> None:
+    def reset(self) -> None:
         """Forgets the scan of an object that has changed too much to follow: the next unknown value begins it anew."""
-        self._lookup.keep(SCAN_PROGRESS, "object", name, (), [])
+        self._lookup.keep(SCAN_PROGRESS, "object", self._name, (), [])
 
     def give_up(self, spec: ScanSpec) -> None:
         """Notes that the object cannot be scanned."""
-        self._keep(spec, ScanProgress(spec.columns, self._lookup.clock.now(), too_large=True))
+        self._keep(ScanProgress(spec.columns, self._lookup.clock.now(), too_large=True))
 
-    def lookup_calls(self, name: str, values: Sequence[str]) -> int:
-        """The number of calls that a look-up of these values of an object takes."""
-        return -(-len(values) // self._lookup.capabilities.chunking[name].size)
+    def lookup_calls(self, values: Sequence[str]) -> int:
+        """The number of calls that a look-up of these values takes."""
+        return -(-len(values) // self._lookup.capabilities.chunking[self._name].size)
 
-    def add_lookup(self, name: str, values: Sequence[str]) -> None:
+    def add_lookup(self, values: Sequence[str]) -> None:
         """Counts the calls of a look-up by value towards the threshold from which on a scan is worth it."""
-        self._lookup_calls[name] += self.lookup_calls(name, values)
+        self._calls_by_value += self.lookup_calls(values)
 
-    async def scan(self, spec: ScanSpec, lookup_calls: Callable[[], int], *, expected: int = 0) -> None:
+    async def run(self, spec: ScanSpec, lookup_calls: Callable[[], int], *, expected: int = 0) -> None:
         """Scans the first page, or the page that may follow the last one, or the rest where that is worth it.
 
         Raises as `scan_from` does; pages read before an error are kept.
@@ -176,23 +174,23 @@ class FullScans:
             lookup_calls: the number of calls that it takes to look up by value what is not known by then.
             expected: rows that are worth a scan at any cost.
         """
-        lookup, progress = self._lookup, self.progress(spec)
+        lookup, progress = self._lookup, self.progress()
         if not self._max_rows or (progress is not None and (progress.confirmed or progress.too_large)):
             return
         more_follows = progress is not None and not progress.exhausted
         if progress is None:
             progress = ScanProgress(spec.columns, lookup.clock.now())
-            self._evictions[spec.name] = lookup.cache.evictions(lookup.definition.id, spec.kept_as)
-        pages, counted, query = 0, False, Query(spec.name, spec.select)
+            self._evictions = lookup.cache.evictions(lookup.definition.id, spec.kept_as)
+        pages, counted, query = 0, False, Query(self._name, spec.select)
         while True:
             if more_follows and progress.rows >= expected:
-                if self._lookup_calls[spec.name] + lookup_calls() < SCAN_THRESHOLD_CALLS:
+                if self._calls_by_value + lookup_calls() < SCAN_THRESHOLD_CALLS:
                     break
                 if pages >= UNCOUNTED_PAGES and not counted:
                     counted = True
-                    if await self._is_too_large(spec):
+                    if await self._is_too_large():
                         progress = replace(progress, too_large=True)
-                        self._keep(spec, progress)
+                        self._keep(progress)
                         break
             page_cap = lookup.capabilities.page_cap
             part = await scan_from(lookup.client, query, spec.key, page_cap, after=progress.last, most=1)
@@ -206,18 +204,18 @@ class FullScans:
                 confirmed=part.surely,
                 too_large=not part.ended and rows >= self._max_rows,
             )
-            self._keep(spec, progress)
+            self._keep(progress)
             if progress.exhausted or progress.too_large:
                 break
             pages += 1
             more_follows = part.full or pages > 1  # a page of round length may be the last one
         details = {name: value for name, value in asdict(progress).items() if name != "columns"}
-        log.info("full_scan_done", connector=lookup.definition.id, object=spec.name, **details)
+        log.info("full_scan_done", connector=lookup.definition.id, object=self._name, **details)
 
-    async def _is_too_large(self, spec: ScanSpec) -> bool:
+    async def _is_too_large(self) -> bool:
         """Whether there is a row behind the most that are scanned: one call for one narrow row."""
-        further = Query(spec.name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._max_rows)
+        further = Query(self._name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._max_rows)
         return bool(await self._lookup.client.query(further))
 
-    def _keep(self, spec: ScanSpec, progress: ScanProgress) -> None:
-        self._lookup.keep(SCAN_PROGRESS, "object", spec.name, progress.columns, [progress.row()])
+    def _keep(self, progress: ScanProgress) -> None:
+        self._lookup.keep(SCAN_PROGRESS, "object", self._name, progress.columns, [progress.row()])

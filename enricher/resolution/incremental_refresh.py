@@ -53,11 +53,13 @@ class IncrementalRefresh:
         interval: milliseconds between two polls of the same object.
     """
 
-    def __init__(self, lookup: TenantLookup, people: PeopleCache, objects: ObjectLookup, interval: int) -> None:
+    def __init__(
+        self, lookup: TenantLookup, people: PeopleCache, objects: Mapping[str, ObjectLookup], interval: int
+    ) -> None:
         self._lookup = lookup
         self._people = people
         self._objects = objects
-        self._scans = people.scans
+        self._scans = people.scans | {name: one.scan for name, one in objects.items()}
         self._interval = interval
         self._absent_log: dict[str, int] = {}  # delete log → when it was found missing
         self._no_dates: dict[str, int] = {}  # object → when its changes could not be read
@@ -123,7 +125,7 @@ class IncrementalRefresh:
                 link = self._people.link
                 rows = await self._changed(MEMBER, self._lookup.columns(MEMBER, link), cursors, MEMBER)
                 if rows is None:
-                    self._drop_all(PERSON)
+                    self._lookup.drop_all(PERSON)
                 for row in rows or ():  # looked up again when an activity mentions their persons
                     self._lookup.drop(self._lookup.key(PERSON, GSID, str(value_of(row, link))))
             return MEMBER
@@ -138,9 +140,8 @@ class IncrementalRefresh:
             rows = await self._changed(name, lookup.columns(name, GSID), cursors, name)
             self._take(rows, name, lambda changed: self._people.change(name, changed))
             return name
-        field = lookup.definition.objects[name].join_field if name in lookup.definition.objects else GSID
-        rows = await self._changed(name, lookup.columns(name, field), cursors, name)
-        self._take(rows, name, lambda changed: self._objects.change(name, field, changed))
+        rows = await self._changed(name, self._objects[name].columns(), cursors, name)
+        self._take(rows, name, self._objects[name].change)
         return name
 
     def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None]) -> None:
@@ -148,12 +149,8 @@ class IncrementalRefresh:
         if rows is not None:
             change(rows)
             return
-        self._scans.reset(name)
-        self._drop_all(PERSON if name == MEMBER else name)
-
-    def _drop_all(self, name: str) -> None:
-        for key in self._lookup.cache.keys(self._lookup.definition.id, name):
-            self._lookup.drop(key)
+        self._scans[name].reset()
+        self._lookup.drop_all(PERSON if name == MEMBER else name)
 
     async def _changed(
         self, name: str, select: Sequence[str], cursors: RefreshCursors, since: str, *besides: str
@@ -227,8 +224,8 @@ class IncrementalRefresh:
         named = {n.lower(): n for n in objects}
         for object_name, gsid in found:
             name_of = named.get(object_name, object_name)
-            owner = self._people if name_of in (PERSON, GSUSER, MEMBER) else self._objects
-            owner.remove(name_of, gsid)
+            remove = self._people.remove if name_of in self._people.scans else lookup.remove_row
+            remove(name_of, gsid)
         return name
 
 

@@ -64,9 +64,9 @@ class NameLookup:
         at = needs.first_described(self._lookup.described.get(MEMBER), needs.COMPANY_OF)
         if at is None or self._people.link is None:
             return {}
-        if self._people.progress(MEMBER) is None:
+        if self._people.scans[MEMBER].progress() is None:
             await self._people_lookup.scan(MEMBER)
-        if self._people.is_scanned(MEMBER):
+        if self._people.scans[MEMBER].is_exhausted():
             people = self._scanned_members(set(names), at)
         else:
             people = await self._look_up_members(names, at)

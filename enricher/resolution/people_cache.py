@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
 from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, Entity, EntityKey
-from enricher.resolution.full_scan import FullScans, ScanProgress, ScanSpec
+from enricher.resolution.full_scan import FullScan, ScanProgress, ScanSpec
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors.columns import required as needs
 from frame_gainsight.connectors.definition.paths import LOOKUP_SUFFIX
@@ -24,12 +24,16 @@ class PeopleCache:
 
     Attributes:
         lookup: the tenant's cache.
-        scans: the full scans of the tenant's objects.
+        scans: the full scans of persons, of users, and of memberships with their persons.
     """
 
-    def __init__(self, lookup: TenantLookup, scans: FullScans) -> None:
+    def __init__(self, lookup: TenantLookup, max_scan_rows: int) -> None:
         self.lookup = lookup
-        self.scans = scans
+        self.scans = {
+            PERSON: FullScan(lookup, PERSON, max_scan_rows, self._person_scan),
+            GSUSER: FullScan(lookup, GSUSER, max_scan_rows, self._user_scan),
+            MEMBER: FullScan(lookup, MEMBER, max_scan_rows, self._member_scan),
+        }
 
     # Cached answers
 
@@ -62,7 +66,7 @@ class PeopleCache:
             return {value: [] for value in values}  # the tenant has no such object
         exhausted = self._is_exhausted(name)
         confirmed = exhausted and self.is_confirmed(name)
-        progress = self.progress(name)
+        progress = self.scans[name].progress()
         known = {}
         for value in values:
             rows: list[Row] | None = self._scanned(name, field, value, columns, progress) if exhausted else []
@@ -99,7 +103,7 @@ class PeopleCache:
 
     def _is_exhausted(self, name: str) -> bool:
         """Whether the scan that brings persons, or users, has reached the end: all who have an email are cached."""
-        return self.is_scanned(MEMBER if name == PERSON and self.link is not None else name)
+        return self.scans[MEMBER if name == PERSON and self.link is not None else name].is_exhausted()
 
     def _fresh(self, key: EntityKey, columns: tuple[str, ...], progress: ScanProgress | None) -> Entity | None:
         """An answer about a scanned object; one that is older than the scan never counts."""
@@ -108,19 +112,11 @@ class PeopleCache:
         overtaken = since is None and entity is not None and progress is not None and entity.fetched_at < progress.begun
         return None if overtaken else entity
 
-    def is_scanned(self, name: str) -> bool:
-        """Whether the scan of an object has reached the end, as far as the length of its last page shows."""
-        return self.scans.is_exhausted(self.scan_spec(name))
-
     def is_confirmed(self, name: str) -> bool:
-        """Whether a person, user or membership that is not cached is known to be absent."""
-        if name == PERSON and self.link is not None and not self.is_confirmed(MEMBER):
+        """Whether a person or user that is not cached is known to be absent."""
+        if name == PERSON and self.link is not None and not self.scans[MEMBER].is_confirmed():
             return False
-        return self.scans.is_confirmed(self.scan_spec(name))
-
-    def progress(self, name: str) -> ScanProgress | None:
-        """How far an object has been scanned; None where that does not count any more."""
-        return self.scans.progress(self.scan_spec(name))
+        return self.scans[name].is_confirmed()
 
     def absent_by_scan_only(self, gsid: str) -> bool:
         """Whether the absence of a Gsid is inferred from full scans, and not from a look-up of it."""
@@ -128,22 +124,27 @@ class PeopleCache:
         confirmed = self.is_confirmed(PERSON) or self.is_confirmed(GSUSER)
         return confirmed and not any(key in self.lookup.cache for key in keys)
 
-    def scan_spec(self, name: str) -> ScanSpec | None:
-        """How persons, memberships (with their persons) or users are scanned; None: the tenant does not allow it."""
-        lookup = self.lookup
-        if name not in lookup.described:
+    # Full scans
+
+    def _user_scan(self) -> ScanSpec | None:
+        if GSUSER not in self.lookup.described:
             return None
-        if name == GSUSER:
-            select = lookup.columns(GSUSER, EMAIL, GSID)
-            return ScanSpec(name, GSID, self.user_columns(), select, GSUSER, lambda rows: self.keep_users(rows, select))
-        columns = self.person_columns()
-        if name == PERSON:
-            select = lookup.columns(PERSON, EMAIL, GSID)
-            return ScanSpec(name, GSID, columns, select, PERSON, lambda rows: self.keep_persons(rows, select))
-        joined = self.person_join()
-        if joined is None or self.link is None:
+        select = self.lookup.columns(GSUSER, EMAIL, GSID)
+        return ScanSpec(GSID, self.user_columns(), select, GSUSER, lambda rows: self.keep_users(rows, select))
+
+    def _person_scan(self) -> ScanSpec | None:
+        if PERSON not in self.lookup.described:
             return None
-        return ScanSpec(name, self.link, columns, joined[1], PERSON, self.keep_members)
+        select = self.lookup.columns(PERSON, EMAIL, GSID)
+        return ScanSpec(GSID, self.person_columns(), select, PERSON, lambda rows: self.keep_persons(rows, select))
+
+    def _member_scan(self) -> ScanSpec | None:
+        if MEMBER not in self.lookup.described:
+            return None
+        columns, joined, link = self.person_columns(), self.person_join(), self.link
+        if joined is None or link is None:
+            return None
+        return ScanSpec(link, columns, joined[1], PERSON, self.keep_members)
 
     def person_join(self) -> tuple[str, tuple[str, ...]] | None:
         """The look-up from `company_person` to its person, and the columns of both; None: the tenant joins none."""
@@ -200,14 +201,13 @@ class PeopleCache:
         """Takes over changed `company_person` rows: of cached persons, and of new ones within what was scanned."""
         if (link := self.link) is None:
             return
-        spec = self.scan_spec(MEMBER)
         prefix = (self.person_join() or ("",))[0]
         at = needs.first_described(self.lookup.described.get(MEMBER), needs.COMPANY_OF) or ""
         known = []
         for row in rows:
             gsid = text_of(row, link)
             self._forget_email(PERSON, gsid, text_of(row, f"{prefix}.{EMAIL}"))
-            if self.kept(PERSON, gsid) or self.scans.reaches(spec, gsid):
+            if self.kept(PERSON, gsid) or self.scans[MEMBER].reaches(gsid):
                 known.append(row)
         self._forget_member_names({text_of(row, at) for row in rows}, {text_of(row, link) for row in rows})
         self.keep_members(known, add=True)
@@ -254,9 +254,9 @@ class PeopleCache:
 
     def _is_new_within_scan(self, name: str, gsid: str) -> bool:
         """Whether somebody who is not cached came after their part of the object was scanned."""
-        if name == PERSON and self.link is not None and not self.scans.reaches(self.scan_spec(MEMBER), gsid):
+        if name == PERSON and self.link is not None and not self.scans[MEMBER].reaches(gsid):
             return False
-        return self.scans.reaches(self.scan_spec(name), gsid)
+        return self.scans[name].reaches(gsid)
 
     def remove(self, name: str, gsid: str) -> None:
         """Takes a deleted person, user or membership out of the answers."""

@@ -63,17 +63,17 @@ class PeopleLookup:
     def _lookup_calls(self, emails: Sequence[str], gsids: Sequence[str]) -> int:
         """The number of calls that a look-up of the unknown values takes: as members, and the rest as persons."""
         unknown = (self._unknown(EMAIL, emails), self._unknown(GSID, gsids))
-        return 2 * sum(self._scans.lookup_calls(MEMBER, values) for values in unknown)
+        return 2 * sum(self._scans[MEMBER].lookup_calls(values) for values in unknown)
 
     def _expected(self, name: str) -> int:
         """Rows that are worth a scan at any cost: only the scans of members and persons together save look-ups."""
-        members = self._people.progress(MEMBER)
+        members = self._scans[MEMBER].progress()
         return 2 * members.rows if name == PERSON and members is not None and members.rows > MAX_ROWS else 0
 
     async def find_users(self, field: str, values: Sequence[str]) -> None:
         """Caches the users who have one of these (lower-case) emails, or Gsids, or that there is none."""
         if self._unknown_users(field, values):
-            await self.scan(GSUSER, lambda: self._scans.lookup_calls(GSUSER, self._unknown_users(field, values)))
+            await self.scan(GSUSER, lambda: self._scans[GSUSER].lookup_calls(self._unknown_users(field, values)))
         await self._look_up_users(field, self._unknown_users(field, values))
 
     def _unknown_users(self, field: str, values: Sequence[str]) -> list[str]:
@@ -85,15 +85,15 @@ class PeopleLookup:
         lookup = self._lookup
         if not values or GSUSER not in lookup.described:
             return
-        self._scans.add_lookup(GSUSER, values)
+        self._scans[GSUSER].add_lookup(values)
         rows, columns = await lookup.rows_in(GSUSER, field, values, lookup.columns(GSUSER, field))
         self._people.keep_users(rows, columns)
         self._people.keep_looked_up(GSUSER, field, values, rows)
 
     async def _find_persons(self, field: str, values: Sequence[str]) -> None:
-        if self._people.link is None or self._people.is_confirmed(MEMBER):
-            await self.scan(PERSON, lambda: self._scans.lookup_calls(PERSON, self._unknown(field, values)))
-        elif not self._people.is_scanned(MEMBER):
+        if self._people.link is None or self._scans[MEMBER].is_confirmed():
+            await self.scan(PERSON, lambda: self._scans[PERSON].lookup_calls(self._unknown(field, values)))
+        elif not self._scans[MEMBER].is_exhausted():
             await self._look_up_members(field, values)
         await self._look_up_persons(field, self._unknown_persons(field, values))
 
@@ -113,14 +113,14 @@ class PeopleLookup:
 
     def _add_lookup(self, values: Sequence[str]) -> None:
         for name in (MEMBER, PERSON):  # only the scans of both save a look-up of persons
-            self._scans.add_lookup(name, values)
+            self._scans[name].add_lookup(values)
 
     async def _memberships(self, persons: Sequence[str], newer: bool) -> Mapping[str, list[Row]]:
         found: defaultdict[str, list[Row]] = defaultdict(list)
         link = self._people.link
         if not persons or link is None:
             return found
-        if self._people.is_confirmed(MEMBER) and not newer:
+        if self._scans[MEMBER].is_confirmed() and not newer:
             return {gsid: self._people.memberships(gsid) for gsid in persons}
         rows, _ = await self._lookup.rows_in(MEMBER, link, persons, self._lookup.columns(MEMBER, link))
         for row in rows:
@@ -168,12 +168,13 @@ class PeopleLookup:
         Args:
             lookup_calls: the number of calls that a look-up by value takes instead.
         """
-        if (spec := self._people.scan_spec(name)) is None:
+        scan = self._scans[name]
+        if (spec := scan.spec()) is None:
             return
-        lookup, members, before = self._lookup, self._people.member_columns(), self._scans.progress(spec)
+        lookup, members, before = self._lookup, self._people.member_columns(), scan.progress()
         capabilities = lookup.capabilities
         try:
-            await self._scans.scan(spec, lookup_calls, expected=self._expected(name))
+            await scan.run(spec, lookup_calls, expected=self._expected(name))
         except UnknownFieldError as error:
             if name == MEMBER and (error.field or "").lower() not in {c.lower() for c in members}:
                 capabilities.joins_person = False
@@ -185,9 +186,9 @@ class PeopleLookup:
             if name == MEMBER and capabilities.joins_person is None and not isinstance(error, ReplyTooLargeError):
                 capabilities.joins_person = False
             else:
-                self._scans.give_up(spec)
+                scan.give_up(spec)
         else:
-            progress = self._scans.progress(spec)
+            progress = scan.progress()
             if name == MEMBER and progress is not None:
                 capabilities.joins_person = True
                 if progress.exhausted and not (before is not None and before.exhausted):

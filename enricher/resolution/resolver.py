@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 from enricher.activity.mentions import Side
 from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, EntityCache
-from enricher.resolution.full_scan import FullScans
 from enricher.resolution.incremental_refresh import IncrementalRefresh
 from enricher.resolution.joined_columns import JoinedColumns
 from enricher.resolution.model import Reference, Resolved, distinct_mentions
@@ -49,11 +48,11 @@ class Resolver:
     ) -> None:
         self._definition = definition
         self._lookup = TenantLookup(definition, client, cache, clock)
-        scans = FullScans(self._lookup, max_scan_rows)
-        self._people = PeopleCache(self._lookup, scans)
+        self._people = PeopleCache(self._lookup, max_scan_rows)
         self._people_lookup = PeopleLookup(self._people)
         self._names = NameLookup(self._people, self._people_lookup)
-        self._objects = ObjectLookup(self._lookup, scans)
+        fields = dict.fromkeys(needs.RIDES, GSID) | {n: custom.join_field for n, custom in definition.objects.items()}
+        self._objects = {n: ObjectLookup(self._lookup, n, field, max_scan_rows) for n, field in fields.items()}
         self._refresh = IncrementalRefresh(self._lookup, self._people, self._objects, refresh_interval)
         self._resolving = asyncio.Lock()  # two batches beside each other would query the same twice
 
@@ -72,16 +71,16 @@ class Resolver:
 
     async def _resolve(self, references: Sequence[Reference]) -> Resolved:
         await self._lookup.describe()
-        custom = {name: self._custom_ids(name, references) for name in self._definition.objects}
+        custom = {name: self._joined_gsids(name, references) for name in self._definition.objects}
         await self._refresh.if_due(
-            [name for name, (field, ids) in custom.items() if self._objects.absent_by_scan_only(name, field, ids)]
+            [name for name, gsids in custom.items() if self._objects[name].absent_by_scan_only(gsids)]
         )
         described = self._lookup.described
         found = Resolved(described, JoinedColumns(self._definition, described))
         await self._find_people(found, references)  # first: its large pages prove that smaller ones are the last
         await gather_or_cancel(
             *(self._find_related(found, name, references) for name in needs.RIDES),
-            *(self._find_custom(found, name, field, ids) for name, (field, ids) in custom.items()),
+            *(self._find_custom(found, name, gsids) for name, gsids in custom.items()),
         )
         found.new = self._lookup.take_new()
         return found
@@ -158,14 +157,13 @@ class Resolver:
     async def _find_related(self, found: Resolved, name: str, references: Sequence[Reference]) -> None:
         """Finds the companies, or the relationships, that were not joined to every activity which refers to them."""
         gsids = [gsid for r in references if (gsid := r.gsid_of(name)) and found.joined_row(name, r) is None]
-        rows = await self._objects.find(name, GSID, list(dict.fromkeys(gsids)))
+        rows = await self._objects[name].find(list(dict.fromkeys(gsids)))
         found.related[name] = {gsid: same[0] for gsid, same in rows.items()}
 
-    def _custom_ids(self, name: str, references: Sequence[Reference]) -> tuple[str, list[str]]:
-        """The column by which a custom object is joined, and the Gsids that it is joined to."""
-        custom = self._definition.objects[name]
-        gsids = [r.gsid_of(custom.joined_to) for r in references]
-        return custom.join_field, list(dict.fromkeys(gsid for gsid in gsids if gsid))
+    def _joined_gsids(self, name: str, references: Sequence[Reference]) -> list[str]:
+        """The Gsids of the companies or relationships that a custom object is joined to."""
+        gsids = [r.gsid_of(self._definition.objects[name].joined_to) for r in references]
+        return list(dict.fromkeys(gsid for gsid in gsids if gsid))
 
-    async def _find_custom(self, found: Resolved, name: str, field: str, ids: Sequence[str]) -> None:
-        found.custom[name] = await self._objects.find(name, field, ids)
+    async def _find_custom(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
+        found.custom[name] = await self._objects[name].find(gsids)

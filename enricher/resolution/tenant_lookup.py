@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from enricher.resolution.entity_cache import Change, Entity, EntityCache, EntityKey
+from enricher.resolution.entity_cache import GSID, Change, Entity, EntityCache, EntityKey
 from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT, TenantCapabilities
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required as needs
@@ -16,6 +16,7 @@ from frame_gainsight.gainsight import (
     UnknownFieldError,
     UnknownObjectError,
     fetch_where_in,
+    value_of,
 )
 from frame_gainsight.runtime import Clock
 
@@ -72,6 +73,19 @@ class TenantLookup:
         if key in self.cache:
             self.cache.drop(key)
             self._new[key] = key
+
+    def remove_row(self, object_name: str, gsid: str) -> None:
+        """Takes a deleted row out of the answers that hold it."""
+        for key in self.cache.keys(self.definition.id, object_name):
+            entity = self.cache.get(key)
+            if entity is not None and any(value_of(row, GSID) == gsid for row in entity.rows):
+                left = [row for row in entity.rows if value_of(row, GSID) != gsid]
+                self.keep(object_name, key.field, key.value, entity.columns, left)
+
+    def drop_all(self, object_name: str) -> None:
+        """Takes all answers about an object out of the cache for good."""
+        for key in self.cache.keys(self.definition.id, object_name):
+            self.drop(key)
 
     def take_new(self) -> list[Change]:
         """The answers that have changed since the last call of this, each in its latest state."""
