@@ -33,12 +33,8 @@ class NameLookup:
             return {}
         await self._people_lookup.scan(GSUSER)
         if self._people.is_confirmed(GSUSER):
-            pairs = [
-                (row, key.value)
-                for key in lookup.cache.keys(lookup.definition.id, GSUSER)
-                for row in self._rows_of(key)
-            ]
-            return _unique(pairs, names)
+            keys = lookup.cache.keys(lookup.definition.id, GSUSER)
+            return _unique([(row, key.value) for key in keys for row in self._rows_of(key)], names)
         described = lookup.described.get(GSUSER)
         if described is None or described.field(NAME) is None or lookup.capabilities.filters_users_by_name is False:
             return {}

@@ -137,7 +137,7 @@ class PeopleLookup:
         self._add_lookup(values)
         link = self._people.link or ""
         by = f"{person}.{EMAIL}" if field == EMAIL else link
-        # The first such query may be refused for its form or for its size: it is not retried with fewer values.
+        # A refusal of the first such query may be for its form or for its size: the sizes that it tries are not kept.
         chunking = capabilities.chunking[MEMBER] if capabilities.filters_by_person else Chunking(len(values))
         rows: list[Row] = []
         page_cap = capabilities.page_cap

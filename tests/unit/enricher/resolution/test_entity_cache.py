@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, decode, encode, restore
@@ -68,6 +69,7 @@ values = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) |
 texts = st.text(max_size=20)
 
 
+@examples(deadline=None)  # the first one loads the schemas
 @given(texts, texts, st.lists(texts, unique=True), st.lists(st.dictionaries(texts, values)), st.integers(0, 2**62))
 def test_round_trip(value: str, name: str, columns: list[str], rows: list[dict[str, object]], at: int) -> None:
     codec, entity = Codec(), Entity(EntityKey("acme", name, "f", value), tuple(columns), rows, at)
