@@ -106,7 +106,7 @@ class PeopleCache:
         return self.scans[MEMBER if name == PERSON and self.link is not None else name].is_exhausted()
 
     def _fresh(self, key: EntityKey, columns: tuple[str, ...], progress: ScanProgress | None) -> Entity | None:
-        """An answer about a scanned object. In a replay, where age does not count, one from before the scan does not."""
+        """An answer about a scanned object; without a limit of age, as in a replay, none from before the scan."""
         since = self.lookup.since
         entity = self.lookup.cache.fresh(key, columns, since)
         overtaken = since is None and entity is not None and progress is not None and entity.fetched_at < progress.begun
