@@ -12,9 +12,9 @@ from benchmarks.calls import NEW_PEOPLE, NO_LOOK, Case, companies_of, mapping, p
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
-from enricher.activity.raw_record import is_marker
 from frame_gainsight.kafka import read_to_end
 from frame_gainsight.runtime import Settings
+from schemas.raw_topic import is_period_marker
 
 PATIENCE = 120.0
 
@@ -66,7 +66,7 @@ def _measured(rate: int, periods: int) -> tuple[list[float], float]:
 
 def _emails(settings: Settings, connector: str) -> set[str]:
     records = read_to_end(settings, settings.raw_topic, dict.fromkeys(range(settings.partitions)))
-    keys = ((record.key or b"").decode() for record in records if not is_marker(record))
+    keys = ((record.key or b"").decode() for record in records if not is_period_marker(record.key))
     return {key for key in keys if key.startswith(f"{connector}/")}
 
 

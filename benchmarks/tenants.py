@@ -85,7 +85,7 @@ def _made(plan: dict[str, Any]) -> tuple[dict[str, Tenant], int]:
     return {"127.0.0.1": tenant}, start
 
 
-class TenantLookup:
+class CallCounter:
     """Counts calls by host and endpoint."""
 
     def __init__(self, tenants: dict[str, Tenant]) -> None:
@@ -134,15 +134,15 @@ async def _serve(plan: dict[str, Any]) -> None:
     tenants, start = _made(plan)
     for tenant in tenants.values():
         _ = tenant.timeline  # up to its clock, before anybody waits for it
-    desk = TenantLookup(tenants)
+    counter = CallCounter(tenants)
     several = tenants.keys() != {"127.0.0.1"}
     app = application(tenants.get if several else next(iter(tenants.values())))
 
     @web.middleware
-    async def through_desk(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await desk.answer(request, handler)
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await counter.answer(request, handler)
 
-    app.middlewares.append(through_desk)
+    app.middlewares.append(counted)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=900)
     await runner.setup()
     # All of 127.0.0.0/8 is this machine: so each tenant has an address of its own, and one server.

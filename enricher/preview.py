@@ -1,4 +1,4 @@
-"""Conversations of a tenant's newest activities as Frame would get them; nothing is written anywhere."""
+"""Previews: the conversations of a tenant's latest activities as Frame would receive them; nothing is written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import xxhash
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.model import Reference
 from enricher.resolution.resolver import Resolver
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition, Selection
@@ -38,7 +39,7 @@ ORDER = {"LastModifiedDate": "desc", "Gsid": "desc"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One activity: its conversation by each definition, in their order; or why there is none."""
+    """One activity: its conversation by each definition, in their order; `causes` of those that are missing."""
 
     gsid: str
     values: Sequence[dict[str, Any] | None]
@@ -47,7 +48,7 @@ class Shown:
 
 @dataclass(slots=True)
 class Preview:
-    """What came of it: the newest activity first; `calls` by object or call."""
+    """The latest activities, latest first, and the API `calls` by object or call."""
 
     shown: list[Shown] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
@@ -62,45 +63,47 @@ async def preview(
     client: GainsightClient,
     clock: Clock,
     definitions: Sequence[Definition],
-    most: int,
+    limit: int,
     known: Mapping[str, ObjectDescription] | None = None,
 ) -> Preview:
-    """Conversations by each of the definitions (of one connector), resolved together: a further one costs no further
-    call, but for what only it maps.
+    """The conversations by each of the definitions (of one connector), resolved together: a further definition costs
+    calls only for objects that it alone maps.
 
     Args:
-        known: what the tenant's objects look like, where that was asked just before.
+        limit: the most activities that are shown.
+        known: the tenant's objects by name, where they have just been described.
 
-    Raises GainsightError; DataError is among what is shown.
+    Raises GainsightError; a DataError becomes a cause.
     """
     together = merged(definitions)
     cache = EntityCache(HOUR, HOUR)
-    desk = TenantLookup(together, client, cache, clock)
+    lookup = TenantLookup(together, client, cache, clock)
     if known is not None:
-        desk.know(known)
-    await desk.describe()
-    if required.ACTIVITY not in desk.described:
+        lookup.know(known)
+    await lookup.describe()
+    if required.ACTIVITY not in lookup.described:
         raise UnknownObjectError(f"The tenant does not describe {required.ACTIVITY} to this key.")
-    rows, columns = await _newest(client, together, desk, most)
+    rows, columns = await _latest(client, together, lookup, limit)
     activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
-    found = await Resolver(together, client, cache, clock).resolve(conversation.wanted(activities))
-    told = Preview()
-    for activity in activities:
+    references = [Reference.of(activity) for activity in activities]
+    found = await Resolver(together, client, cache, clock).resolve(references)
+    result = Preview()
+    for reference in references:
         values: list[dict[str, Any] | None] = []
         causes: list[str] = []
         for definition in definitions:
             try:
-                values.append(conversation.build(activity, definition, found))
+                values.append(conversation.build(reference, definition, found))
             except DataError as error:
                 values.append(None)
                 causes.append(str(error))
-        told.shown.append(Shown(activity.gsid, values, causes))
-    told.calls = dict(client.calls)
-    return told
+        result.shown.append(Shown(reference.activity.gsid, values, causes))
+    result.calls = dict(client.calls)
+    return result
 
 
 def merged(definitions: Sequence[Definition]) -> Definition:
-    """A definition that asks for all that any of them maps."""
+    """One definition that maps everything that any of them maps."""
     first = definitions[0]
     parts: dict[str, dict[str, Any]] = {"objects": {}, "user_profile": {}, "org_profile": {}, "tags": {}}
     for number, definition in enumerate(definitions):
@@ -116,32 +119,32 @@ def merged(definitions: Sequence[Definition]) -> Definition:
     return Definition.model_validate(first.model_dump() | parts | {"activity_types": every})
 
 
-async def _newest(
-    client: GainsightClient, definition: Definition, desk: TenantLookup, most: int
+async def _latest(
+    client: GainsightClient, definition: Definition, lookup: TenantLookup, limit: int
 ) -> tuple[list[Row], str]:
-    """The newest activities, read as polls read them, and the version of the columns that they were read with."""
+    """The latest activities, read as polls read them, and the version of the columns that they were read with."""
     types = list(definition.activity_types)
     where = [Condition("TypeName", "IN", types)] if types else []
     selection = Selection(definition)
-    selection.take(desk.described)
+    selection.take(lookup.described)
     while True:
         for column in selection.absent:
             if selection.is_mapped(column):
                 raise UnknownFieldError(required.ACTIVITY, column, None)
         try:
-            rows = await client.query(Query(required.ACTIVITY, selection.select, where, ORDER, most))
+            rows = await client.query(Query(required.ACTIVITY, selection.select, where, ORDER, limit))
         except (RefusedQueryError, UnknownFieldError) as error:
             if not selection.drop(error):
                 raise
         else:
-            if selection.accepts_lookups is False:  # people need not be asked for through them first
-                desk.facts.dotted = desk.facts.dotted_in = False
-                desk.take_new()
+            if selection.accepts_lookups is False:  # people are not joined either
+                lookup.capabilities.joins_person = False
+                lookup.take_new()
             return rows, required.columns_version(selection.select)
 
 
 def _activity(connector: str, number: int, row: Row, columns: str) -> RawActivity | None:
-    """As it would come out of the raw topic; None for a row that the producer makes a dead letter of."""
+    """The activity as the raw topic would have it; None for a row that the producer makes a dead letter of."""
     gsid = value_of(row, "Gsid")
     try:
         modified_at = parse_date(value_of(row, "LastModifiedDate"))

@@ -1,4 +1,4 @@
-"""Who an activity names: mentions of people, out of every form that tenants write them in."""
+"""Mentions: the people named in an activity, out of every form that tenants write them in."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from enricher.activity.raw_record import RawActivity
 
 
 class Side(StrEnum):
-    """How a mention is listed."""
+    """The attendee list that a mention is in. `UNLISTED`: in neither, but in From, To or Cc."""
 
     INTERNAL = "internal"
     EXTERNAL = "external"
-    UNSAID = "unsaid"
+    UNLISTED = "unlisted"
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A person as named: by email (lower case), by name, by Gsid, or by several of these."""
+    """A person as an activity names them: by email (lower case), name, Gsid, or several of these."""
 
     email: str | None = None
     name: str | None = None
     gsid: str | None = None
-    side: Side = Side.UNSAID
+    side: Side = Side.UNLISTED
 
 
-# Begins where such text begins and takes no step back: linear, whatever the text. Apostrophes are legal (o'brien@x),
-# and so are bars, but these part addresses where they are.
+# The look-behind keeps this linear, whatever the text. Apostrophes are legal (o'brien@x), and so are bars, but tenants
+# write bars between addresses.
 _ATOM = r"[^\s@<>,;:\"()\[\]|]"
 _EMAIL = re.compile(rf"(?<!{_ATOM}){_ATOM}+@(?!\.){_ATOM}+")
 _LIST_ENDS = ",;\r\n"
 _PARTS = re.compile(f"[{_LIST_ENDS}]")
-# `Osei, Dana <dana@x>`: one word, a comma, and a name before an address. Whoever lists persons by one name alone, and
-# others with their address beside them, is read wrongly; those are rarer. No more than two parts are looked at from
-# where one begins: linear.
+# `Osei, Dana <dana@x>`: one word, a comma, and a name before an address. A list that has one person by a single name
+# and the next one with an address is misread; that is rarer. At most two parts of a list are matched at once: linear.
 _SURNAME_FIRST = re.compile(
     r"(?P<lead>(?:^|[,;\r\n])[^\S\r\n]*)(?P<last>(?![A-Z0-9]{36},)[^\s,;<>@\"()]+),[ \t]*"
     r"(?P<first>[^\s,;<>@\"()][^,;<>@\"()\r\n]*)<"
@@ -51,9 +50,9 @@ _OPENING = re.compile(r"<(?:\s*mailto:)?\s*'?$", re.IGNORECASE)
 _COMMENT = re.compile(r"[\s'>]*\(([^()]*)\)")
 _GSID = re.compile(r"[A-Z0-9]{36}")
 _FIELDS = (
-    ("From", Side.UNSAID),
-    ("To", Side.UNSAID),
-    ("Cc", Side.UNSAID),
+    ("From", Side.UNLISTED),
+    ("To", Side.UNLISTED),
+    ("Cc", Side.UNLISTED),
     ("InternalAttendees", Side.INTERNAL),
     ("ExternalAttendees", Side.EXTERNAL),
 )
@@ -61,28 +60,28 @@ _AUTHOR = {"gsid": "AuthorId", "email": "AuthorId__gr.Email", "name": "AuthorId_
 _CREATOR = {"email": "UserEmail", "name": "UserName"}
 _EMAIL_KEYS = ("email", "emailaddress", "address")
 _NAME_KEYS = ("name", "fullname", "displayname")
-# `id` and `gsid` of an attendee may be those of its own row; who is a user is a user, also where a person.
+# `id` and `gsid` of an attendee may be those of its own row; a user who is also a person counts as a user.
 _ID_KEYS = ("userid", "personid", "gsid", "id")
 _REFERENCE = re.compile(r"&(?:amp|apos|gt|lt|nbsp|quot|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
-_NOBODY = re.compile(r"n/a|nil|none|null|object object|undefined|undisclosed[ -]recipients?", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"n/a|nil|none|null|object object|undefined|undisclosed[ -]recipients?", re.IGNORECASE)
 
 
 def mentions(activity: RawActivity) -> list[Mention]:
-    """Everyone whom the activity names, in the order From, To, Cc, internal, external attendees, author."""
+    """Everyone named in the activity, in the order From, To, Cc, internal attendees, external attendees, author."""
     found: list[Mention] = []
     for field, side in _FIELDS:
         found += parse_attendees(activity.get(field), side)
     return found + _author(activity)
 
 
-def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
-    """Mentions out of a field's value.
+def parse_attendees(value: Any, side: Side = Side.UNLISTED) -> list[Mention]:
+    """The mentions in a field's value.
 
-    Tenants write a JSON list of strings or of objects (as such or as text), a list parted by commas, semicolons or
+    Tenants write a JSON list of strings or of objects (as such or as text), a list separated by commas, semicolons or
     lines, `Name <email>`, bare emails, bare names, Gsids, or null; any of these may have been escaped for HTML.
     """
     found: list[Mention] = []
-    waiting = [value]  # not by recursion: nothing says how deep a tenant nests
+    waiting = [value]  # not by recursion: lists may be nested to any depth
     while waiting:
         item = waiting.pop()
         if isinstance(item, str) and (read := _from_json(item)) is not None:
@@ -97,10 +96,9 @@ def parse_attendees(value: Any, side: Side = Side.UNSAID) -> list[Mention]:
 
 
 def _author(activity: RawActivity) -> list[Mention]:
-    """By Gsid and the address that rode along: that is as old as the row, the Gsid is not.
+    """The author, by Gsid and by the joined address, which is as old as the row; the Gsid does not change.
 
-    Where there is neither, whoever logged the activity counts: `UserEmail` and `UserName` are its creator's, who mostly
-    is the author.
+    Where there is neither, the creator (`UserEmail`, `UserName`), who is the author of most activities.
     """
     author, creator = (
         _from_object({key: activity.get(field) for key, field in fields.items()}, Side.INTERNAL)
@@ -110,13 +108,13 @@ def _author(activity: RawActivity) -> list[Mention]:
 
 
 def visible(text: str) -> str:
-    """Without the characters that nobody sees and mail programs leave behind: zero-width ones, marks of direction, soft
-    hyphens, control characters. Every kind of blank is a space; ends of lines stay.
+    """The text without the invisible characters that mail programs leave behind: zero-width ones, marks of direction,
+    soft hyphens, control characters. Every kind of blank becomes a space; ends of lines stay.
     """
-    return text if text.isprintable() else "".join(map(_seen, text))
+    return text if text.isprintable() else "".join(map(_visible, text))
 
 
-def _seen(char: str) -> str:
+def _visible(char: str) -> str:
     if char.isprintable() or char in "\r\n":
         return char
     kind = category(char)
@@ -132,7 +130,7 @@ def _clean(text: str) -> str:
 
 
 def _from_json(text: str) -> Any:
-    """The list or object that a text holds, None where it holds neither."""
+    """The JSON list or object in a text; None where there is neither."""
     for form in (text, _clean(text)):
         if form.lstrip()[:1] in ("[", "{"):
             with suppress(orjson.JSONDecodeError):
@@ -164,7 +162,7 @@ def _first_text(by_key: dict[str, Any], keys: Iterable[str]) -> str:
 
 
 def _emails(text: str) -> dict[str, tuple[int, int]]:
-    """The distinct addresses in a text, in lower case, each with where it first stands."""
+    """The distinct addresses in a text, in lower case, each with its first position (start, end)."""
     found: dict[str, tuple[int, int]] = {}
     if "@" not in text:
         return found
@@ -178,12 +176,12 @@ def _emails(text: str) -> dict[str, tuple[int, int]]:
 def _from_text(text: str, side: Side) -> list[Mention]:
     if "<" in text:
         text = _SURNAME_FIRST.sub(lambda m: f'{m["lead"]}"{m["last"]}, {m["first"].rstrip()}" <', text)
-    parts = (part.strip() for part in _parted(text))
+    parts = (part.strip() for part in _split(text))
     return [mention for part in parts if part for mention in _from_part(part, side)]
 
 
-def _parted(text: str) -> list[str]:
-    """A list's parts. A separator inside double quotes or round brackets does not part, if these are closed."""
+def _split(text: str) -> list[str]:
+    """The parts of a list. A separator inside closed double quotes or round brackets does not count."""
     if '"' not in text and "(" not in text:
         return _PARTS.split(text)
     parts, start, quoted, depth, escaped = [], 0, False, 0, False
@@ -205,7 +203,7 @@ def _parted(text: str) -> list[str]:
 
 
 def _from_part(part: str, side: Side) -> list[Mention]:
-    """One person, as `Name <email>`, `email (Name)`, email, name or Gsid; or addresses in a way of its own."""
+    """One person, as `Name <email>`, `email (Name)`, email, name or Gsid; or several addresses in any other form."""
     emails = _emails(part)
     if not emails:
         return [_plain(name, side)] if (name := _name(_unquoted(part))) else []
@@ -231,10 +229,10 @@ def _unquoted(name: str) -> str:
 
 
 def _name(text: str) -> str | None:
-    """None for what stands for nobody: `N/A`, `-`, `null`, and a group's own name in `undisclosed-recipients:;`."""
+    """The name; None for placeholders: `N/A`, `-`, `null`, and a group's own name in `undisclosed-recipients:;`."""
     if not text or text[-1] == ":" or not any(char.isalnum() for char in text):
         return None
-    return None if _NOBODY.fullmatch(text.strip("[]()<>{}'\" .-")) else text
+    return None if _PLACEHOLDER.fullmatch(text.strip("[]()<>{}'\" .-")) else text
 
 
 def _plain(text: str, side: Side) -> Mention:

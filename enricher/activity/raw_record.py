@@ -1,4 +1,4 @@
-"""What arrives: raw records told apart into activities, deletions and period markers."""
+"""Raw records decoded: activities, deletions and period markers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ import orjson
 from frame_gainsight.gainsight import Row, value_of
 from frame_gainsight.kafka import ConsumedRecord
 from schemas import Codec, DecodeError
-
-MARKER_SUFFIX = b"/!period"
+from schemas.raw_topic import COLUMNS, DELETED_AT, RawKey, deleted_at, is_period_marker
 
 
 class DataError(Exception):
-    """A record, or a part of it, cannot be understood; the text says what and why."""
+    """A record, or a part of it, cannot be understood; the text names the part and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawActivity:
-    """A version of an activity. `modified_at` in milliseconds; `source` is the record that it came in.
-
-    `columns` is the version of the column list that the row was read with, "" where it is not told.
-    """
+    """A version of an activity. `modified_at` in milliseconds; `source` is the record that it came in."""
 
     source: ConsumedRecord
     connector: str
@@ -34,12 +30,18 @@ class RawActivity:
 
     @property
     def columns(self) -> str:
-        return self.source.header("columns") or ""
+        """The version of the column list that the row was read with; "" where the record does not name it."""
+        return self.source.header(COLUMNS) or ""
 
     def get(self, path: str) -> Any:
-        """The row's value by path; "" counts as absent, since the tenant gives any of the two."""
+        """The row's value by path; "" counts as absent, since tenants give either."""
         value = value_of(self.row, path)
         return None if value == "" else value
+
+    def text(self, path: str) -> str | None:
+        """The row's value by path as text; None where it is absent."""
+        value = self.get(path)
+        return None if value is None else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,8 @@ class Deletion:
 
     @property
     def moment(self) -> int:
-        """When the activity was deleted, as far as it is told; else when the tombstone was written (milliseconds)."""
-        at = self.source.header("deleted_at")
-        return int(at) if at and at.isdigit() else self.source.timestamp
+        """When the activity was deleted, else when the tombstone was written (milliseconds)."""
+        return deleted_at(self.source.header(DELETED_AT), self.source.timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +69,15 @@ class Marker:
 Arrival = RawActivity | Deletion | Marker
 
 
-def is_marker(record: ConsumedRecord) -> bool:
-    """Whether the record closes a period; decided by its key, without decoding it."""
-    return (record.key or b"").endswith(MARKER_SUFFIX)
-
-
 def read(codec: Codec, record: ConsumedRecord) -> Arrival:
-    """A raw record, told apart. Raises DataError; RegistryError when the schema registry does not answer."""
-    connector, slash, gsid = (record.key or b"").decode("utf-8", "replace").partition("/")
-    if not (connector and slash and gsid):
+    """Decodes a raw record. Raises DataError; RegistryError when the schema registry does not answer."""
+    key = RawKey.parse(record.key)
+    if key is None:
         raise DataError("The key is not <connector>/<activity Gsid>. Look at who writes to the raw topic.")
-    if is_marker(record):
-        return Marker(record, connector)
+    if is_period_marker(record.key):
+        return Marker(record, key.connector)
     if record.value is None:
-        return Deletion(record, connector, gsid)
+        return Deletion(record, key.connector, key.gsid)
     try:
         value = codec.decode_as("raw_activity", record.value)
     except DecodeError as error:
@@ -92,4 +88,4 @@ def read(codec: Codec, record: ConsumedRecord) -> Arrival:
         raise DataError(f"The activity's row is not JSON: {error}.") from error
     if not isinstance(row, dict):
         raise DataError("The activity's row is not a JSON object.")
-    return RawActivity(record, connector, gsid, value["modified_at"], value["fingerprint"], row)
+    return RawActivity(record, key.connector, key.gsid, value["modified_at"], value["fingerprint"], row)

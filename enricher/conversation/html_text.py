@@ -1,7 +1,7 @@
-"""Bodies: text out of HTML, with its quoted parts, whatever the state of the HTML.
+"""HTML to text, with its quoted parts, whatever the state of the HTML.
 
-libxml2 reads the markup and tells of each tag as it comes; no tree is made. So a body costs what its length says,
-whoever wrote it. What a tree costs its sender decides: a parser opens every unclosed <font> anew in each paragraph.
+libxml2 reads the markup and reports each tag as it comes; no tree is made, so the cost grows with the length alone. The
+cost of a tree is in the sender's hands: a parser opens every unclosed <font> anew in each paragraph.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lxml import etree
 
 _NAME = r"/?[a-zA-Z][a-zA-Z0-9-]*(?::[a-zA-Z][a-zA-Z0-9]*)?"
 _WHOLE_TAG = re.compile(rf"<(?P<name>{_NAME})(?=[\s/>])(?P<rest>[^<>]*)>")
-# What does not look like a tag is text: <dana@x.example>, <https://x.example>, <first_name>, and a single <.
+# Anything but a tag is text: <dana@x.example>, <https://x.example>, <first_name>, and a single <.
 _NO_TAG = re.compile(rf"<(?!{_NAME}(?:[\s/>]|\Z)|[!?])")
 _ANY_TAG = re.compile(r"<[^<>]*>")
 _UNSEEN = ("script", "style", "title", "template", "noscript")
@@ -41,9 +41,9 @@ _ELEMENTS |= _names(
     optgroup option output param picture plaintext progress q rb rp rt rtc ruby s samp search select slot small source
     span strike strong sub summary sup svg time track tt u var video wbr"""
 )
-# Elements of which a single start tag already shows that a text is HTML. Of the others, which are also words that
-# people put into <angle> brackets, an end tag or an attribute does.
-_TELLING = _names(
+# Elements of which a single start tag already shows that a text is HTML. The others are also words that people put into
+# <angle> brackets: only an end tag or an attribute shows it.
+_UNMISTAKABLE = _names(
     "blockquote body br div font frameset h1 h2 h3 h4 h5 h6 hr html img li ol p pre span tbody td th tr ul"
 )
 _BLANKS = re.compile(r"[^\S\n]+")
@@ -54,7 +54,7 @@ _GAPS = re.compile(r"\n{3,}")
 def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
     """(body_text, body_html) out of Notes and NotesPlainText. There is a text whenever there is any body.
 
-    Notes without any tag of HTML is text, after its character references. White space alone is no body. NULs, which
+    Notes without a tag of HTML are text, apart from character references. White space alone is no body. NULs, which
     neither text nor HTML may hold, are left out.
     """
     html = html.replace("\0", "") if html else None
@@ -71,21 +71,21 @@ def bodies(html: str | None, text: str | None) -> tuple[str | None, str | None]:
 def to_text(html: str) -> str:
     """The text as a reader would see it: blocks on lines of their own, blanks folded; quoted text stays.
 
-    What an unclosed comment or title would hide is shown, since there may be nothing besides.
+    Text behind an unclosed comment or title is shown, since there may be nothing else.
     """
     html = _NO_TAG.sub("&lt;", html.replace("\r\n", "\n").replace("\r", "\n"))
-    target: Any = _Reader()  # lxml calls what there is of it
+    target: Any = _Reader()  # lxml calls those methods that there are
     parser = etree.HTMLParser(target=target, encoding="utf-8", huge_tree=True)
-    # Within an element, since libxml2 puts text that stands in none into a paragraph.
+    # Within an element: libxml2 puts text outside of any into a paragraph.
     parser.feed(b"<div>" + _without_long_numbers(_unhidden(html)).encode("utf-8", "replace"))
     text = _folded(str(parser.close()))
-    if not text and any(html.count(quote) % 2 for quote in "\"'"):  # one that was never closed hides all behind it
+    if not text and any(html.count(quote) % 2 for quote in "\"'"):  # an unclosed quote hides all behind it
         text = _folded(unescape(_ANY_TAG.sub("\n", html)))
     return text
 
 
 class _Reader:
-    """What the parser tells of markup, as text."""
+    """Collects the text of the tags and data that the parser reports."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -123,14 +123,14 @@ class _Reader:
         self._parts.append(text)
 
     def comment(self, text: str) -> None:
-        """Nobody sees it."""
+        """Comments are no text."""
 
     def close(self) -> str:
         return "".join(self._parts)
 
 
 def _unhidden(html: str) -> str:
-    """Without the beginning of what would hide all that follows, since it is never ended."""
+    """The HTML without the start of an unclosed comment or element that would hide all behind it."""
     if (at := html.rfind("<!--")) >= 0 and html.find("--", at + 4) < 0:
         html = html[:at] + html[at + 4 :]
     lower = html.lower()
@@ -147,12 +147,12 @@ def _folded(text: str) -> str:
 
 
 def _is_html(text: str) -> bool:
-    """Whether a text has markup that nobody writes by chance."""
+    """Whether a text has markup that is not there by chance."""
     if "<!--" in text or text.lstrip()[:9].lower() == "<!doctype":
         return True
     for found in _WHOLE_TAG.finditer(text):
         name = found["name"].lower()
-        if name in _TELLING or (name in _ELEMENTS and "=" in found["rest"]):
+        if name in _UNMISTAKABLE or (name in _ELEMENTS and "=" in found["rest"]):
             return True
         if name[0] == "/" and name[1:] in _ELEMENTS:
             return True
@@ -166,5 +166,6 @@ def _without_references(text: str) -> str:
 
 
 def _without_long_numbers(text: str) -> str:
-    """Python refuses to read numbers of thousands of digits; more than seven are no character."""
+    """The text without long character references: above seven digits none is a character, and Python refuses to read
+    thousands of them."""
     return _LONG_NUMBER.sub(lambda found: "\ufffd" if found[1] else "&#", text)

@@ -15,7 +15,7 @@ from frame_gainsight.gainsight.describe import DATES, PICKLISTS, Field
 
 Scalar = bool | int | float | str
 Rows = Mapping[str, Sequence[Row]]
-"""Root of a path → the rows that it means here; several only for a custom object with `pick: all`."""
+"""Root of a path → the rows that it stands for in an activity; several only for a custom object with `pick: all`."""
 
 _NUMBERS = frozenset({"NUMBER", "CURRENCY", "PERCENTAGE"})
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -29,11 +29,11 @@ def profile(paths: Mapping[str, Path], rows: Rows, described: Mapping[str, Objec
     """
     found: dict[str, Scalar] = {}
     for name, path in paths.items():
-        if not (meant := rows.get(path.root)):
+        if not (root_rows := rows.get(path.root)):
             continue
         object_name = required.ACTIVITY if path.root == "activity" else path.root
         field = required.field_at(path.field, object_name, described)
-        values = [v for row in meant if (v := _typed(value_of(row, path.field), field, path)) is not None]
+        values = [v for row in root_rows if (v := _typed(value_of(row, path.field), field, path)) is not None]
         if len(values) == 1:
             found[name] = values[0]
         elif values:
@@ -42,7 +42,7 @@ def profile(paths: Mapping[str, Path], rows: Rows, described: Mapping[str, Objec
 
 
 def picked(definition: Definition, object_name: str, rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows of a custom object that count."""
+    """The rows of a custom object that its `pick` selects, by Gsid."""
     pick = definition.objects[object_name].pick
     ordered = sorted(rows, key=lambda row: str(value_of(row, "Gsid") or ""))
     if pick == "all" or not ordered:
@@ -58,7 +58,7 @@ def _modified(row: Row) -> int:
 
 
 def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
-    """The value as its field's type says; None when there is none."""
+    """The value in the form of its field's type; None when there is none."""
     if value is None or value == "" or value == []:
         return None
     kind = field.data_type if field else ""
@@ -90,13 +90,13 @@ def _typed(value: Any, field: Field | None, path: Path) -> Scalar | None:
 
 
 def _labels(value: Any, field: Field) -> str | None:
-    """Picklist ids become labels; of several (a list, or parted by ;) all, in their order."""
+    """The labels of picklist ids: of several (a list, or separated by ;) all, in their order."""
     names = _filled(value if isinstance(value, list) else str(value).split(";"))
     return _joined(field.options.get(name, name) for name in (str(n).strip() for n in names))
 
 
 def _filled(values: list[Any]) -> list[Any]:
-    """Those of a list that are values: tenants put null and blanks in, too."""
+    """The values of a list without null and blanks, which tenants put in, too."""
     return [value for value in values if value is not None and str(value).strip()]
 
 

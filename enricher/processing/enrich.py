@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from enricher.activity.mentions import Mention
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.services import EnricherServices
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
-from enricher.resolution.resolver import Resolved, Resolver
-from enricher.resolution.tenant_lookup import spent_before
+from enricher.resolution.model import Reference, Resolved
+from enricher.resolution.resolver import Resolver
+from enricher.resolution.tenant_capabilities import spent_before
 from frame_gainsight.connectors import Connector, Definition
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
@@ -65,17 +65,16 @@ class Enricher:
             renew: False: cached entities are used however old they are, as for a replay.
         """
         resolver = await self._resolver(connector)
-        wanted = conversation.wanted(list(activities))
-        found = await resolver.resolve(wanted, renew=renew)
+        references = [Reference.of(activity) for activity in activities]
+        found = await resolver.resolve(references, renew=renew)
         done = Enriched([entities.encode(self._codec, self._settings, self._lane, e) for e in found.new])
-        for activity, reference in zip(activities, wanted.references, strict=True):
+        for reference in references:
+            activity = reference.activity
             if self._dead_letters.limit_reached(connector.id):
                 done.refused.append(activity)
                 continue
             try:
-                done.outputs[activity.source.offset] = self._convert(
-                    activity, reference.mentions, connector.definition, found
-                )
+                done.outputs[activity.source.offset] = self._convert(reference, connector.definition, found)
                 self._dead_letters.converted(connector.id)
             except (DataError, EncodeError) as error:
                 done.cause = str(error)
@@ -90,11 +89,9 @@ class Enricher:
                 )
         return done
 
-    def _convert(
-        self, activity: RawActivity, named: Sequence[Mention], definition: Definition, found: Resolved
-    ) -> ProducerRecord:
-        value = conversation.build(activity, definition, found, named)
-        out = conversation.record(self._codec, self._settings, activity, value)
+    def _convert(self, reference: Reference, definition: Definition, found: Resolved) -> ProducerRecord:
+        value = conversation.build(reference, definition, found)
+        out = conversation.record(self._codec, self._settings, reference.activity, value)
         if len(out.value or b"") > MAX_VALUE_BYTES:
             raise DataError(
                 f"The conversation has {len(out.value or b'')} bytes; the topic takes {MAX_VALUE_BYTES}. "
@@ -112,8 +109,8 @@ class Enricher:
                 client,
                 self._cache,
                 self._services.clock,
-                whole_rows=self._settings.whole_object_rows,
-                beat=int(self._settings.refresh_seconds * 1000),
+                max_scan_rows=self._settings.whole_object_rows,
+                refresh_interval=int(self._settings.refresh_seconds * 1000),
             )
             known = self._resolvers[connector.id] = (connector, resolver)
         return known[1]

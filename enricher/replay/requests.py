@@ -111,7 +111,9 @@ class ReplayRequests:
 
     def follow(self, id_: str, timeout: float = 1.0) -> Iterator[Replay | None]:
         """Every state of a replay in every lane, those on record first; None after `timeout` seconds without any."""
-        with closing(follow(self._settings, self._settings.checkpoints_topic, self._lanes, timeout, strict=True)) as news:
+        with closing(
+            follow(self._settings, self._settings.checkpoints_topic, self._lanes, timeout, strict=True)
+        ) as news:
             for item in news:
                 if item is None:
                     yield None

@@ -1,4 +1,4 @@
-"""The entity cache of a lane: what look-ups at the tenants have answered, absence included."""
+"""The entity cache of a lane: the answers of look-ups at the tenants, absence included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from schemas import Codec
 GSID = "Gsid"
 EMAIL = "Email"
 NOTE = "!"
-"""Objects of our own begin with it: what is known of a tenant, not of its entities."""
+"""The first character of notes' object names. A note holds what is known of a tenant, not of its entities; no Gainsight
+object has such a name."""
 MEMBERSHIPS = "company_person"
 """A person's row has its company_person rows under this name; no Gainsight column is a list of rows."""
 
@@ -37,7 +38,7 @@ class EntityKey:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An answer: the rows (none: known to be absent), the columns asked for, and when (milliseconds)."""
+    """An answer: the rows (none: known to be absent), the columns selected, and when (milliseconds)."""
 
     key: EntityKey
     columns: tuple[str, ...]
@@ -47,7 +48,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An answer as it is kept: rows as JSON take a fifth of the memory."""
+    """An answer in memory: rows as JSON take a fifth of the room."""
 
     columns: tuple[str, ...]
     rows: bytes | None
@@ -55,29 +56,29 @@ class _Kept:
 
 
 class EntityCache:
-    """The newest answer to every look-up. Where they are too many, those of the least recently used connector go.
+    """The latest answer to every look-up. Where they are too many, those of the least recently used connector go.
 
-    Notes about a tenant, whose objects no Gainsight object is named like, always stay, and do not count.
+    Notes are never evicted and do not count.
 
     Args:
         ttl: milliseconds for which rows count as fresh.
         absent_ttl: milliseconds for which absence does.
-        most: answers that are kept at once, besides those of connectors that are held.
+        max_entries: answers that are kept, besides those of pinned connectors.
     """
 
-    def __init__(self, ttl: int, absent_ttl: int, most: int = 100_000) -> None:
+    def __init__(self, ttl: int, absent_ttl: int, max_entries: int = 100_000) -> None:
         self.ttl = ttl
         self.absent_ttl = absent_ttl
-        self.most = most
+        self.max_entries = max_entries
         self._kept: OrderedDict[str, OrderedDict[EntityKey, _Kept]] = OrderedDict()
         self._notes: dict[EntityKey, Entity] = {}
         self._count = 0
-        self._held: Counter[str] = Counter()
+        self._pinned: Counter[str] = Counter()
         self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._by_email: dict[tuple[str, str, str], tuple[EntityKey, ...]] = {}
         self._emails: dict[EntityKey, tuple[str, ...]] = {}
         self._of_object: defaultdict[tuple[str, str], dict[EntityKey, None]] = defaultdict(dict)
-        self._forgotten: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._evictions: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     def __len__(self) -> int:
         return self._count
@@ -96,15 +97,15 @@ class EntityCache:
         return answers.get(key) if answers is not None else None
 
     @contextmanager
-    def holding(self, connector: str) -> Iterator[None]:
-        """Meanwhile none of the connector's answers is forgotten: what was asked for is there when it is used."""
-        self._held[connector] += 1
+    def pinned(self, connector: str) -> Iterator[None]:
+        """Meanwhile none of the connector's answers is evicted: those of a batch are all there when they are used."""
+        self._pinned[connector] += 1
         try:
             yield
         finally:
-            self._held[connector] -= 1
-            if not self._held[connector]:
-                del self._held[connector]
+            self._pinned[connector] -= 1
+            if not self._pinned[connector]:
+                del self._pinned[connector]
             self._make_room()
 
     def put(self, entity: Entity) -> None:
@@ -131,13 +132,13 @@ class EntityCache:
         self._make_room()
 
     def _make_room(self) -> None:
-        while self._count > self.most:
-            connector = next((c for c, answers in self._kept.items() if answers and c not in self._held), None)
+        while self._count > self.max_entries:
+            connector = next((c for c, answers in self._kept.items() if answers and c not in self._pinned), None)
             if connector is None:
                 return
             oldest = next(iter(self._kept[connector]))
             self.drop(oldest)
-            self._forgotten[connector, oldest.object_name] += 1
+            self._evictions[connector, oldest.object_name] += 1
 
     def drop(self, key: EntityKey) -> None:
         if self._find(key) is None:
@@ -167,7 +168,7 @@ class EntityCache:
         return Entity(key, kept.columns, orjson.loads(kept.rows) if kept.rows else [], kept.fetched_at)
 
     def fresh(self, key: EntityKey, columns: Iterable[str], now: int | None) -> Entity | None:
-        """The answer, if it is young enough and was asked for all these columns. `now` None: however old."""
+        """The answer, if it is young enough and has all these columns. `now` None: however old."""
         kept = self._find(key)
         if kept is None:
             return None
@@ -182,12 +183,12 @@ class EntityCache:
         return tuple(sorted(self._by_email.get((connector, object_name, email), ()), key=lambda key: key.value))
 
     def keys(self, connector: str, object_name: str) -> Iterator[EntityKey]:
-        """Everything kept of an object."""
+        """The keys of all answers about an object."""
         return iter(tuple(self._of_object.get((connector, object_name), ())))
 
-    def forgotten(self, connector: str, object_name: str) -> int:
-        """How many answers about an object had to be forgotten for lack of room."""
-        return self._forgotten[connector, object_name]
+    def evictions(self, connector: str, object_name: str) -> int:
+        """The number of answers about an object that were evicted for lack of room."""
+        return self._evictions[connector, object_name]
 
     def _unlist(self, key: EntityKey) -> None:
         for email in self._emails.pop(key, ()):

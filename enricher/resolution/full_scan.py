@@ -1,14 +1,13 @@
-"""Objects that are read as a whole: whoever is in one costs no call any more, nor does whoever is not.
+"""Full scans: an object that was read to its end costs no further call, for rows that it has and for those it lacks.
 
-The first page costs no more than asking for some by value. What follows it is rented first and bought then: it is asked
-for by value until that costs a few calls, and read on from there, unless the object has too many rows.
+The first page costs no more than a look-up by value. The rest is looked up by value until that has cost two calls, and
+then scanned, unless the object has too many rows.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import structlog
 
@@ -18,47 +17,71 @@ from frame_gainsight.gainsight import Query, Row, scan_from
 
 log = structlog.get_logger(__name__)
 
-WHOLE = "!whole"
-RENT = 2  # calls by value, from which on the rest of an object is worth reading
-
-UNCOUNTED = 2  # pages that are read before it is asked how many more there are: that is a call too
+SCAN_PROGRESS = "!whole"
+"""The cache's notes that hold how far objects were scanned: no Gainsight object has such a name."""
+SCAN_THRESHOLD_CALLS = 2  # calls by value, from which on the rest of an object is worth a scan
+UNCOUNTED_PAGES = 2  # scanned before the object's size is asked for: that is a call too
 
 
 @dataclass(frozen=True, slots=True)
 class ScanProgress:
-    """How far an object has been read: since when (milliseconds), how many rows, and up to which key.
+    """How far an object has been scanned.
 
-    `ended`: as it seemed, nothing follows that key; `surely`: beyond doubt. `too_large`: it is not read on.
+    Attributes:
+        columns: those that its rows were read with.
+        begun: when the scan began (milliseconds).
+        rows: number of rows read.
+        last: the key's value of the last row read.
+        exhausted: the last page was short: nothing seems to follow it.
+        confirmed: nothing follows it, since a longer page has been seen, or since it was empty.
+        too_large: the scan is not continued.
     """
 
     columns: tuple[str, ...]
     begun: int
     rows: int = 0
     last: str = ""
-    ended: bool = False
-    surely: bool = False
+    exhausted: bool = False
+    confirmed: bool = False
     too_large: bool = False
 
     def row(self) -> Row:
-        names = ("begun", "rows", "last", "ended", "surely", "too_large")
-        return {name: getattr(self, name) for name in names}
+        """The persisted form."""
+        return {
+            "begun": self.begun,
+            "rows": self.rows,
+            "last": self.last,
+            "ended": self.exhausted,
+            "surely": self.confirmed,
+            "too_large": self.too_large,
+        }
 
     @staticmethod
     def of(columns: tuple[str, ...], row: Row) -> ScanProgress:
-        more = {name: row[name] for name in ("rows", "ended", "too_large") if name in row}
-        return ScanProgress(columns, row["begun"], last=row["last"], surely=row["surely"], **({"ended": True} | more))
+        """The progress out of its persisted form; the oldest form has no `rows`, `ended` and `too_large`."""
+        return ScanProgress(
+            columns,
+            row["begun"],
+            row.get("rows", 0),
+            row["last"],
+            row.get("ended", True),
+            row["surely"],
+            row.get("too_large", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ScanSpec:
-    """How an object is read: in the order of a column whose rows are kept together.
+    """How an object is scanned.
 
     Attributes:
-        columns: with which it counts as read; `select` are those of the query.
-        kept_as: the object that its answers are kept under.
+        key: the column that orders the scan; rows with the same value of it are kept together.
+        columns: those that a scan must have been made with to count.
+        select: those of the query.
+        kept_as: the object that the answers are cached under.
+        keep: caches a page of rows.
     """
 
-    name: str
     key: str
     columns: tuple[str, ...]
     select: tuple[str, ...]
@@ -66,123 +89,133 @@ class ScanSpec:
     keep: Callable[[Sequence[Row]], None]
 
 
-class FullScans:
-    """What is read as a whole of one connector's tenant.
+class FullScan:
+    """The full scan of one object at one tenant, and the decision when it is worth it.
 
     Args:
-        most: rows of an object that is; 0: none is.
+        max_rows: the most rows of an object that is scanned; 0: none is.
+        spec: how the object is scanned, by the columns of today; None where the tenant does not allow it.
     """
 
-    def __init__(self, desk: TenantLookup, most: int) -> None:
-        self._desk = desk
-        self._most = min(most, desk.cache.most)
-        self._told: set[str] = set()
-        self._paid: Counter[str] = Counter()
-        self._room: dict[str, int] = {}  # answers forgotten when the reading began
-        self._read: dict[str, tuple[Entity, ScanProgress]] = {}  # notes, read out
+    def __init__(self, lookup: TenantLookup, name: str, max_rows: int, spec: Callable[[], ScanSpec | None]) -> None:
+        self.spec = spec
+        self._lookup = lookup
+        self._name = name
+        self._max_rows = min(max_rows, lookup.cache.max_entries)
+        self._cache_full_logged = False
+        self._calls_by_value = 0  # made so far
+        self._evictions = 0  # when the scan began
+        self._decoded: tuple[Entity, ScanProgress] | None = None  # the note, and what it holds
 
-    def state(self, reading: ScanSpec | None) -> ScanProgress | None:
-        """How far it has been read, while that counts."""
-        if reading is None:
+    def progress(self) -> ScanProgress | None:
+        """How far the object has been scanned; None where that does not count any more."""
+        spec, lookup = self.spec(), self._lookup
+        note = lookup.cache.get(lookup.key(SCAN_PROGRESS, "object", self._name))
+        if spec is None or note is None or not note.rows:
             return None
-        desk = self._desk
-        entity = desk.cache.get(desk.key(WHOLE, "object", reading.name))
-        if entity is None or not entity.rows:
+        if self._decoded is None or self._decoded[0] is not note:
+            self._decoded = note, ScanProgress.of(note.columns, note.rows[0])
+        progress = self._decoded[1]
+        old = lookup.since is not None and lookup.since - progress.begun > lookup.cache.ttl
+        if old or not set(spec.columns) <= set(progress.columns):
             return None
-        told = self._read.get(reading.name)
-        if told is None or told[0] is not entity:
-            told = self._read[reading.name] = entity, ScanProgress.of(entity.columns, entity.rows[0])
-        state = told[1]
-        old = desk.since is not None and desk.since - state.begun > desk.cache.ttl
-        if old or not set(reading.columns) <= set(state.columns):
-            return None
-        if desk.cache.forgotten(desk.definition.id, reading.kept_as) > self._room.get(reading.name, 0):
-            self._tell(reading.name)
-            return replace(state, ended=False, surely=False, too_large=True)  # for the room that there is
-        return state
+        if lookup.cache.evictions(lookup.definition.id, spec.kept_as) > self._evictions:
+            self._log_cache_full()
+            return replace(progress, exhausted=False, confirmed=False, too_large=True)  # for the cache
+        return progress
 
-    def _tell(self, name: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
+    def _log_cache_full(self) -> None:
+        if not self._cache_full_logged:
+            self._cache_full_logged = True
             log.warning(
-                "memory_short",
-                connector=self._desk.definition.id,
-                object=name,
-                hint="it is asked for by value, which costs more calls: raise FRAME_GAINSIGHT_ENTITIES_MAX",
+                "entity_cache_full",
+                connector=self._lookup.definition.id,
+                object=self._name,
+                hint="it is looked up by value, which costs more calls: raise FRAME_GAINSIGHT_ENTITIES_MAX",
             )
 
-    def covers(self, reading: ScanSpec | None) -> bool:
-        """Whether whoever is not known of the object is known to be absent."""
-        state = self.state(reading)
-        return state is not None and state.surely and not state.too_large
+    def is_exhausted(self) -> bool:
+        """Whether the scan has reached the end, as far as the length of its last page shows."""
+        progress = self.progress()
+        return progress is not None and progress.exhausted and not progress.too_large
 
-    def reaches(self, reading: ScanSpec | None, key: str) -> bool:
-        """Whether everything with that key was read, so that what was changed since makes it complete."""
-        state = self.state(reading)
-        return state is not None and not state.too_large and (state.surely or key <= state.last)
+    def is_confirmed(self) -> bool:
+        """Whether a row of the object that is not in the cache is known to be absent."""
+        progress = self.progress()
+        return progress is not None and progress.confirmed and not progress.too_large
 
-    def forget(self, name: str) -> None:
-        """The object has changed too much to follow: it is read anew when something is met that is not known."""
-        self._desk.keep(WHOLE, "object", name, (), [])
+    def reaches(self, key: str) -> bool:
+        """Whether all rows with that key were scanned, so that changes since then make them complete."""
+        progress = self.progress()
+        return progress is not None and not progress.too_large and (progress.confirmed or key <= progress.last)
 
-    def give_up(self, reading: ScanSpec) -> None:
-        """The object cannot be read as a whole."""
-        self._keep(reading, ScanProgress(reading.columns, self._desk.clock.now(), too_large=True))
+    def reset(self) -> None:
+        """Forgets the scan of an object that has changed too much to follow: the next unknown value begins it anew."""
+        self._lookup.keep(SCAN_PROGRESS, "object", self._name, (), [])
 
-    def calls(self, name: str, values: Sequence[str]) -> int:
-        """How many calls it takes to ask for these values of an object."""
-        return -(-len(values) // self._desk.facts.chunking[name].size)
+    def give_up(self, spec: ScanSpec) -> None:
+        """Notes that the object cannot be scanned."""
+        self._keep(ScanProgress(spec.columns, self._lookup.clock.now(), too_large=True))
 
-    def pay(self, name: str, values: Sequence[str]) -> None:
-        """These values of an object are asked for."""
-        self._paid[name] += self.calls(name, values)
+    def lookup_calls(self, values: Sequence[str]) -> int:
+        """The number of calls that a look-up of these values takes."""
+        return -(-len(values) // self._lookup.capabilities.chunking[self._name].size)
 
-    async def read_on(self, reading: ScanSpec, price: Callable[[], int], *, expected: int = 0) -> None:
-        """Reads the first page, or what may follow, or the rest where that is worth it.
+    def add_lookup(self, values: Sequence[str]) -> None:
+        """Counts the calls of a look-up by value towards the threshold from which on a scan is worth it."""
+        self._calls_by_value += self.lookup_calls(values)
 
-        Raises as `scan_from` does; what was read before an error is kept.
+    async def run(self, spec: ScanSpec, lookup_calls: Callable[[], int], *, expected: int = 0) -> None:
+        """Scans the first page, or the page that may follow the last one, or the rest where that is worth it.
+
+        Raises as `scan_from` does; pages read before an error are kept.
 
         Args:
-            price: the calls that it takes to ask by value for what is not known at that moment.
-            expected: rows that are worth reading without more ado, by what is known of it.
+            lookup_calls: the number of calls that it takes to look up by value what is not known by then.
+            expected: rows that are worth a scan at any cost.
         """
-        desk, state = self._desk, self.state(reading)
-        if not self._most or (state is not None and (state.surely or state.too_large)):
+        lookup, progress = self._lookup, self.progress()
+        if not self._max_rows or (progress is not None and (progress.confirmed or progress.too_large)):
             return
-        more_follows = state is not None and not state.ended
-        if state is None:
-            state = ScanProgress(reading.columns, desk.clock.now())
-            self._room[reading.name] = desk.cache.forgotten(desk.definition.id, reading.kept_as)
-        pages, counted = 0, False
+        more_follows = progress is not None and not progress.exhausted
+        if progress is None:
+            progress = ScanProgress(spec.columns, lookup.clock.now())
+            self._evictions = lookup.cache.evictions(lookup.definition.id, spec.kept_as)
+        pages, counted, query = 0, False, Query(self._name, spec.select)
         while True:
-            if more_follows and state.rows >= expected:
-                if self._paid[reading.name] + price() < RENT:
+            if more_follows and progress.rows >= expected:
+                if self._calls_by_value + lookup_calls() < SCAN_THRESHOLD_CALLS:
                     break
-                if pages >= UNCOUNTED and not counted:
+                if pages >= UNCOUNTED_PAGES and not counted:
                     counted = True
-                    if await self._is_too_large(reading):
-                        state = replace(state, too_large=True)
-                        self._keep(reading, state)
+                    if await self._is_too_large():
+                        progress = replace(progress, too_large=True)
+                        self._keep(progress)
                         break
-            query = Query(reading.name, reading.select)
-            part = await scan_from(desk.client, query, reading.key, desk.facts.proven, after=state.last)
-            reading.keep(part.rows)
-            rows = state.rows + len(part.rows)
-            too_large = not part.exhausted and rows >= self._most
-            state = replace(
-                state, rows=rows, last=part.last, ended=part.exhausted, surely=part.confirmed, too_large=too_large
+            page_cap = lookup.capabilities.page_cap
+            part = await scan_from(lookup.client, query, spec.key, page_cap, after=progress.last)
+            spec.keep(part.rows)
+            rows = progress.rows + len(part.rows)
+            progress = replace(
+                progress,
+                rows=rows,
+                last=part.last,
+                exhausted=part.exhausted,
+                confirmed=part.confirmed,
+                too_large=not part.exhausted and rows >= self._max_rows,
             )
-            self._keep(reading, state)
-            if part.exhausted or too_large:
+            self._keep(progress)
+            if progress.exhausted or progress.too_large:
                 break
             pages += 1
             more_follows = part.full or pages > 1  # a page of round length may be the last one
-        log.info("read_as_a_whole", connector=desk.definition.id, object=reading.name, **state.row())
+        details = {name: value for name, value in asdict(progress).items() if name != "columns"}
+        log.info("full_scan_done", connector=lookup.definition.id, object=self._name, **details)
 
-    async def _is_too_large(self, reading: ScanSpec) -> bool:
-        """One narrow question."""
-        further = Query(reading.name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._most)
-        return bool(await self._desk.client.query(further))
+    async def _is_too_large(self) -> bool:
+        """Whether there is a row behind the most that are scanned: one call for one narrow row."""
+        further = Query(self._name, [GSID], order_by={GSID: "asc"}, limit=1, offset=self._max_rows)
+        return bool(await self._lookup.client.query(further))
 
-    def _keep(self, reading: ScanSpec, state: ScanProgress) -> None:
-        self._desk.keep(WHOLE, "object", reading.name, state.columns, [state.row()])
+    def _keep(self, progress: ScanProgress) -> None:
+        self._lookup.keep(SCAN_PROGRESS, "object", self._name, progress.columns, [progress.row()])

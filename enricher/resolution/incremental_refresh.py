@@ -1,20 +1,19 @@
-"""Keeping known entities up to date, on a beat of their own: what was modified, and what deleted, since the last look.
+"""Incremental refresh: polls for entities that were modified or deleted since the last poll, once an interval.
 
-Three calls a beat, whatever the mapping: one for the persons and what they are at their companies, one for what was
-deleted, and one for the other objects in turn. One more for a custom object that was read as a whole, when somebody new
-asks for its rows. Nothing is asked while no activities come: the next ones make it due.
+It takes three calls an interval, whatever the mapping: one for persons and their memberships, one for deletions, and
+one for the other objects in turn. One more for a custom object that was scanned in full, when a new activity refers to
+it by an unknown value. No call is made while no activities come: the next ones make it due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from enricher.resolution.entity_cache import GSID
-from enricher.resolution.object_lookup import MODIFIED, ObjectLookup
+from enricher.resolution.object_lookup import MODIFIED_DATE, ObjectLookup
 from enricher.resolution.people_cache import GSUSER, MEMBER, PERSON, PeopleCache
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors.columns import required
@@ -35,227 +34,203 @@ from frame_gainsight.runtime.aio import gather_or_cancel
 log = structlog.get_logger(__name__)
 
 REFRESH = "!refresh"
-AGAIN = 120_000  # milliseconds that each look reaches back behind the last one, for what becomes visible late
-MOST_PAGES = 4  # of changes: more are not worth reading
+"""The cache's note that holds the cursors: no Gainsight object has such a name."""
+OVERLAP = 120_000  # milliseconds that each poll reaches back behind the last one, for rows that become visible late
+MAX_PAGES = 4  # of changes: more are not worth reading
 DAY = 86_400_000
-UNTOLD_FOR = DAY // 4  # so long an object that would not tell what was modified is not asked again
+REFUSED_FOR = DAY // 4  # before an object whose changes could not be read is polled again
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshCursors:
-    """Until when each object's changes and each log's deletions are known (milliseconds of the tenant's clock)."""
-
-    until: dict[str, int]
-
-    def since(self, name: str, now: int) -> int:
-        """Nothing is known of what was never looked at: it counts from now."""
-        return self.until.get(name, now)
-
-    def row(self) -> Row:
-        return {"until": self.until}
+RefreshCursors = Mapping[str, int]
+"""Object or delete log → until when its changes are known (milliseconds of the tenant's clock); a missing one counts
+from now."""
 
 
 class IncrementalRefresh:
     """Follows the changes of one connector's entities.
 
     Args:
-        beat: milliseconds between two looks at the same thing.
+        interval: milliseconds between two polls of the same object.
     """
 
-    def __init__(self, desk: TenantLookup, roster: PeopleCache, related: ObjectLookup, beat: int) -> None:
-        self._desk = desk
-        self._roster = roster
-        self._related = related
-        self._wholes = roster.wholes
-        self._beat = beat
-        self._absent_log: dict[str, int] = {}
-        self._no_dates: dict[str, int] = {}
+    def __init__(
+        self, lookup: TenantLookup, people: PeopleCache, objects: Mapping[str, ObjectLookup], interval: int
+    ) -> None:
+        self._lookup = lookup
+        self._people = people
+        self._objects = objects
+        self._scans = people.scans | {name: one.scan for name, one in objects.items()}
+        self._interval = interval
+        self._absent_log: dict[str, int] = {}  # delete log → when it was found missing
+        self._no_dates: dict[str, int] = {}  # object → when its changes could not be read
 
-    async def if_due(self, pressing: Sequence[str] = ()) -> None:
-        """Looks where the last look is a beat ago. Raises GainsightError as a query does.
+    async def if_due(self, urgent: Sequence[str] = ()) -> None:
+        """Polls whatever was last polled an interval ago. Raises GainsightError as a query does.
 
         Args:
-            pressing: objects that do not wait for their turn.
+            urgent: objects that do not wait for their turn.
         """
-        if not self._desk.renew:
+        if not self._lookup.renew:
             return
-        now, looked = self._now(), self._looked()
-        if any(name not in looked.until for name in self._followed()):  # what is known of it will be as of now
-            self._keep(looked, [], now)
-            looked = self._looked()
+        now, cursors = self._now(), self._cursors()
+        if any(name not in cursors for name in self._followed()):  # its answers will be as of now
+            self._keep(cursors, [], now)
+            cursors = self._cursors()
         jobs: list[Coroutine[Any, Any, str]] = []
-        if now - looked.since(MEMBER, now) >= self._beat:
-            jobs.append(self._members(looked))
-        objects = [name for name in pressing if now - looked.since(name, now) >= self._beat]
+        if now - cursors.get(MEMBER, now) >= self._interval:
+            jobs.append(self._members(cursors))
+        objects = [name for name in urgent if now - cursors.get(name, now) >= self._interval]
         others = [name for name in self._in_turn() if name not in objects]
-        if others and now - max(looked.since(name, now) for name in others) >= self._beat:  # one of them a beat
-            objects.append(min(others, key=lambda name: looked.since(name, now)))
-        jobs += [self._object(name, looked) for name in objects]
-        if (due := self._log_due(looked, now)) is not None:
-            jobs.append(self._deleted(due, looked, now))
+        if others and now - max(cursors.get(name, now) for name in others) >= self._interval:  # one an interval
+            objects.append(min(others, key=lambda name: cursors.get(name, now)))
+        jobs += [self._object(name, cursors) for name in objects]
+        if (due := self._log_due(cursors, now)) is not None:
+            jobs.append(self._deleted(due, cursors, now))
         if jobs:
-            self._keep(looked, [name for name in await gather_or_cancel(*jobs) if name], now)
+            self._keep(cursors, [name for name in await gather_or_cancel(*jobs) if name], now)
 
-    def _keep(self, looked: RefreshCursors, done: Sequence[str], now: int) -> None:
-        at = min(now, self._now())  # the tenant's clock is known by now, if it was not
-        until = dict.fromkeys(self._followed(), at) | looked.until | dict.fromkeys(done, at)
-        self._desk.keep(REFRESH, "tenant", self._desk.definition.host, (), [RefreshCursors(until).row()])
+    def _keep(self, cursors: RefreshCursors, done: Sequence[str], now: int) -> None:
+        at = min(now, self._now())  # the tenant's clock may have become known since
+        until = dict.fromkeys(self._followed(), at) | dict(cursors) | dict.fromkeys(done, at)
+        self._lookup.keep(REFRESH, "tenant", self._lookup.definition.host, (), [{"until": until}])
 
     def _followed(self) -> list[str]:
-        return [*(name for name in self._desk.described if name != required.ACTIVITY), MEMBER, *LOGS]
+        return [*(name for name in self._lookup.described if name != required.ACTIVITY), MEMBER, *LOGS]
 
-    def _looked(self) -> RefreshCursors:
-        entity = self._desk.cache.get(self._desk.key(REFRESH, "tenant", self._desk.definition.host))
-        return RefreshCursors(dict(entity.rows[0]["until"]) if entity is not None and entity.rows else {})
+    def _cursors(self) -> RefreshCursors:
+        note = self._lookup.cache.get(self._lookup.key(REFRESH, "tenant", self._lookup.definition.host))
+        return note.rows[0]["until"] if note is not None and note.rows else {}
 
     def _now(self) -> int:
-        at = self._desk.client.tenant_now()
-        return at if at is not None else self._desk.clock.now()
+        at = self._lookup.client.tenant_now()
+        return at if at is not None else self._lookup.clock.now()
 
     def _in_turn(self) -> list[str]:
-        """The objects besides that are in the cache, or may be."""
-        desk = self._desk
-        names = [GSUSER, *([PERSON] if self._roster.link else []), required.COMPANY, required.RELATIONSHIP]
-        found = [n for n in (*names, *desk.definition.objects) if n in desk.described and not self._tells_nothing(n)]
-        return [n for n in found if next(desk.cache.keys(desk.definition.id, n), None) is not None] or [GSUSER]
+        """The objects besides members that are in the cache; users where there are none."""
+        lookup = self._lookup
+        names = [GSUSER, *([PERSON] if self._people.link else []), required.COMPANY, required.RELATIONSHIP]
+        names = [n for n in (*names, *lookup.definition.objects) if n in lookup.described]
+        names = [n for n in names if not self._reports_no_changes(n)]
+        return [n for n in names if next(lookup.cache.keys(lookup.definition.id, n), None) is not None] or [GSUSER]
 
-    # What was modified
+    # Modified entities
 
-    async def _members(self, looked: RefreshCursors) -> str:
-        dotted = self._roster.dotted()
-        if dotted is None:
-            own, select = PERSON, self._desk.columns(PERSON, GSID)
-            if self._roster.link is None:
-                rows = await self._changed(own, select, looked, MEMBER)
-                self._take(rows, PERSON, lambda changed: self._roster.change(PERSON, changed))
+    async def _members(self, cursors: RefreshCursors) -> str:
+        joined = self._people.person_join()
+        if joined is None:
+            if self._people.link is None:
+                rows = await self._changed(PERSON, self._lookup.columns(PERSON, GSID), cursors, MEMBER)
+                self._take(rows, PERSON, lambda changed: self._people.change(PERSON, changed))
             else:
-                link = self._roster.link
-                rows = await self._changed(MEMBER, self._desk.columns(MEMBER, link), looked, MEMBER)
+                link = self._people.link
+                rows = await self._changed(MEMBER, self._lookup.columns(MEMBER, link), cursors, MEMBER)
                 if rows is None:
-                    self._drop_all(PERSON)
-                for row in rows or ():  # asked again when they are met: with their persons
-                    self._desk.drop(self._desk.key(PERSON, GSID, str(value_of(row, link))))
+                    self._lookup.drop_all(PERSON)
+                for row in rows or ():  # looked up again when an activity mentions their persons
+                    self._lookup.drop(self._lookup.key(PERSON, GSID, str(value_of(row, link))))
             return MEMBER
-        lookup, select = dotted
-        rows = await self._changed(MEMBER, select, looked, MEMBER, f"{lookup}.{MODIFIED}")
-        self._take(rows, MEMBER, self._roster.change_members)
+        person, select = joined
+        rows = await self._changed(MEMBER, select, cursors, MEMBER, f"{person}.{MODIFIED_DATE}")
+        self._take(rows, MEMBER, self._people.change_members)
         return MEMBER
 
-    async def _object(self, name: str, looked: RefreshCursors) -> str:
-        desk = self._desk
+    async def _object(self, name: str, cursors: RefreshCursors) -> str:
+        lookup = self._lookup
         if name in (GSUSER, PERSON):
-            rows = await self._changed(name, desk.columns(name, GSID), looked, name)
-            self._take(rows, name, lambda changed: self._roster.change(name, changed))
+            rows = await self._changed(name, lookup.columns(name, GSID), cursors, name)
+            self._take(rows, name, lambda changed: self._people.change(name, changed))
             return name
-        field = desk.definition.objects[name].join_field if name in desk.definition.objects else GSID
-        rows = await self._changed(name, desk.columns(name, field), looked, name)
-        if rows is None:
-            self._wholes.forget(name)
-            self._drop_all(name)
-        else:
-            self._related.change(name, field, rows)
+        rows = await self._changed(name, self._objects[name].columns(), cursors, name)
+        self._take(rows, name, self._objects[name].change)
         return name
 
     def _take(self, rows: list[Row] | None, name: str, change: Callable[[Sequence[Row]], None]) -> None:
+        """Takes changed rows over. Where there are too many, all answers are dropped, to be looked up again."""
         if rows is not None:
             change(rows)
             return
-        self._wholes.forget(name)
-        self._drop_all(PERSON if name == MEMBER else name)
-
-    def _drop_all(self, name: str) -> None:
-        """Too much has changed to be read: what is met is asked for anew."""
-        for key in self._desk.cache.keys(self._desk.definition.id, name):
-            self._desk.drop(key)
+        self._scans[name].reset()
+        self._lookup.drop_all(PERSON if name == MEMBER else name)
 
     async def _changed(
-        self, name: str, select: Sequence[str], looked: RefreshCursors, since: str, *besides: str
+        self, name: str, select: Sequence[str], cursors: RefreshCursors, since: str, *besides: str
     ) -> list[Row] | None:
-        """Rows modified since the last look; None: too many, or nothing tells."""
-        start = format_date(whole_second(max(0, looked.since(since, self._now()) - AGAIN)))
-        described = self._desk.described.get(name)
-        if described is None or described.field(MODIFIED) is None:
-            self._tell(name, f"{name} has no {MODIFIED}")
+        """Rows modified since the last poll; [] where the tenant cannot say; None: too many."""
+        start = format_date(whole_second(max(0, cursors.get(since, self._now()) - OVERLAP)))
+        described = self._lookup.described.get(name)
+        if described is None or described.field(MODIFIED_DATE) is None:
+            self._log_once(name, f"{name} has no {MODIFIED_DATE}")
             return []
-        where = [Condition(field, "GTE", [start]) for field in (MODIFIED, *besides)]
-        facts = self._desk.facts
-        if besides and facts.either is False:
+        where = [Condition(field, "GTE", [start]) for field in (MODIFIED_DATE, *besides)]
+        capabilities = self._lookup.capabilities
+        if besides and capabilities.allows_or is False:
             where = where[:1]
         try:
             rows = await self._pages(Query(name, tuple(select), where, {GSID: "asc"}, either=len(where) > 1))
         except (RefusedQueryError, ConfigError) as error:
-            if len(where) > 1 and facts.either is None and not _is_for_key(error):
-                facts.either = False
-                return await self._changed(name, select, looked, since, *besides)
+            if len(where) > 1 and capabilities.allows_or is None and not _is_for_key(error):
+                capabilities.allows_or = False
+                return await self._changed(name, select, cursors, since, *besides)
             if _is_for_key(error):
                 raise
-            self._tell(name, str(error))
+            self._log_once(name, str(error))
             return []
         if len(where) > 1:
-            facts.either = True
+            capabilities.allows_or = True
         return rows
 
     async def _pages(self, query: Query) -> list[Row] | None:
         rows: list[Row] = []
-        for _ in range(MOST_PAGES):
-            page = await self._desk.client.query(
+        for _ in range(MAX_PAGES):
+            page = await self._lookup.client.query(
                 Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, len(rows), query.either)
             )
             rows += page
-            if not page or self._desk.facts.proven.is_last(len(page)):
+            if not page or self._lookup.capabilities.page_cap.is_last(len(page)):
                 return rows
         return None
 
-    def _tell(self, name: str, cause: str) -> None:
-        if not self._tells_nothing(name):
+    def _log_once(self, name: str, cause: str) -> None:
+        if not self._reports_no_changes(name):
             self._no_dates[name] = self._now()
-            log.info("changes_not_told", connector=self._desk.definition.id, object=name, cause=cause)
+            log.info("changes_not_reported", connector=self._lookup.definition.id, object=name, cause=cause)
 
-    def _tells_nothing(self, name: str) -> bool:
-        """Whether it was found out of late that the object does not tell what was modified."""
-        return self._now() - self._no_dates.get(name, -DAY) < UNTOLD_FOR
+    def _reports_no_changes(self, name: str) -> bool:
+        """Whether the object's changes could not be read when last tried, in the last six hours."""
+        return self._now() - self._no_dates.get(name, -DAY) < REFUSED_FOR
 
-    # What was deleted
+    # Deleted entities
 
-    def _log_due(self, looked: RefreshCursors, now: int) -> str | None:
-        """The log to look into: the first one on the beat, the other once a day, neither where it is missing."""
-        for name, every in zip(reversed(LOGS), (DAY, self._beat), strict=True):
-            if now - looked.since(name, now) >= every and now - self._absent_log.get(name, 0) >= DAY:
+    def _log_due(self, cursors: RefreshCursors, now: int) -> str | None:
+        """The delete log to poll: the first once an interval, the other once a day, neither where it is missing."""
+        for name, every in zip(reversed(LOGS), (DAY, self._interval), strict=True):
+            if now - cursors.get(name, now) >= every and now - self._absent_log.get(name, 0) >= DAY:
                 return name
         return None
 
-    async def _deleted(self, name: str, looked: RefreshCursors, now: int) -> str:
+    async def _deleted(self, name: str, cursors: RefreshCursors, now: int) -> str:
         """The log's name; "" where the tenant does not have it."""
-        desk = self._desk
-        objects = [n for n in desk.described if n != required.ACTIVITY]
-        start = whole_second(max(0, looked.since(name, now) - AGAIN, now - LOG_DAYS * DAY))
+        lookup = self._lookup
+        objects = [n for n in lookup.described if n != required.ACTIVITY]
+        start = whole_second(max(0, cursors.get(name, now) - OVERLAP, now - LOG_DAYS * DAY))
         try:
-            found = await deleted_records(desk.client, name, start, now, objects)
+            found = await deleted_records(lookup.client, name, start, now, objects)
         except (RefusedQueryError, ConfigError) as error:
             if _is_for_key(error):
                 raise
             self._absent_log[name] = now
-            log.info("deletions_not_told", connector=desk.definition.id, way=name, cause=str(error))
+            log.info("deletions_not_reported", connector=lookup.definition.id, way=name, cause=str(error))
             return ""
         named = {n.lower(): n for n in objects}
         for object_name, gsid in found:
-            self._gone(named.get(object_name, object_name), gsid)
+            name_of = named.get(object_name, object_name)
+            remove = self._people.remove if name_of in self._people.scans else lookup.remove_row
+            remove(name_of, gsid)
         return name
-
-    def _gone(self, name: str, gsid: str) -> None:
-        if name in (PERSON, GSUSER, MEMBER):
-            self._roster.gone(name, gsid)
-            return
-        desk = self._desk
-        for key in desk.cache.keys(desk.definition.id, name):
-            entity = desk.cache.get(key)
-            if entity is not None and any(value_of(row, GSID) == gsid for row in entity.rows):
-                left = [row for row in entity.rows if value_of(row, GSID) != gsid]
-                desk.keep(name, key.field, key.value, entity.columns, left)
 
 
 def _is_for_key(error: Exception) -> bool:
-    """Whether it is the key that is refused, and not the query."""
+    """Whether the key is refused, and not the query."""
     return isinstance(error, ConfigError) and (
         error.status in (401, 403) or (error.code or "").startswith(("GS_APIG_24", "GSOBJ_1024"))
     )

@@ -1,4 +1,4 @@
-"""What rode along with an activity: the columns of its company and its relationship, read in the same query."""
+"""Joined columns: those of an activity's company and relationship, read by look-up in the timeline query."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ class JoinedColumns:
 
     def __init__(self, definition: Definition, described: Mapping[str, ObjectDescription]) -> None:
         self._paths = {name: required.joined_columns(definition, name, described) for name in required.JOINED_OBJECTS}
-        asked = required.timeline_columns(definition, described) if required.ACTIVITY in described else []
-        self._version = required.columns_version(asked)
+        selected = required.timeline_columns(definition, described) if required.ACTIVITY in described else []
+        self._version = required.columns_version(selected)
 
-    def row(self, object_name: str, activity: RawActivity) -> Row | None:
-        """The object's row; None: it is to be looked up."""
+    def row(self, object_name: str, activity: RawActivity, gsid: str | None) -> Row | None:
+        """The row of the object with this Gsid; None: it has to be looked up."""
         paths = self._paths[object_name]
-        gsid = activity.get(required.JOINED_OBJECTS[object_name])
-        if not paths or not gsid or value_of(activity.row, paths.get("Gsid", "")) != gsid:
+        if not paths or not gsid or activity.text(paths.get("Gsid", "")) != gsid:
             return None
-        # A tenant may leave out what is null: then only the columns asked for tell it from what was not asked.
+        # A tenant may leave out what is null: then only the selected columns tell a null from what was not selected.
         if activity.columns != self._version:
             keys = {key.lower() for key in activity.row}
             if any(path.lower() not in keys for path in paths.values()):

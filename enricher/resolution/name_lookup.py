@@ -1,4 +1,4 @@
-"""Who stands behind a bare name: exactly one user, or exactly one of a company's people."""
+"""Look-ups of people by bare name: a name stands for a user, or one of a company's people, where only one has it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
-from enricher.activity.mentions import visible
+from enricher.activity.person_name import fold, folded_name
 from enricher.resolution.entity_cache import GSID, EntityKey
 from enricher.resolution.people_cache import GSUSER, MEMBER, NAME, PERSON, PeopleCache, filled, memberships_of, text_of
 from enricher.resolution.people_lookup import PeopleLookup
@@ -18,55 +18,54 @@ log = structlog.get_logger(__name__)
 
 
 class NameLookup:
-    """The names of one connector's users and people."""
+    """Looks up the names of one connector's users and people."""
 
-    def __init__(self, roster: PeopleCache, finder: PeopleLookup) -> None:
-        self._roster = roster
-        self._finder = finder
-        self._desk = roster.desk
+    def __init__(self, people: PeopleCache, people_lookup: PeopleLookup) -> None:
+        self._people = people
+        self._people_lookup = people_lookup
+        self._lookup = people.lookup
 
     async def users_named(self, names: Iterable[str]) -> dict[str, str]:
-        """Folded name → Gsid of the users of that name, where only one has it."""
-        desk = self._desk
-        columns = self._roster.user_columns()
+        """Folded name → Gsid of the only user who has it."""
+        lookup = self._lookup
+        columns = self._people.user_columns()
         if not columns:
             return {}
-        await self._finder.read_whole(GSUSER)
-        if self._roster.covers(GSUSER):
-            pairs = [
-                (row, key.value) for key in desk.cache.keys(desk.definition.id, GSUSER) for row in self._rows_of(key)
-            ]
-            return _unique(pairs, names)
-        described = desk.described.get(GSUSER)
-        if described is None or described.field(NAME) is None or desk.facts.named is False:
+        await self._people_lookup.scan(GSUSER)
+        if self._people.is_confirmed(GSUSER):
+            keys = lookup.cache.keys(lookup.definition.id, GSUSER)
+            return _unique([(row, key.value) for key in keys for row in self._rows_of(key)], names)
+        described = lookup.described.get(GSUSER)
+        if described is None or described.field(NAME) is None or lookup.capabilities.filters_users_by_name is False:
             return {}
-        missing = [n for n in names if desk.fresh(GSUSER, NAME, fold(n)) is None]
+        missing = [n for n in names if lookup.fresh(GSUSER, NAME, fold(n)) is None]
         if missing:
             try:
-                rows, _ = await desk.rows_in(GSUSER, NAME, missing, desk.columns(GSUSER, NAME, GSID))
-            except (RefusedQueryError, UnknownFieldError) as error:  # a name alone then says nothing
-                desk.facts.named = False
-                log.info("not_asked_by_name", connector=desk.definition.id, cause=str(error))
+                rows, _ = await lookup.rows_in(GSUSER, NAME, missing, lookup.columns(GSUSER, NAME, GSID))
+            except (RefusedQueryError, UnknownFieldError) as error:
+                lookup.capabilities.filters_users_by_name = False
+                log.info("name_lookup_unsupported", connector=lookup.definition.id, cause=str(error))
                 return {}
             for name in missing:
                 same = [{GSID: text_of(r, GSID), NAME: name} for r in rows if folded_name(r) == fold(name)]
-                desk.keep(GSUSER, NAME, fold(name), (), same)
-        answers = [desk.fresh(GSUSER, NAME, fold(n)) for n in names]
+                lookup.keep(GSUSER, NAME, fold(name), (), same)
+        answers = [lookup.fresh(GSUSER, NAME, fold(n)) for n in names]
         return _unique([(row, text_of(row, GSID)) for e in answers if e is not None for row in e.rows], names)
 
     async def members_named(self, names: Mapping[str, Iterable[str]]) -> dict[str, dict[str, str]]:
-        """Company → folded name → Gsid of its person of that name, where only one has it.
+        """Company → folded name → Gsid of the only one of its people who has it.
 
-        Those who left count only where nobody who is there has the name.
+        Inactive members count only where no active one has the name.
         """
-        at = required.first_described(self._desk.described.get(MEMBER), required.COMPANY_OF)
-        if at is None or self._roster.link is None:
+        at = required.first_described(self._lookup.described.get(MEMBER), required.COMPANY_OF)
+        if at is None or self._people.link is None:
             return {}
-        if self._roster.whole(MEMBER) is None:
-            await self._finder.read_whole(MEMBER)
-        whole = self._roster.whole(MEMBER)
-        read = whole is not None and whole.ended and not whole.too_large
-        people = self._members_of(set(names), at) if read else await self._ask_members(names, at)
+        if self._people.scans[MEMBER].progress() is None:
+            await self._people_lookup.scan(MEMBER)
+        if self._people.scans[MEMBER].is_exhausted():
+            people = self._scanned_members(set(names), at)
+        else:
+            people = await self._look_up_members(names, at)
         found: dict[str, dict[str, str]] = {}
         for company, wanted in names.items():
             former = [(row, gsid) for row, gsid, active in people[company] if not active]
@@ -76,74 +75,58 @@ class NameLookup:
             found[company] = _unique([*present, *former], wanted)
         return found
 
-    def _members_of(self, companies: set[str], at: str) -> dict[str, list[tuple[Row, str, bool]]]:
+    def _scanned_members(self, companies: set[str], at: str) -> dict[str, list[tuple[Row, str, bool]]]:
+        """Company → (row with a name, Gsid, whether active) of its people."""
         found: dict[str, list[tuple[Row, str, bool]]] = {company: [] for company in companies}
-        for key in self._desk.cache.keys(self._desk.definition.id, PERSON):
+        for key in self._lookup.cache.keys(self._lookup.definition.id, PERSON):
             for row in self._rows_of(key):
                 for membership in memberships_of(row):
                     if (company := text_of(membership, at)) in companies:
                         found[company].append((row, key.value, parse_flag(value_of(membership, "Active")) is not False))
         return found
 
-    async def _ask_members(self, names: Mapping[str, Iterable[str]], at: str) -> dict[str, list[tuple[Row, str, bool]]]:
-        """The people of companies, by name only; where the tenant gives no names with them, nobody."""
-        desk, dotted = self._desk, self._roster.dotted()
+    async def _look_up_members(
+        self, names: Mapping[str, Iterable[str]], at: str
+    ) -> dict[str, list[tuple[Row, str, bool]]]:
+        """Company → the same; none where the tenant does not give the names with the memberships."""
+        lookup, joined = self._lookup, self._people.person_join()
         found: dict[str, list[tuple[Row, str, bool]]] = {company: [] for company in names}
-        if dotted is None or self._roster.link is None:
+        if joined is None or self._people.link is None:
             return found
-        missing = [c for c in names if desk.fresh(MEMBER, at, c) is None]
+        missing = [c for c in names if lookup.fresh(MEMBER, at, c) is None]
         if missing:
-            parts = [c for c in desk.columns(PERSON) if c in (NAME, "FirstName", "LastName")]
-            select = (*desk.columns(MEMBER, self._roster.link, at), *(f"{dotted[0]}.{c}" for c in parts))
+            parts = [c for c in lookup.columns(PERSON) if c in (NAME, "FirstName", "LastName")]
+            select = (*lookup.columns(MEMBER, self._people.link, at), *(f"{joined[0]}.{c}" for c in parts))
             try:
-                rows, _ = await desk.rows_in(MEMBER, at, missing, select)
+                rows, _ = await lookup.rows_in(MEMBER, at, missing, select)
             except (RefusedQueryError, UnknownFieldError) as error:
-                desk.facts.dotted = False
-                log.info("not_asked_by_name", connector=desk.definition.id, cause=str(error))
+                lookup.capabilities.joins_person = False
+                log.info("name_lookup_unsupported", connector=lookup.definition.id, cause=str(error))
                 return found
             by_company: defaultdict[str, list[Row]] = defaultdict(list)
             for row in rows:
-                told = {c: value_of(row, f"{dotted[0]}.{c}") for c in parts}
+                names_of = {c: value_of(row, f"{joined[0]}.{c}") for c in parts}
                 active = parse_flag(value_of(row, "Active")) is not False
                 by_company[text_of(row, at)].append(
-                    {**filled(told), GSID: text_of(row, self._roster.link), "Active": active}
+                    {**filled(names_of), GSID: text_of(row, self._people.link), "Active": active}
                 )
             for company in missing:
-                desk.keep(MEMBER, at, company, (), by_company[company])
+                lookup.keep(MEMBER, at, company, (), by_company[company])
         for company in names:
-            answer = desk.fresh(MEMBER, at, company)
+            answer = lookup.fresh(MEMBER, at, company)
             found[company] = [(r, text_of(r, GSID), bool(r["Active"])) for r in (answer.rows if answer else ())]
         return found
 
     def _rows_of(self, key: EntityKey) -> Sequence[Row]:
-        entity = self._desk.cache.get(key) if key.field == GSID else None
+        entity = self._lookup.cache.get(key) if key.field == GSID else None
         return entity.rows if entity is not None else ()
 
 
-def folded_name(row: Row) -> str:
-    """A row's name, for comparison: without case and with single blanks."""
-    return fold(full_name(row) or "")
-
-
 def _unique(pairs: Iterable[tuple[Row, str]], names: Iterable[str]) -> dict[str, str]:
-    """Folded name → Gsid, of the wanted names that stand for one Gsid."""
+    """Folded name → Gsid, of those of the names that only one Gsid has."""
     wanted = {fold(name) for name in names}
     found: defaultdict[str, set[str]] = defaultdict(set)
     for row, gsid in pairs:
         if (folded := folded_name(row)) in wanted:
             found[folded].add(gsid)
     return {folded: next(iter(gsids)) for folded, gsids in found.items() if len(gsids) == 1}
-
-
-def fold(name: str) -> str:
-    """For comparison: without case, with single blanks, and without the characters that nobody sees."""
-    return " ".join(visible(name).casefold().split())
-
-
-def full_name(row: Row) -> str | None:
-    """Name, or first and last name; None where there is neither."""
-    name = value_of(row, NAME)
-    if isinstance(name, str) and name.strip():
-        return name.strip()
-    parts = [p.strip() for f in ("FirstName", "LastName") if isinstance(p := value_of(row, f), str) and p.strip()]
-    return " ".join(parts) or None

@@ -1,29 +1,27 @@
-"""Identity: an activity's mentions to participants, re-identified by their Gsids, their email addresses or their names.
+"""Participants: an activity's mentions, identified by their Gsids, their email addresses or their names.
 
-An activity's participants are a function of the activity and of the tenant's records. What was found for another one of
-the same window must not change them: of what was found, only that is used which the activity's own mentions ask for.
+An activity's participants are a function of the activity and of the tenant's records. Rows found for another activity
+of the same batch must not change them: only rows that the activity's own mentions refer to are used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from enricher.activity.mentions import Mention, Side
-from enricher.resolution.name_lookup import fold, full_name
+from enricher.activity.person_name import fold, full_name
+from enricher.resolution.model import Reference, Resolved
 from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import Row, parse_flag, value_of
-
-if TYPE_CHECKING:
-    from enricher.resolution.resolver import Resolved
 
 Role = Literal["agent", "customer", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Someone who took part. `rows` is what their profile is mapped from, by root."""
+    """Someone who took part. `rows`: those that the profile is mapped from, by root of a path."""
 
     email: str | None
     name: str | None
@@ -34,50 +32,50 @@ class Participant:
 
 
 @dataclass(slots=True)
-class _Someone:
-    """Mentions of one and the same.
+class _MergedMention:
+    """All mentions of one participant.
 
     Attributes:
-        asked: whether a mention has this very address, so that all persons are known who have it.
-        gsids: whom of the tenant's users and persons the mentions name by Gsid.
+        is_looked_up: whether a mention has this very address, so that all persons who have it were looked up.
+        gsids: the tenant's users and persons whom the mentions name by Gsid.
         meant: the same by a bare name.
-        alone: whether a bare name is all there is.
+        is_name_only: whether a bare name that stands for no row is all there is.
     """
 
     email: str | None
     name: str | None = None
-    side: Side = Side.UNSAID
-    asked: bool = False
+    side: Side = Side.UNLISTED
+    is_looked_up: bool = False
     gsids: list[str] = field(default_factory=list)
     meant: list[str] = field(default_factory=list)
-    alone: bool = False
+    is_name_only: bool = False
 
 
-def identify(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[Participant]:
-    """The distinct participants, in the order first mentioned: each address once.
+def identify(reference: Reference, found: Resolved) -> list[Participant]:
+    """An activity's distinct participants, in the order first mentioned: each address once.
 
-    A mention's own Gsid says who it is, where the tenant has it; else the address; else the name: that is somebody
-    where exactly one user, or exactly one of the company's people, has it. Whose address is a gsuser's is an agent, a
-    person otherwise a customer; whom the tenant does not know is an agent when listed among the internal attendees. A
-    name alone is dropped when a participant has it.
+    A mention is identified by its own Gsid, where the tenant has it; else by its address; else by its name, where
+    exactly one user, or exactly one of the company's people, has it. A user is an agent, a person otherwise a customer;
+    somebody unknown to the tenant is an agent when listed among the internal attendees. A name alone is dropped when a
+    participant has it.
     """
-    names = set(only_named(mentions, company, found))
-    people = _each_once([m for m in mentions if _is_addressed(m) or m in names], company, found)
-    told = [(someone, _participant(someone, company, found)) for someone in people]
-    named = {fold(p.name) for someone, p in told if p.name and not someone.alone}
-    return [p for someone, p in told if not someone.alone or fold(p.name or "") not in named]
+    names, company = set(found.bare_names[reference]), reference.company
+    merged = _merged([m for m in reference.mentions if _is_addressed(m) or m in names], company, found)
+    people = [(mention, _participant(mention, company, found)) for mention in merged]
+    named = {fold(p.name) for mention, p in people if p.name and not mention.is_name_only}
+    return [p for mention, p in people if not mention.is_name_only or fold(p.name or "") not in named]
 
 
 def only_named(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[Mention]:
-    """An activity's mentions by name alone, where nobody whom it mentions in another way has the name.
+    """An activity's mentions by name alone, less the names of those whom it mentions by address or Gsid.
 
-    Needs who has the addresses and Gsids; which names have to be looked up follows.
+    Those must have been looked up; the names that are left have to be looked up next.
     """
     names = [m for m in mentions if m.name and not _is_addressed(m)]
     if not names:
         return []
     others = [m for m in mentions if _is_addressed(m)]
-    people = [_participant(someone, company, found) for someone in _each_once(others, company, found)]
+    people = [_participant(mention, company, found) for mention in _merged(others, company, found)]
     named = {fold(name) for name in (*(m.name for m in others), *(p.name for p in people)) if name}
     return [m for m in names if fold(m.name or "") not in named]
 
@@ -86,17 +84,17 @@ def _is_addressed(mention: Mention) -> bool:
     return bool(mention.email or mention.gsid)
 
 
-def _each_once(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[_Someone]:
-    """Who is mentioned, by address, or where there is none by Gsid or name.
+def _merged(mentions: Sequence[Mention], company: str | None, found: Resolved) -> list[_MergedMention]:
+    """Mentions merged by address, or where there is none by Gsid or name.
 
     The address of a Gsid is that of its row, else the one that stands beside it. An address that the tenant does not
-    know, beside a Gsid that it does, is another one of the same.
+    know, beside a Gsid that it does, is another address of the same participant.
     """
     both = [(m.email, m.gsid) for m in reversed(mentions) if m.email and m.gsid]
     beside = {gsid: email for email, gsid in both}
     known = [(email, gsid) for email, gsid in both if _row(gsid, found)]
     aliases = {email: gsid for email, gsid in known if not (found.users.get(email) or found.persons.get(email))}
-    people: dict[str, _Someone] = {}
+    people: dict[str, _MergedMention] = {}
     for mention in mentions:
         own = mention.gsid if _row(mention.gsid, found) else aliases.get(mention.email or "")
         meant = None if _is_addressed(mention) else _meant(mention, company, found)
@@ -104,14 +102,14 @@ def _each_once(mentions: Sequence[Mention], company: str | None, found: Resolved
         row = _row(gsid, found)
         email = (_email(row) if row else mention.email) or beside.get(gsid or mention.gsid or "")
         key = email or gsid or mention.gsid or f"name:{fold(mention.name or '')}"
-        someone = people.setdefault(key, _Someone(email))
-        someone.name = someone.name or mention.name
-        sides = (someone.side, mention.side)  # listed as internal anywhere, or the author: internal
-        someone.side = next((s for s in (Side.INTERNAL, Side.EXTERNAL) if s in sides), Side.UNSAID)
-        someone.asked |= email is not None and mention.email == email
-        someone.gsids += [own] if own else []
-        someone.meant += [meant] if meant else []
-        someone.alone = not (gsid or _is_addressed(mention))
+        merged = people.setdefault(key, _MergedMention(email))
+        merged.name = merged.name or mention.name
+        sides = (merged.side, mention.side)  # listed as internal anywhere, or the author: internal
+        merged.side = next((s for s in (Side.INTERNAL, Side.EXTERNAL) if s in sides), Side.UNLISTED)
+        merged.is_looked_up |= email is not None and mention.email == email
+        merged.gsids += [own] if own else []
+        merged.meant += [meant] if meant else []
+        merged.is_name_only = not (gsid or _is_addressed(mention))
     return list(people.values())
 
 
@@ -125,41 +123,41 @@ def _meant(mention: Mention, company: str | None, found: Resolved) -> str | None
     return gsid if _row(gsid, found) else None
 
 
-def _participant(someone: _Someone, company: str | None, found: Resolved) -> Participant:
-    user = _user(someone, found)
+def _participant(mention: _MergedMention, company: str | None, found: Resolved) -> Participant:
+    user = _user(mention, found)
     if user is not None:
-        name = full_name(user) or someone.name
-        return Participant(someone.email, name, "agent", _gsid(user), None, {required.GSUSER: [user]})
-    persons = _persons(someone, found)
+        name = full_name(user) or mention.name
+        return Participant(mention.email, name, "agent", _gsid(user), None, {required.GSUSER: [user]})
+    persons = _persons(mention, found)
     if not persons:
-        role: Role = "agent" if someone.side is Side.INTERNAL else "unknown"
-        return Participant(someone.email, someone.name, role, None, None)
-    person = _person(persons, someone.meant, company, found)
+        role: Role = "agent" if mention.side is Side.INTERNAL else "unknown"
+        return Participant(mention.email, mention.name, role, None, None)
+    person = _person(persons, mention.meant, company, found)
     gsid = _gsid(person)
     membership = _membership(found.memberships.get(gsid or "", []), company, found)
     rows = {required.PERSON: [person]} | ({required.COMPANY_PERSON: [membership]} if membership else {})
     account = _company_of(membership, found) if membership else None
-    return Participant(someone.email, full_name(person) or someone.name, "customer", gsid, account, rows)
+    return Participant(mention.email, full_name(person) or mention.name, "customer", gsid, account, rows)
 
 
 def _row(gsid: str | None, found: Resolved) -> Row | None:
     return (found.users_by_gsid.get(gsid) or found.persons_by_gsid.get(gsid)) if gsid else None
 
 
-def _user(someone: _Someone, found: Resolved) -> Row | None:
-    """The user, if it is one: by Gsid, else by address, which must be their own and not one that a Gsid goes before."""
-    for gsid in (*someone.gsids, *someone.meant):
+def _user(mention: _MergedMention, found: Resolved) -> Row | None:
+    """The mentioned user: by Gsid or name, else by address, unless that only stands beside a Gsid."""
+    for gsid in (*mention.gsids, *mention.meant):
         if row := found.users_by_gsid.get(gsid):
             return row
-    theirs = not someone.gsids or any(_email(row) for g in someone.gsids if (row := _row(g, found)))
-    return found.users.get(someone.email) if someone.email and theirs else None
+    theirs = not mention.gsids or any(_email(row) for g in mention.gsids if (row := _row(g, found)))
+    return found.users.get(mention.email) if mention.email and theirs else None
 
 
-def _persons(someone: _Someone, found: Resolved) -> list[Row]:
-    """The persons who it may be: by Gsid, else by address, else by name."""
-    own = [row for g in someone.gsids if (row := found.persons_by_gsid.get(g))]
-    having = found.persons.get(someone.email or "") if someone.asked else None
-    return own or having or [row for g in someone.meant if (row := found.persons_by_gsid.get(g))]
+def _persons(mention: _MergedMention, found: Resolved) -> list[Row]:
+    """The persons who may be meant: by Gsid, else by address, else by name."""
+    own = [row for g in mention.gsids if (row := found.persons_by_gsid.get(g))]
+    having = found.persons.get(mention.email or "") if mention.is_looked_up else None
+    return own or having or [row for g in mention.meant if (row := found.persons_by_gsid.get(g))]
 
 
 def _email(row: Row) -> str | None:
@@ -168,8 +166,8 @@ def _email(row: Row) -> str | None:
 
 
 def _person(rows: Sequence[Row], meant: Sequence[str], company: str | None, found: Resolved) -> Row:
-    """Of several persons with one address: who is named, else who is at the activity's company, else who was there,
-    else who is at any, else the first by Gsid."""
+    """The one of several persons with one address: named, else at the activity's company, else formerly there, else at
+    any company, else the first by Gsid."""
 
     def rank(row: Row) -> tuple[bool, bool, bool, bool, bool, str]:
         gsid = _gsid(row) or ""
@@ -182,8 +180,8 @@ def _person(rows: Sequence[Row], meant: Sequence[str], company: str | None, foun
 
 
 def _membership(rows: Sequence[Row], company: str | None, found: Resolved) -> Row | None:
-    """The activity's company wins, also when they have left it: there they took part. Of the others the primary one
-    does, then the first by Gsid; inactive ones come last."""
+    """The membership at the activity's company, also when it has ended: there the person took part. Of the others the
+    primary one, else the first by Gsid; inactive ones come last."""
 
     def rank(row: Row) -> tuple[bool, bool, bool, str]:
         return (

@@ -1,18 +1,17 @@
-"""Resolution in batches: what a window refers to, less what is known, in as few queries as the tenant takes."""
+"""Resolution in batches: everything that the activities of a batch refer to, less what is known, in as few queries as
+the tenant takes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
-from enricher.activity.mentions import Mention, Side
-from enricher.activity.raw_record import RawActivity
-from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, Change, EntityCache
-from enricher.resolution.full_scan import FullScans
+from enricher.activity.mentions import Side
+from enricher.resolution.entity_cache import EMAIL, GSID, MEMBERSHIPS, EntityCache
 from enricher.resolution.incremental_refresh import IncrementalRefresh
 from enricher.resolution.joined_columns import JoinedColumns
+from enricher.resolution.model import Reference, Resolved, distinct_mentions
 from enricher.resolution.name_lookup import NameLookup
 from enricher.resolution.object_lookup import ObjectLookup
 from enricher.resolution.participants import only_named
@@ -21,70 +20,20 @@ from enricher.resolution.people_lookup import PeopleLookup
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required
-from frame_gainsight.gainsight import GainsightClient, ObjectDescription, Row, value_of
+from frame_gainsight.gainsight import GainsightClient, Row, value_of
 from frame_gainsight.runtime import Clock
 from frame_gainsight.runtime.aio import gather_or_cancel
 
-WHOLE_ROWS = 50_000
-BEAT = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What one activity refers to."""
-
-    mentions: Sequence[Mention]
-    company: str | None = None
-    relationship: str | None = None
-    activity: RawActivity | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a window's activities refer to, one reference an activity."""
-
-    references: Sequence[Reference]
-
-    @property
-    def mentions(self) -> list[Mention]:
-        """Everyone mentioned, each once, in the order met."""
-        return list(dict.fromkeys(m for r in self.references for m in r.mentions))
-
-
-@dataclass(slots=True)
-class Resolved:
-    """Everything found, by what it was looked up with; what is absent is not in it."""
-
-    described: Mapping[str, ObjectDescription]
-    riding: JoinedColumns | None = None
-    persons: dict[str, list[Row]] = field(default_factory=dict)  # by email; several may share one
-    persons_by_gsid: dict[str, Row] = field(default_factory=dict)
-    users: dict[str, Row] = field(default_factory=dict)  # gsuser by email
-    users_by_gsid: dict[str, Row] = field(default_factory=dict)
-    memberships: dict[str, list[Row]] = field(default_factory=dict)  # company_person rows by person's Gsid
-    named_users: dict[str, str] = field(default_factory=dict)  # folded name → Gsid, of names that only one has
-    named_people: dict[str, dict[str, str]] = field(default_factory=dict)  # company → the same of its people
-    companies: dict[str, Row] = field(default_factory=dict)
-    relationships: dict[str, Row] = field(default_factory=dict)
-    custom: dict[str, dict[str, list[Row]]] = field(default_factory=dict)  # object → joined id → rows
-    new: list[Change] = field(default_factory=list)
-    company_link: str | None = field(init=False)
-    """The column of company_person that holds the company's Gsid; None: the tenant has none."""
-
-    def __post_init__(self) -> None:
-        self.company_link = required.first_described(self.described.get(required.COMPANY_PERSON), required.COMPANY_OF)
-
-    def ridden(self, object_name: str, activity: RawActivity) -> Row | None:
-        """The activity's company or relationship, where it rode along."""
-        return self.riding.row(object_name, activity) if self.riding is not None else None
+MAX_SCAN_ROWS = 50_000
+REFRESH_INTERVAL = 3_600_000
 
 
 class Resolver:
-    """Resolves windows of one connector. The cache is its lane's; new answers are put there and in `Resolved.new`.
+    """Resolves the batches of one connector. The cache is its lane's; new answers are put there and in `Resolved.new`.
 
     Args:
-        whole_rows: the most rows of an object that is read as a whole.
-        beat: milliseconds between looks for changed and deleted entities.
+        max_scan_rows: the most rows of an object that is scanned in full.
+        refresh_interval: milliseconds between two polls for changed and deleted entities.
     """
 
     def __init__(
@@ -94,146 +43,129 @@ class Resolver:
         cache: EntityCache,
         clock: Clock,
         *,
-        whole_rows: int = WHOLE_ROWS,
-        beat: int = BEAT,
+        max_scan_rows: int = MAX_SCAN_ROWS,
+        refresh_interval: int = REFRESH_INTERVAL,
     ) -> None:
         self._definition = definition
-        self._desk = TenantLookup(definition, client, cache, clock)
-        wholes = FullScans(self._desk, whole_rows)
-        self._roster = PeopleCache(self._desk, wholes)
-        self._finder = PeopleLookup(self._roster)
-        self._names = NameLookup(self._roster, self._finder)
-        self._related = ObjectLookup(self._desk, wholes)
-        self._refresh = IncrementalRefresh(self._desk, self._roster, self._related, beat)
-        self._resolving = asyncio.Lock()  # two at once would ask the same twice
+        self._lookup = TenantLookup(definition, client, cache, clock)
+        self._people = PeopleCache(self._lookup, max_scan_rows)
+        self._people_lookup = PeopleLookup(self._people)
+        self._names = NameLookup(self._people, self._people_lookup)
+        fields = dict.fromkeys(required.JOINED_OBJECTS, GSID) | {
+            n: custom.join_field for n, custom in definition.objects.items()
+        }
+        self._objects = {n: ObjectLookup(self._lookup, n, field, max_scan_rows) for n, field in fields.items()}
+        self._refresh = IncrementalRefresh(self._lookup, self._people, self._objects, refresh_interval)
+        self._resolving = asyncio.Lock()  # two batches beside each other would query the same twice
 
-    async def resolve(self, wanted: Wanted, *, renew: bool = True) -> Resolved:
-        """Looks up everything. Raises GainsightError when a query fails for good or for now.
+    async def resolve(self, references: Sequence[Reference], *, renew: bool = True) -> Resolved:
+        """Looks up everything that is referred to. Raises GainsightError when a query fails for good or for now.
 
-        What was learnt before a failure is kept, and is among the new answers of the next success.
+        Answers received before a failure are kept, and are among the new answers of the next success.
 
         Args:
-            renew: False: whatever is known counts, however old it is, as for a replay.
+            renew: False: a known answer counts, however old it is, as for a replay.
         """
         async with self._resolving:
-            self._desk.renew = renew
-            with self._desk.cache.holding(self._definition.id):
-                return await self._resolve(wanted)
+            self._lookup.renew = renew
+            with self._lookup.cache.pinned(self._definition.id):
+                return await self._resolve(references)
 
-    async def _resolve(self, wanted: Wanted) -> Resolved:
-        await self._desk.describe()
-        joined = {name: self._joined(name, wanted) for name in self._definition.objects}
+    async def _resolve(self, references: Sequence[Reference]) -> Resolved:
+        await self._lookup.describe()
+        custom = {name: self._joined_gsids(name, references) for name in self._definition.objects}
         await self._refresh.if_due(
-            [name for name, (field, ids) in joined.items() if self._related.unmet(name, field, ids)]
+            [name for name, gsids in custom.items() if self._objects[name].absent_by_scan_only(gsids)]
         )
-        described = self._desk.described
+        described = self._lookup.described
         found = Resolved(described, JoinedColumns(self._definition, described))
-        emails = list(dict.fromkeys(m.email for m in wanted.mentions if m.email))
-        gsids = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.gsid and not m.email))
-        await self._find_people(
-            found, wanted, emails, gsids
-        )  # first: its large pages tell that others are no capped ones
+        await self._find_people(found, references)  # first: its large pages prove that smaller ones are the last
         await gather_or_cancel(
-            self._objects(found, required.COMPANY, _unridden(found, required.COMPANY, wanted)),
-            self._objects(found, required.RELATIONSHIP, _unridden(found, required.RELATIONSHIP, wanted)),
-            *(self._custom(found, name, field, ids) for name, (field, ids) in joined.items()),
+            *(self._find_related(found, name, references) for name in required.JOINED_OBJECTS),
+            *(self._find_custom(found, name, gsids) for name, gsids in custom.items()),
         )
-        found.new = self._desk.take_new()
+        found.new = self._lookup.take_new()
         return found
 
     # People
 
-    async def _find_people(self, found: Resolved, wanted: Wanted, emails: Sequence[str], gsids: Sequence[str]) -> None:
-        await self._finder.find(emails, gsids)
+    async def _find_people(self, found: Resolved, references: Sequence[Reference]) -> None:
+        mentions = distinct_mentions(references)
+        emails = list(dict.fromkeys(m.email for m in mentions if m.email))
+        gsids = list(dict.fromkeys(m.gsid for m in mentions if m.gsid and not m.email))
+        await self._people_lookup.find(emails, gsids)
         self._take(found, emails, gsids)
-        beside = list(dict.fromkeys(m.gsid for m in wanted.mentions if m.email and m.gsid))
-        self._take(found, (), beside)  # mostly that of whoever has the address: no question
+        beside = list(dict.fromkeys(m.gsid for m in mentions if m.email and m.gsid))
+        self._take(found, (), beside)  # mostly the Gsid of the one who has the address, who is known by now
         others = [g for g in beside if g not in found.users_by_gsid and g not in found.persons_by_gsid]
         await self._find_by_gsid(found, others)
-        asked = set(emails)
-        await self._find_users_among(found, asked)
-        await self._find_named(found, wanted)
-        await self._find_users_among(found, asked)
+        requested = set(emails)
+        await self._find_users_among(found, requested)
+        await self._find_named(found, references)
+        await self._find_users_among(found, requested)
 
     def _take(self, found: Resolved, emails: Sequence[str], gsids: Sequence[str]) -> None:
+        """Puts those who are known by these emails and Gsids into the result."""
         found.users |= self._users(EMAIL, emails)
-        for email, rows in self._roster.persons(EMAIL, emails).items():
+        for email, rows in self._people.persons(EMAIL, emails).items():
             if rows:
                 found.persons[email] = [self._person(found, row) for row in rows]
         found.users_by_gsid |= self._users(GSID, gsids)
-        for gsid, rows in self._roster.persons(GSID, gsids).items():
+        for gsid, rows in self._people.persons(GSID, gsids).items():
             if rows:
                 found.persons_by_gsid[gsid] = self._person(found, rows[0])
 
     def _users(self, field: str, values: Sequence[str]) -> dict[str, Row]:
-        return {value: rows[0] for value, rows in self._roster.users(field, values).items() if rows}
+        return {value: rows[0] for value, rows in self._people.users(field, values).items() if rows}
 
     @staticmethod
     def _person(found: Resolved, row: Row) -> Row:
         found.memberships[str(value_of(row, GSID))] = list(row.get(MEMBERSHIPS) or ())
         return {k: v for k, v in row.items() if k != MEMBERSHIPS}
 
-    async def _find_named(self, found: Resolved, wanted: Wanted) -> None:
-        """Who stands behind a bare name: a user, or one of the people of the activity's company."""
+    async def _find_named(self, found: Resolved, references: Sequence[Reference]) -> None:
+        """Finds those who are mentioned by a bare name: users, and the people of an activity's company."""
         inside: set[str] = set()
         outside: defaultdict[str, set[str]] = defaultdict(set)
-        for reference in wanted.references:
-            for mention in only_named(reference.mentions, reference.company, found):
+        for reference in references:
+            found.bare_names[reference] = only_named(reference.mentions, reference.company, found)
+            for mention in found.bare_names[reference]:
                 if mention.side is not Side.EXTERNAL:
                     inside.add(mention.name or "")
                 if mention.side is not Side.INTERNAL and reference.company:
                     outside[reference.company].add(mention.name or "")
         if inside:
-            await self._name_users(found, inside)
+            found.named_users = await self._names.users_named(inside)
+            await self._find_by_gsid(found, found.named_users.values())
         if outside:
-            await self._name_people(found, outside)
-
-    async def _name_users(self, found: Resolved, names: Iterable[str]) -> None:
-        found.named_users = await self._names.users_named(names)
-        await self._find_by_gsid(found, found.named_users.values())
-
-    async def _name_people(self, found: Resolved, names: Mapping[str, Iterable[str]]) -> None:
-        found.named_people = await self._names.members_named(names)
-        await self._find_by_gsid(found, (gsid for of in found.named_people.values() for gsid in of.values()))
+            found.named_people = await self._names.members_named(outside)
+            await self._find_by_gsid(found, (gsid for of in found.named_people.values() for gsid in of.values()))
 
     async def _find_by_gsid(self, found: Resolved, gsids: Iterable[str]) -> None:
-        wanted = list(dict.fromkeys(gsids))
-        await self._finder.find((), wanted)
-        self._take(found, (), wanted)
+        distinct = list(dict.fromkeys(gsids))
+        await self._people_lookup.find((), distinct)
+        self._take(found, (), distinct)
 
-    async def _find_users_among(self, found: Resolved, asked: set[str]) -> None:
-        """Who of the persons known by Gsid is a user, too: has the address of one. Adds to the addresses asked for."""
-        told = (text_of(row, EMAIL).strip().lower() for row in found.persons_by_gsid.values())
-        emails = list(dict.fromkeys(email for email in told if email and email not in asked))
-        asked |= set(emails)
-        await self._finder.find_users(EMAIL, emails)
+    async def _find_users_among(self, found: Resolved, requested: set[str]) -> None:
+        """Finds users who have the address of a person known by Gsid. Adds those addresses to the requested ones."""
+        addresses = (text_of(row, EMAIL).strip().lower() for row in found.persons_by_gsid.values())
+        emails = list(dict.fromkeys(email for email in addresses if email and email not in requested))
+        requested |= set(emails)
+        await self._people_lookup.find_users(EMAIL, emails)
         found.users |= self._users(EMAIL, emails)
 
     # Other objects
 
-    async def _objects(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
-        rows = {g: r[0] for g, r in (await self._related.find(name, GSID, gsids)).items()}
-        if name == required.COMPANY:
-            found.companies = rows
-        else:
-            found.relationships = rows
+    async def _find_related(self, found: Resolved, name: str, references: Sequence[Reference]) -> None:
+        """Finds the companies, or the relationships, that were not joined to every activity which refers to them."""
+        gsids = [gsid for r in references if (gsid := r.gsid_of(name)) and found.joined_row(name, r) is None]
+        rows = await self._objects[name].find(list(dict.fromkeys(gsids)))
+        found.related[name] = {gsid: same[0] for gsid, same in rows.items()}
 
-    def _joined(self, name: str, wanted: Wanted) -> tuple[str, list[str]]:
-        """The column by which a custom object is joined, and the ids of what it is joined to."""
-        custom = self._definition.objects[name]
-        ids = [r.company if custom.joined_to == "company" else r.relationship for r in wanted.references]
-        return custom.join_field, list(dict.fromkeys(i for i in ids if i))
+    def _joined_gsids(self, name: str, references: Sequence[Reference]) -> list[str]:
+        """The Gsids of the companies or relationships that a custom object is joined to."""
+        gsids = [r.gsid_of(self._definition.objects[name].joined_to) for r in references]
+        return list(dict.fromkeys(gsid for gsid in gsids if gsid))
 
-    async def _custom(self, found: Resolved, name: str, field: str, ids: Sequence[str]) -> None:
-        found.custom[name] = await self._related.find(name, field, ids)
-
-
-def _unridden(found: Resolved, name: str, wanted: Wanted) -> list[str]:
-    """The ids of the objects that did not ride along with every activity that refers to them."""
-    ids = []
-    for reference in wanted.references:
-        gsid = reference.company if name == required.COMPANY else reference.relationship
-        rides = reference.activity is not None and found.ridden(name, reference.activity) is not None
-        if gsid and not rides:
-            ids.append(gsid)
-    return list(dict.fromkeys(ids))
+    async def _find_custom(self, found: Resolved, name: str, gsids: Sequence[str]) -> None:
+        found.custom[name] = await self._objects[name].find(gsids)

@@ -62,7 +62,9 @@ class BackfillRequests:
     def follow(self, id_: str, timeout: float = 1.0) -> Iterator[Backfill | None]:
         """Every state of a backfill, those on record first; None whenever there is no news for `timeout` seconds."""
         key = format_key(self._connector, BACKFILL + id_)
-        with closing(follow(self._settings, self._settings.checkpoints_topic, [self._lane], timeout, strict=True)) as news:
+        with closing(
+            follow(self._settings, self._settings.checkpoints_topic, [self._lane], timeout, strict=True)
+        ) as news:
             for record in news:
                 if record is None:
                     yield None

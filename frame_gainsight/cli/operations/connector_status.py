@@ -11,7 +11,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from enricher import decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
-from enricher.resolution.tenant_lookup import FACTS, SPENT
+from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
 from frame_gainsight.connectors import Connector, Definition, Registry
 from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.kafka import read_to_end
@@ -255,7 +255,7 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
 
 
 def _enricher_calls(settings: Settings, codec: Codec, read: _Read) -> None:
-    part = f"/{FACTS}/".encode()
+    part = f"/{CAPABILITIES}/".encode()
     for record in read_to_end(settings, settings.entities_topic, _everywhere(settings)):
         if part not in (record.key or b"") or record.value is None:
             continue

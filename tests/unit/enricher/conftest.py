@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from enricher.activity.mentions import Mention
 from enricher.activity.raw_record import RawActivity
 from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.model import Reference
 from enricher.resolution.resolver import Resolver
 from frame_gainsight.connectors import Definition
 from frame_gainsight.connectors.columns import required
@@ -28,11 +30,15 @@ from frame_gainsight.sandbox import Clock, Limits, Sandbox, Tenant
 from schemas import Codec
 
 HOUR = 3_600_000
-NOWHERE = ConsumedRecord("raw", 0, 0, b"acme/G1", b"")
 
 
 def raw(row: Row, gsid: str = "G1", at: int = 1_772_438_400_000) -> RawActivity:
-    return RawActivity(NOWHERE, "acme", gsid, at, "f1", row)
+    return RawActivity(ConsumedRecord("raw", 0, 0, f"acme/{gsid}".encode(), b""), "acme", gsid, at, "f1", row)
+
+
+def refer(mentions: Sequence[Mention] = (), company: str | None = None, relationship: str | None = None) -> Reference:
+    """What an activity refers to of which no more is known."""
+    return Reference(raw({}), mentions, company, relationship)
 
 
 class TenantTime:
@@ -51,7 +57,7 @@ class TenantTime:
         self._tenant.advance(seconds)
 
 
-class TenantLookup:
+class TenantRig:
     """One connector's client, cache and resolver against a sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -72,12 +78,12 @@ class TenantLookup:
     def definition(self, **changes: Any) -> Definition:
         return Definition.model_validate({"id": "acme", "host": self.url, "api_share": 1.0} | changes)
 
-    def resolver(self, whole_rows: int = 20_000, **changes: Any) -> Resolver:
-        return Resolver(self.definition(**changes), self.client, self.cache, self.clock, whole_rows=whole_rows)
+    def resolver(self, max_scan_rows: int = 20_000, **changes: Any) -> Resolver:
+        return Resolver(self.definition(**changes), self.client, self.cache, self.clock, max_scan_rows=max_scan_rows)
 
-    async def activities(self, definition: Definition | None = None, *, riding: bool = True) -> list[RawActivity]:
+    async def activities(self, definition: Definition | None = None, *, joined: bool = True) -> list[RawActivity]:
         """Everything in the timeline, as the producer selects it."""
-        described = await self.client.describe(required.TIMELINE_OBJECTS if riding else [required.ACTIVITY])
+        described = await self.client.describe(required.TIMELINE_OBJECTS if joined else [required.ACTIVITY])
         columns = required.timeline_columns(definition or self.definition(), described)
         order = {"LastModifiedDate": "asc", "Gsid": "asc"}
         rows = await self.client.query(Query(required.ACTIVITY, columns, (), order))
@@ -102,8 +108,8 @@ def sandbox(tenant: Tenant) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-async def desk(sandbox: Sandbox) -> AsyncIterator[TenantLookup]:
-    made = TenantLookup(sandbox)
+async def rig(sandbox: Sandbox) -> AsyncIterator[TenantRig]:
+    made = TenantRig(sandbox)
     async with made.client:
         yield made
 

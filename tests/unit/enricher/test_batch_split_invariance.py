@@ -17,6 +17,7 @@ from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Limits, Morning, Tenant
 from schemas import Codec
+from tests.unit.enricher.conftest import TenantRig
 
 CONNECTORS = ("acme", "bolt")
 PIECES = (1, 2, 7, 40)  # records of a batch, at the most
@@ -45,10 +46,10 @@ def tenant() -> Tenant:
 
 
 @pytest.fixture
-async def made(desk: Any, settings: Settings, codec: Codec) -> AsyncIterator[Any]:
+async def made(rig: TenantRig, settings: Settings, codec: Codec) -> AsyncIterator[Any]:
     """(a new lane's pipeline, the raw records): two connectors' emails, each edited once, some deleted, markers."""
-    definitions = [desk.definition(id=name, tags={"stage": "company.Stage"}) for name in CONNECTORS]
-    activities = (await desk.activities(definitions[0]))[:25]
+    definitions = [rig.definition(id=name, tags={"stage": "company.Stage"}) for name in CONNECTORS]
+    activities = (await rig.activities(definitions[0]))[:25]
     rng = Random(4)
     todo: list[tuple[str, bytes | None, str]] = []  # (key, value, poll)
     for later in (0, 60_000):
@@ -69,7 +70,7 @@ async def made(desk: Any, settings: Settings, codec: Codec) -> AsyncIterator[Any
 
     def pipeline() -> LaneProcessor:
         directory = FixedConnectors({d.id: registered(d) for d in definitions})
-        return LaneProcessor(EnricherServices(settings, codec, directory, OneClient(desk.client), desk.clock), 0)
+        return LaneProcessor(EnricherServices(settings, codec, directory, OneClient(rig.client), rig.clock), 0)
 
     yield pipeline, records
 

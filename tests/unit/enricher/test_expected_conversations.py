@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from enricher.conversation.build import build, wanted
+from enricher.conversation.build import build
+from enricher.resolution.model import Reference
 from frame_gainsight.sandbox import Limits, Morning, Tenant
+from tests.unit.enricher.conftest import TenantRig
 
 MAPPING = {
     "objects": {"contract__gc": {"join": {"Company_ID__gc": "company"}, "pick": "latest"}},
@@ -46,11 +48,11 @@ def people(participants: Any) -> set[Any]:
     return {(p["email"], p["name"], p["role"], p["user_id"], p["account_id"]) for p in participants}
 
 
-async def conversations(desk: Any, *, riding: bool = True, whole_rows: int = 20_000) -> dict[str, Any]:
-    definition = desk.definition(**MAPPING)
-    activities = await desk.activities(definition, riding=riding)
-    found = await desk.resolver(whole_rows, **MAPPING).resolve(wanted(activities))
-    return {a.gsid: build(a, definition, found) for a in activities}
+async def conversations(rig: TenantRig, *, joined: bool = True, max_scan_rows: int = 20_000) -> dict[str, Any]:
+    definition = rig.definition(**MAPPING)
+    references = [Reference.of(a) for a in await rig.activities(definition, joined=joined)]
+    found = await rig.resolver(max_scan_rows, **MAPPING).resolve(references)
+    return {r.activity.gsid: build(r, definition, found) for r in references}
 
 
 def compare(built: dict[str, Any], truth: dict[str, Any], expected_people: Any, unit: int = 1000) -> None:
@@ -113,39 +115,39 @@ def compare_mapped(built: dict[str, Any], truth: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("form", FOUND_BY_ALL)
-async def test_whoever_can_be_found_is_found(desk: Any, form: str) -> None:
-    desk.tenant.set_variant("attendees", form)
-    built, truth = await conversations(desk), desk.tenant.truth()
+async def test_whoever_can_be_found_is_found(rig: TenantRig, form: str) -> None:
+    rig.tenant.set_variant("attendees", form)
+    built, truth = await conversations(rig), rig.tenant.truth()
     compare(built, truth, lambda told: told["participants"])
     compare_mapped(built, truth)
 
 
 @pytest.mark.parametrize("form", ["mixed", "names", "gsids"])
-@pytest.mark.parametrize("riding", [True, False], ids=["riding", "looked up"])
-@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_whichever_way_it_is_asked_for(desk: Any, form: str, riding: bool, whole_rows: int) -> None:
-    desk.tenant.set_variant("attendees", form)
-    built, truth = await conversations(desk, riding=riding, whole_rows=whole_rows), desk.tenant.truth()
+@pytest.mark.parametrize("joined", [True, False], ids=["joined", "looked up"])
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_whichever_way_rows_are_read(rig: TenantRig, form: str, joined: bool, max_scan_rows: int) -> None:
+    rig.tenant.set_variant("attendees", form)
+    built, truth = await conversations(rig, joined=joined, max_scan_rows=max_scan_rows), rig.tenant.truth()
     compare(built, truth, lambda told: told["participants"])
     compare_mapped(built, truth)
 
 
 @pytest.mark.parametrize("form", ["emails", "angle", "names", "gsids"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
-async def test_whatever_parts_the_lists(desk: Any, form: str, delimiter: str) -> None:
-    desk.tenant.set_variant("attendees", form)
-    desk.tenant.set_variant("attendee_delimiter", delimiter)
-    compare(await conversations(desk), desk.tenant.truth(), lambda told: told["participants"])
+async def test_whatever_parts_the_lists(rig: TenantRig, form: str, delimiter: str) -> None:
+    rig.tenant.set_variant("attendees", form)
+    rig.tenant.set_variant("attendee_delimiter", delimiter)
+    compare(await conversations(rig), rig.tenant.truth(), lambda told: told["participants"])
 
 
 @pytest.mark.parametrize("form", ["bare_names", "null"])
-async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(desk: Any, form: str) -> None:
-    desk.tenant.set_variant("attendees", form)
-    timeline = desk.tenant.timeline.current
-    users = {u["Gsid"]: u["Email"].lower() for u in desk.tenant.world.rows("gsuser")}
-    ids = {p["Gsid"]: (p["Email"] or "").lower() for p in desk.tenant.world.rows("person")}
+async def test_those_whose_address_is_nowhere_are_names_or_left_out(rig: TenantRig, form: str) -> None:
+    rig.tenant.set_variant("attendees", form)
+    timeline = rig.tenant.timeline.current
+    users = {u["Gsid"]: u["Email"].lower() for u in rig.tenant.world.rows("gsuser")}
+    ids = {p["Gsid"]: (p["Email"] or "").lower() for p in rig.tenant.world.rows("person")}
     at: dict[str, set[str]] = {}
-    for row in desk.tenant.world.rows("company_person"):
+    for row in rig.tenant.world.rows("company_person"):
         at.setdefault(ids[row["Person_ID"]], set()).add(row["Company_ID"])
 
     def seen(told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -175,7 +177,7 @@ async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(desk
                 found.append(person | blank | {"name": listed[email].name, "role": role})
         return found
 
-    compare(await conversations(desk), desk.tenant.truth(), seen)
+    compare(await conversations(rig), rig.tenant.truth(), seen)
 
 
 @pytest.mark.parametrize(
@@ -191,20 +193,20 @@ async def test_of_those_whose_address_is_nowhere_the_names_are_told_or_left(desk
     ],
     ids=lambda v: ",".join(f"{k}={x}" for k, x in v.items()),
 )
-async def test_whatever_the_forms_of_rows_and_replies(desk: Any, variants: dict[str, Any]) -> None:
+async def test_whatever_the_forms_of_rows_and_replies(rig: TenantRig, variants: dict[str, Any]) -> None:
     for name, value in variants.items():
-        desk.tenant.set_variant(name, value)
-    built, truth = await conversations(desk), desk.tenant.truth()
+        rig.tenant.set_variant(name, value)
+    built, truth = await conversations(rig), rig.tenant.truth()
     compare(built, truth, lambda told: told["participants"], unit=1 if "dates" in variants else 1000)
     compare_mapped(built, truth)
 
 
-async def test_the_same_conversations_come_out_of_the_cache(desk: Any) -> None:
-    first = await conversations(desk)
-    desk.tenant.reset_calls()
-    again = await conversations(desk)
+async def test_the_same_conversations_come_out_of_the_cache(rig: TenantRig) -> None:
+    first = await conversations(rig)
+    rig.tenant.reset_calls()
+    again = await conversations(rig)
     assert again == first
-    assert desk.calls().keys() == {
+    assert rig.calls().keys() == {
         "describe activity_timeline,company,relationship",
         "query activity_timeline",
     }, "only this test's own"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from enricher.activity.mentions import Mention
-from enricher.activity.raw_record import DataError, Deletion
-from enricher.conversation.build import build, record, tombstone, wanted
-from enricher.resolution.resolver import Resolved
+from enricher.activity.raw_record import DataError, Deletion, RawActivity
+from enricher.conversation.build import build, record, tombstone
+from enricher.resolution.model import Reference, Resolved, distinct_mentions
 from frame_gainsight.connectors import Definition
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
@@ -40,13 +40,22 @@ def definition() -> Definition:
 @pytest.fixture
 def found() -> Resolved:
     resolved = Resolved({})
-    resolved.companies = {"C1": {"Gsid": "C1", "Name": "Northwind"}}
-    resolved.relationships = {"R1": {"Gsid": "R1", "Name": "EMEA"}}
+    resolved.related = {
+        "company": {"C1": {"Gsid": "C1", "Name": "Northwind"}},
+        "relationship": {"R1": {"Gsid": "R1", "Name": "EMEA"}},
+    }
     return resolved
 
 
+def built(activity: RawActivity, definition: Definition, found: Resolved) -> dict[str, Any]:
+    """The conversation of an activity that mentions nobody by name alone."""
+    reference = Reference.of(activity)
+    found.bare_names[reference] = ()
+    return build(reference, definition, found)
+
+
 def test_its_fields(of: Any, definition: Definition, found: Resolved) -> None:
-    assert build(of(ROW), definition, found) == {
+    assert built(of(ROW), definition, found) == {
         "connector": "acme",
         "activity_id": "G1",
         "source": "gainsight",
@@ -79,14 +88,14 @@ def test_an_almost_empty_activity_is_a_conversation_all_the_same(
     of: Any, definition: Definition, found: Resolved, codec: Codec, settings: Settings
 ) -> None:
     activity = of({"Gsid": "G1"})
-    value = build(activity, definition, found)
+    value = built(activity, definition, found)
     assert value["conversation_id"] == "G1"
     assert [value[k] for k in ("subject", "body_text", "occurred_at", "account", "relationship", "type")] == [None] * 6
     assert codec.decode_as("conversation", record(codec, settings, activity, value).value or b"") == value
 
 
 def test_a_company_that_is_not_found_keeps_its_id(of: Any, definition: Definition) -> None:
-    value = build(of(ROW), definition, Resolved({}))
+    value = built(of(ROW), definition, Resolved({}))
     assert value["account"] == {"id": "C1", "name": None, "profile": {}}
     assert value["relationship"] == {"id": "R1", "name": None}
 
@@ -96,7 +105,7 @@ def test_a_date_that_does_not_read_is_named_with_its_activity(
     of: Any, definition: Definition, found: Resolved, field: str
 ) -> None:
     with pytest.raises(DataError, match=rf"{field} of activity G1.*'soon'"):
-        build(of(ROW | {field: "soon"}), definition, found)
+        built(of(ROW | {field: "soon"}), definition, found)
 
 
 def test_the_record_is_a_cloud_event(
@@ -104,7 +113,7 @@ def test_the_record_is_a_cloud_event(
 ) -> None:
     activity = of(ROW)
     activity = replace(activity, source=replace(activity.source, partition=3))
-    value = build(activity, definition, found)
+    value = built(activity, definition, found)
     written = record(codec, settings, activity, value)
     assert (written.topic, written.partition, written.key) == (settings.conversations_topic, 3, b"acme/G1")
     assert dict(written.headers) == {
@@ -136,7 +145,7 @@ def test_the_same_inputs_give_the_same_bytes(
     of: Any, definition: Definition, found: Resolved, codec: Codec, settings: Settings
 ) -> None:
     def made(row: dict[str, Any]) -> Any:
-        return record(codec, settings, of(row), build(of(row), definition, found))
+        return record(codec, settings, of(row), built(of(row), definition, found))
 
     assert made(ROW) == made(dict(reversed(ROW.items()))) == made(dict(ROW))
     assert made(ROW) == made({k.upper(): v for k, v in ROW.items()}), "reply keys may come in another case"
@@ -144,6 +153,7 @@ def test_the_same_inputs_give_the_same_bytes(
 
 
 def test_what_activities_refer_to_each_once(of: Any) -> None:
-    refers = wanted([of(ROW), of(ROW | {"GsCompanyId": "C2", "GsRelationshipId": ""}), of(ROW)])
-    assert [(r.company, r.relationship) for r in refers.references] == [("C1", "R1"), ("C2", None), ("C1", "R1")]
-    assert refers.mentions == [Mention("dana@x.example", "Dana Osei")]
+    rows = [ROW, ROW | {"GsCompanyId": "C2", "GsRelationshipId": ""}, ROW]
+    references = [Reference.of(of(row)) for row in rows]
+    assert [(r.company, r.relationship) for r in references] == [("C1", "R1"), ("C2", None), ("C1", "R1")]
+    assert distinct_mentions(references) == [Mention("dana@x.example", "Dana Osei")]

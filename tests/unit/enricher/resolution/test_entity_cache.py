@@ -1,4 +1,4 @@
-"""The entity cache: absence is an answer, answers grow old, and more columns are another question."""
+"""The entity cache: absence is an answer, answers grow old, and more columns need another answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, decode, encode, restore
@@ -26,21 +27,21 @@ def cache(*entities: Entity) -> EntityCache:
 
 
 @pytest.mark.parametrize(("entity", "ttl"), [(FOUND, 100), (ABSENT, 10)], ids=["found", "absent"])
-def test_an_answer_is_fresh_for_its_time(entity: Entity, ttl: int) -> None:
+def test_an_answer_is_fresh_for_its_ttl(entity: Entity, ttl: int) -> None:
     known = cache(entity)
     assert known.fresh(KEY, entity.columns, 1000) == entity
     assert known.fresh(KEY, entity.columns, 1000 + ttl) == entity
     assert known.fresh(KEY, entity.columns, 1001 + ttl) is None
 
 
-def test_fewer_columns_are_in_it_and_more_are_not() -> None:
+def test_an_answer_serves_fewer_columns_and_not_more() -> None:
     assert cache(FOUND).fresh(KEY, ("Email",), 1000) == FOUND
     assert cache(FOUND).fresh(KEY, (), 1000) == FOUND
     assert cache(FOUND).fresh(KEY, ("Email", "Gsid"), 1000) == FOUND
     assert cache(FOUND).fresh(KEY, ("Gsid", "Email", "Title"), 1000) is None
 
 
-def test_another_key_is_another_question() -> None:
+def test_another_key_has_no_answer() -> None:
     for other in (
         EntityKey("other", "person", "Email", KEY.value),
         EntityKey("acme", "gsuser", "Email", KEY.value),
@@ -49,7 +50,7 @@ def test_another_key_is_another_question() -> None:
         assert cache(FOUND).fresh(other, (), 1000) is None
 
 
-def test_the_newest_answer_counts_and_a_dropped_one_does_not() -> None:
+def test_the_latest_answer_counts_and_a_dropped_one_does_not() -> None:
     known = cache(ABSENT, FOUND)
     assert known.fresh(KEY, (), 1000) == FOUND
     assert len(known) == 1
@@ -68,6 +69,7 @@ values = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) |
 texts = st.text(max_size=20)
 
 
+@examples(deadline=None)  # the first one loads the schemas
 @given(texts, texts, st.lists(texts, unique=True), st.lists(st.dictionaries(texts, values)), st.integers(0, 2**62))
 def test_round_trip(value: str, name: str, columns: list[str], rows: list[dict[str, object]], at: int) -> None:
     codec, entity = Codec(), Entity(EntityKey("acme", name, "f", value), tuple(columns), rows, at)
@@ -91,7 +93,7 @@ def test_what_is_restored_is_what_was_kept_and_not_what_was_taken_out(settings: 
     assert len(known) == 0
 
 
-def test_everything_of_a_connector_is_forgotten_and_nothing_of_another() -> None:
+def test_forgetting_a_connector_drops_all_its_answers_and_none_of_another() -> None:
     other = Entity(EntityKey("other", "person", "Gsid", "P1"), ("Gsid",), [{"Gsid": "P1", "Email": "a@x"}], 1000)
     mine = Entity(EntityKey("acme", "person", "Gsid", "P1"), ("Gsid",), [{"Gsid": "P1", "Email": "a@x"}], 1000)
     known = cache(FOUND, mine, other)
@@ -104,31 +106,31 @@ def person(connector: str, number: int) -> Entity:
     return Entity(EntityKey(connector, "person", "Gsid", f"P{number}"), ("Gsid",), [{"Gsid": f"P{number}"}], 1000)
 
 
-def test_where_there_is_no_room_the_connector_that_was_used_the_longest_ago_forgets() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=4)
+def test_a_full_cache_evicts_from_the_least_recently_used_connector() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=4)
     for entity in (person("a", 1), person("b", 1), person("b", 2), person("a", 2), person("c", 1)):
         known.put(entity)
     assert known.get(person("b", 1).key) is None and known.get(person("b", 2).key) is not None
-    assert (known.forgotten("a", "person"), known.forgotten("b", "person")) == (0, 1)
+    assert (known.evictions("a", "person"), known.evictions("b", "person")) == (0, 1)
     known.get(person("a", 1).key)
     known.put(person("c", 2))
     assert known.get(person("b", 2).key) is None, "within it the answer that was"
     assert len(known) == 4
 
 
-def test_nothing_is_forgotten_of_who_is_held_until_it_is_not() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=2)
+def test_a_pinned_connector_loses_no_answer_until_it_is_unpinned() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=2)
     known.put(person("b", 1))
-    with known.holding("a"), known.holding("a"):
+    with known.pinned("a"), known.pinned("a"):
         for number in range(5):
             known.put(person("a", number))
         assert all(known.get(person("a", number).key) for number in range(5))
         assert known.get(person("b", 1).key) is None
-    assert len(known) == 2 and known.forgotten("a", "person") == 3
+    assert len(known) == 2 and known.evictions("a", "person") == 3
 
 
-def test_notes_are_never_forgotten() -> None:
-    known = EntityCache(ttl=100, absent_ttl=10, most=1)
+def test_notes_are_never_evicted() -> None:
+    known = EntityCache(ttl=100, absent_ttl=10, max_entries=1)
     note = Entity(EntityKey("a", "!facts", "tenant", "https://x"), (), [{"page": 5000}], 1000)
     known.put(note)
     for number in range(5):

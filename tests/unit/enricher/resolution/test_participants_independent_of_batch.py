@@ -1,4 +1,4 @@
-"""An activity's participants are the same whatever else is in its window."""
+"""An activity's participants are the same whatever else is in its batch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from random import Random
 from typing import Any
 
 import pytest
+from frame_gainsight.sandbox.query.attendee_formats import FORMS, write
 
-from enricher.conversation.build import build, wanted
+from enricher.conversation.build import build
 from enricher.resolution.entity_cache import EntityCache
+from enricher.resolution.model import Reference
 from frame_gainsight.sandbox import Clock, Limits, Tenant
 from frame_gainsight.sandbox.tenant.activity import Address
-from frame_gainsight.sandbox.tenant.attendee_formats import FORMS, write
-from tests.unit.enricher.conftest import HOUR, raw
+from tests.unit.enricher.conftest import HOUR, TenantRig, raw
 
-WAYS = pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+WAYS = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
 ALIAS = "alias@elsewhere.example"
 
 
@@ -43,84 +44,88 @@ def second(tenant: Tenant, person: dict[str, Any]) -> dict[str, Any]:
     return add(tenant, "person", Email=person["Email"], Name="Second Sharer", FirstName="Second", LastName="Sharer")
 
 
-async def told(desk: Any, rows: Sequence[dict[str, Any]], whole_rows: int) -> list[Any]:
+async def participants(rig: TenantRig, rows: Sequence[dict[str, Any]], max_scan_rows: int) -> list[Any]:
     """The participants of each, resolved together by somebody who knows nothing yet."""
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
-    activities = [raw(row, f"G{number}") for number, row in enumerate(rows)]
-    found = await desk.resolver(whole_rows).resolve(wanted(activities))
-    return [build(a, desk.definition(), found)["participants"] for a in activities]
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    references = [Reference.of(raw(row, f"G{number}")) for number, row in enumerate(rows)]
+    found = await rig.resolver(max_scan_rows).resolve(references)
+    return [build(r, rig.definition(), found)["participants"] for r in references]
 
 
-async def told_alone(desk: Any, row: dict[str, Any], others: Sequence[dict[str, Any]], whole_rows: int) -> list[Any]:
+async def in_any_batch(
+    rig: TenantRig, row: dict[str, Any], others: Sequence[dict[str, Any]], max_scan_rows: int
+) -> list[Any]:
     """(email, name, role, user_id, account_id) of an activity's participants; the others must not change them."""
-    ((*alone,),) = await told(desk, [row], whole_rows)
-    together, *_ = await told(desk, [row, *others], whole_rows)
+    ((*alone,),) = await participants(rig, [row], max_scan_rows)
+    together, *_ = await participants(rig, [row, *others], max_scan_rows)
     assert together == alone
     return [tuple(p[k] for k in ("email", "name", "role", "user_id", "account_id")) for p in alone]
 
 
 @WAYS
-async def test_a_gsid_beside_an_address_that_the_tenant_does_not_know(desk: Any, whole_rows: int) -> None:
-    person, company = somebody(desk.tenant)
+async def test_a_gsid_beside_an_address_that_the_tenant_does_not_know(rig: TenantRig, max_scan_rows: int) -> None:
+    person, company = somebody(rig.tenant)
     there = (person["Email"].lower(), person["Name"], "customer", person["Gsid"], company)
     attendee = {"personId": person["Gsid"], "email": ALIAS, "name": "X"}
     row = {"ExternalAttendees": [attendee], "GsCompanyId": company}
     named = {"ExternalAttendees": person["Gsid"], "GsCompanyId": company}
-    assert await told_alone(desk, row, [named], whole_rows) == [there]
-    assert await told_alone(desk, row | {"From": f"X <{ALIAS}>"}, [named], whole_rows) == [there], "the alias is theirs"
+    assert await in_any_batch(rig, row, [named], max_scan_rows) == [there]
+    assert await in_any_batch(rig, row | {"From": f"X <{ALIAS}>"}, [named], max_scan_rows) == [there], (
+        "the alias is theirs"
+    )
 
 
 @WAYS
-async def test_a_gsid_beside_the_address_of_somebody_else(desk: Any, whole_rows: int) -> None:
-    person, company = somebody(desk.tenant)
-    user = desk.tenant.world.rows("gsuser")[0]
+async def test_a_gsid_beside_the_address_of_somebody_else(rig: TenantRig, max_scan_rows: int) -> None:
+    person, company = somebody(rig.tenant)
+    user = rig.tenant.world.rows("gsuser")[0]
     attendee = {"personId": person["Gsid"], "email": user["Email"]}
     row = {"ExternalAttendees": [attendee], "From": user["Email"], "GsCompanyId": company}
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     customer = (person["Email"].lower(), person["Name"], "customer", person["Gsid"], company)
-    assert await told_alone(desk, row, [{"From": person["Email"]}], whole_rows) == [agent, customer]
+    assert await in_any_batch(rig, row, [{"From": person["Email"]}], max_scan_rows) == [agent, customer]
 
 
 @WAYS
-async def test_a_name_that_stands_beside_an_address_is_nobody_elses(desk: Any, whole_rows: int) -> None:
-    person, company = somebody(desk.tenant)
+async def test_a_name_that_stands_beside_an_address_is_nobody_elses(rig: TenantRig, max_scan_rows: int) -> None:
+    person, company = somebody(rig.tenant)
     row = {"From": f"{person['Name']} <private@mail.example>", "ExternalAttendees": person["Name"]}
     other = {"ExternalAttendees": person["Name"], "GsCompanyId": company}
-    found = await told_alone(desk, row | {"GsCompanyId": company}, [other], whole_rows)
+    found = await in_any_batch(rig, row | {"GsCompanyId": company}, [other], max_scan_rows)
     assert found == [("private@mail.example", person["Name"], "unknown", None, None)]
 
 
 @WAYS
-async def test_a_gsid_of_one_of_several_with_the_same_address(desk: Any, whole_rows: int) -> None:
-    person, company = somebody(desk.tenant)
-    sharer = second(desk.tenant, person)
+async def test_a_gsid_of_one_of_several_with_the_same_address(rig: TenantRig, max_scan_rows: int) -> None:
+    person, company = somebody(rig.tenant)
+    sharer = second(rig.tenant, person)
     row = {"ExternalAttendees": sharer["Gsid"], "GsCompanyId": company}
     theirs = (person["Email"].lower(), "Second Sharer", "customer", sharer["Gsid"], None)
     others = [{"ExternalAttendees": person["Email"], "GsCompanyId": company}]
-    assert await told_alone(desk, row, others, whole_rows) == [theirs]
-    assert await told_alone(desk, row | {"From": person["Email"]}, others, whole_rows) == [theirs], "one address"
+    assert await in_any_batch(rig, row, others, max_scan_rows) == [theirs]
+    assert await in_any_batch(rig, row | {"From": person["Email"]}, others, max_scan_rows) == [theirs], "one address"
 
 
 @WAYS
-async def test_a_person_by_gsid_or_by_name_whose_address_is_a_users(desk: Any, whole_rows: int) -> None:
-    user = desk.tenant.world.rows("gsuser")[0]
-    company = desk.tenant.world.rows("company")[0]["Gsid"]
-    person = add(desk.tenant, "person", Email=user["Email"], Name="Otherwise Called")
-    add(desk.tenant, "company_person", Person_ID=person["Gsid"], Company_ID=company, Active=True)
+async def test_a_person_by_gsid_or_by_name_whose_address_is_a_users(rig: TenantRig, max_scan_rows: int) -> None:
+    user = rig.tenant.world.rows("gsuser")[0]
+    company = rig.tenant.world.rows("company")[0]["Gsid"]
+    person = add(rig.tenant, "person", Email=user["Email"], Name="Otherwise Called")
+    add(rig.tenant, "company_person", Person_ID=person["Gsid"], Company_ID=company, Active=True)
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     for attendee in (person["Gsid"], "Otherwise Called"):
         row = {"ExternalAttendees": attendee, "GsCompanyId": company}
-        assert await told_alone(desk, row, [{"From": user["Email"]}], whole_rows) == [agent]
+        assert await in_any_batch(rig, row, [{"From": user["Email"]}], max_scan_rows) == [agent]
 
 
 @WAYS
-async def test_an_author_whose_address_has_changed_since_the_row_was_read(desk: Any, whole_rows: int) -> None:
-    user = desk.tenant.world.rows("gsuser")[0]
+async def test_an_author_whose_address_has_changed_since_the_row_was_read(rig: TenantRig, max_scan_rows: int) -> None:
+    user = rig.tenant.world.rows("gsuser")[0]
     old = "old.name@acme.example"
     agent = (user["Email"].lower(), user["Name"], "agent", user["Gsid"], None)
     author = {"AuthorId": user["Gsid"], "AuthorId__gr.Email": old, "AuthorId__gr.Name": "Old Name"}
-    assert await told_alone(desk, author, [{"From": user["Email"]}], whole_rows) == [agent]
-    assert await told_alone(desk, {"From": f"Old Name <{old}>", **author}, [{"From": old}], whole_rows) == [agent]
+    assert await in_any_batch(rig, author, [{"From": user["Email"]}], max_scan_rows) == [agent]
+    assert await in_any_batch(rig, {"From": f"Old Name <{old}>", **author}, [{"From": old}], max_scan_rows) == [agent]
 
 
 # Any window
@@ -134,7 +139,7 @@ def anyone(tenant: Tenant, rng: Random) -> list[Address]:
     known = [Address(str(r["Name"]), str(r["Email"]) if r["Email"] else None) for r in rows]
     aliases = [Address(a.name, f"alias{n}@elsewhere.example") for n, a in enumerate(known[:3])]
     renamed = [Address("Somebody", a.email) for a in known[3:6]]
-    return [*known, *aliases, *renamed, Address("Front TenantLookup", None), Address(None, "nobody@nowhere.example")]
+    return [*known, *aliases, *renamed, Address("Front Desk", None), Address(None, "nobody@nowhere.example")]
 
 
 def people_in(tenant: Tenant, rng: Random, known: Sequence[Address]) -> Any:
@@ -180,12 +185,12 @@ def crowd(tenant: Tenant) -> Tenant:
 
 @WAYS
 @pytest.mark.parametrize("seed", range(6))
-async def test_any_activities_alone_and_together(desk: Any, crowd: Tenant, seed: int, whole_rows: int) -> None:
+async def test_any_activities_alone_and_together(rig: TenantRig, crowd: Tenant, seed: int, max_scan_rows: int) -> None:
     rng = Random(seed)
     known = anyone(crowd, rng)
     rows = [activity(crowd, rng, known) for _ in range(12)]
-    together = await told(desk, rows, whole_rows)
+    together = await participants(rig, rows, max_scan_rows)
     for row, found in zip(rows, together, strict=True):
-        assert await told(desk, [row], whole_rows) == [found], row
+        assert await participants(rig, [row], max_scan_rows) == [found], row
         addresses = [p["email"] for p in found if p["email"]]
         assert len(addresses) == len(set(addresses)), row

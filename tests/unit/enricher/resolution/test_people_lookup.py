@@ -9,9 +9,9 @@ import pytest
 
 from enricher.activity.mentions import Mention, Side, mentions
 from enricher.resolution.entity_cache import EntityCache
-from enricher.resolution.resolver import Reference, Resolved, Wanted
+from enricher.resolution.model import Reference, Resolved
 from frame_gainsight.sandbox import Clock, Limits, Tenant
-from tests.unit.enricher.conftest import raw
+from tests.unit.enricher.conftest import TenantRig, raw, refer
 
 NOBODY = "nobody@nowhere.example"
 HOUR = 3_600_000
@@ -22,27 +22,27 @@ def tenant() -> Tenant:
     return Tenant(seed=3, clock=Clock.stopped("2026-03-02T08:00:00Z"), size=60, limits=Limits(None, None))
 
 
-def people(desk: Any) -> list[str]:
-    return [p["Email"].lower() for p in desk.tenant.world.rows("person") if p["Email"]]
+def people(rig: TenantRig) -> list[str]:
+    return [p["Email"].lower() for p in rig.tenant.world.rows("person") if p["Email"]]
 
 
-def users(desk: Any) -> list[str]:
-    return [u["Email"].lower() for u in desk.tenant.world.rows("gsuser")]
+def users(rig: TenantRig) -> list[str]:
+    return [u["Email"].lower() for u in rig.tenant.world.rows("gsuser")]
 
 
-def want(emails: Sequence[str], company: str | None = None) -> Wanted:
-    return Wanted([Reference([Mention(e) for e in emails], company)])
+def want(emails: Sequence[str], company: str | None = None) -> list[Reference]:
+    return [refer([Mention(e) for e in emails], company)]
 
 
-def queries(desk: Any) -> dict[str, int]:
-    found = {k.removeprefix("query "): n for k, n in desk.calls().items() if k.startswith("query ")}
-    desk.tenant.reset_calls()
+def queries(rig: TenantRig) -> dict[str, int]:
+    found = {k.removeprefix("query "): n for k, n in rig.calls().items() if k.startswith("query ")}
+    rig.tenant.reset_calls()
     return found
 
 
-def right(desk: Any, found: Resolved, emails: Sequence[str]) -> None:
+def right(rig: TenantRig, found: Resolved, emails: Sequence[str]) -> None:
     """Exactly those who exist were found, each with all companies."""
-    world = desk.tenant.world
+    world = rig.tenant.world
     theirs = {e for e in emails if e in world.users}
     assert found.users.keys() == theirs
     persons = {e for e in emails if e in world.people} - theirs
@@ -57,170 +57,170 @@ def right(desk: Any, found: Resolved, emails: Sequence[str]) -> None:
         assert {m["Company_ID"] for m in found.memberships[person["Gsid"]]} == jobs.get(person["Gsid"], set())
 
 
-async def test_a_cold_window_costs_one_query_for_each_kind_of_people_and_one_for_strangers(desk: Any) -> None:
-    resolver = desk.resolver()
-    emails = [*people(desk)[:100], *users(desk)[:5], NOBODY]
-    right(desk, await resolver.resolve(want(emails)), emails)
-    assert queries(desk) == {"company_person": 1, "gsuser": 1, "person": 1}
-    right(desk, await resolver.resolve(want(emails)), emails)
-    assert queries(desk) == {}
-    emails = [*people(desk), *users(desk)]
-    right(desk, await resolver.resolve(want(emails)), emails)
-    assert queries(desk) == {}, "they came with the others"
+async def test_a_cold_window_costs_one_query_for_each_kind_of_people_and_one_for_strangers(rig: TenantRig) -> None:
+    resolver = rig.resolver()
+    emails = [*people(rig)[:100], *users(rig)[:5], NOBODY]
+    right(rig, await resolver.resolve(want(emails)), emails)
+    assert queries(rig) == {"company_person": 1, "gsuser": 1, "person": 1}
+    right(rig, await resolver.resolve(want(emails)), emails)
+    assert queries(rig) == {}
+    emails = [*people(rig), *users(rig)]
+    right(rig, await resolver.resolve(want(emails)), emails)
+    assert queries(rig) == {}, "they came with the others"
     await resolver.resolve(want(["stranger@nowhere.example"]))
-    assert queries(desk) == {"company_person": 1, "person": 1}, "what may follow, and those who are of no company"
+    assert queries(rig) == {"company_person": 1, "person": 1}, "a next page, and those who are of no company"
     await resolver.resolve(want([f"stranger{n}@nowhere.example" for n in range(99)]))
-    assert queries(desk) == {}
+    assert queries(rig) == {}
 
 
-async def test_a_restart_knows_what_was_known(desk: Any) -> None:
-    emails = [*people(desk), *users(desk), NOBODY]
-    first = await desk.resolver().resolve(want(emails))
+async def test_a_restart_knows_what_was_known(rig: TenantRig) -> None:
+    emails = [*people(rig), *users(rig), NOBODY]
+    first = await rig.resolver().resolve(want(emails))
     stored = first.new
-    first = await desk.resolver().resolve(want(["other@nowhere.example"]))
+    first = await rig.resolver().resolve(want(["other@nowhere.example"]))
     stored += first.new
-    queries(desk)
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    queries(rig)
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
     for entity in stored:
-        desk.cache.put(entity)
-    found = await desk.resolver().resolve(want([*emails, "third@nowhere.example"]))
-    right(desk, found, emails)
-    assert queries(desk) == {}
-    assert desk.total() == 0, "not even a describe"
+        rig.cache.put(entity)
+    found = await rig.resolver().resolve(want([*emails, "third@nowhere.example"]))
+    right(rig, found, emails)
+    assert queries(rig) == {}
+    assert rig.total() == 0, "not even a describe"
 
 
-async def test_when_memory_is_short_what_was_forgotten_is_asked_again(desk: Any) -> None:
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR, most=150)
-    resolver = desk.resolver()
-    emails = people(desk)
+async def test_an_evicted_answer_is_looked_up_again(rig: TenantRig) -> None:
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR, max_entries=150)
+    resolver = rig.resolver()
+    emails = people(rig)
     for start in (0, 100, 200, 0):
         window = [*emails[start : start + 100], NOBODY]
-        right(desk, await resolver.resolve(want(window)), window)
-    assert len(desk.cache) <= 150
+        right(rig, await resolver.resolve(want(window)), window)
+    assert len(rig.cache) <= 150
 
 
 @pytest.mark.parametrize("cap", [50, 77, 100, 333])
-@pytest.mark.parametrize("whole_rows", [20_000, 120, 0])
-async def test_however_the_tenant_caps_its_pages(desk: Any, cap: int, whole_rows: int) -> None:
-    desk.tenant.set_variant("page_cap", cap)
-    resolver = desk.resolver(whole_rows)
-    emails = [*people(desk), *users(desk), NOBODY]
+@pytest.mark.parametrize("max_scan_rows", [20_000, 120, 0])
+async def test_however_the_tenant_caps_its_pages(rig: TenantRig, cap: int, max_scan_rows: int) -> None:
+    rig.tenant.set_variant("page_cap", cap)
+    resolver = rig.resolver(max_scan_rows)
+    emails = [*people(rig), *users(rig), NOBODY]
     for window in (emails[:40], emails, [*emails[::3], "other@nowhere.example"]):
-        right(desk, await resolver.resolve(want(window)), window)
+        right(rig, await resolver.resolve(want(window)), window)
 
 
-async def test_a_replay_asks_only_for_what_is_not_known(desk: Any) -> None:
-    resolver = desk.resolver()
-    emails = [*people(desk), NOBODY]
+async def test_a_replay_looks_up_only_unknown_values(rig: TenantRig) -> None:
+    resolver = rig.resolver()
+    emails = [*people(rig), NOBODY]
     await resolver.resolve(want(emails))
     await resolver.resolve(want(["other@nowhere.example"]))
-    desk.tenant.advance(1000 * 86_400)
-    desk.tenant.reset_calls()
+    rig.tenant.advance(1000 * 86_400)
+    rig.tenant.reset_calls()
     found = await resolver.resolve(want(emails), renew=False)
-    right(desk, found, emails)
-    assert desk.total() == 0
+    right(rig, found, emails)
+    assert rig.total() == 0
 
 
-async def test_names_are_found_among_the_companys_people_and_the_users(desk: Any) -> None:
-    world = desk.tenant.world
+async def test_names_are_found_among_the_companys_people_and_the_users(rig: TenantRig) -> None:
+    world = rig.tenant.world
     job = next(j for j in world.rows("company_person") if j["Active"])
     person = next(p for p in world.rows("person") if p["Gsid"] == job["Person_ID"])
     user = world.rows("gsuser")[3]
-    for whole_rows in (20_000, 0):
-        desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    for max_scan_rows in (20_000, 0):
+        rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
         mentions = [
             Mention(name=person["Name"].upper(), side=Side.EXTERNAL),
             Mention(name=user["Name"], side=Side.INTERNAL),
             Mention(name="No Body", side=Side.EXTERNAL),
         ]
-        resolver = desk.resolver(whole_rows)
-        found = await resolver.resolve(Wanted([Reference(mentions, job["Company_ID"])]))
+        resolver = rig.resolver(max_scan_rows)
+        found = await resolver.resolve([refer(mentions, job["Company_ID"])])
         assert found.named_people == {job["Company_ID"]: {person["Name"].casefold(): person["Gsid"]}}
         assert found.named_users == {user["Name"].casefold(): user["Gsid"]}
         assert found.persons_by_gsid[person["Gsid"]]["Gsid"] == person["Gsid"]
         assert found.users_by_gsid[user["Gsid"]]["Email"] == user["Email"]
-        queries(desk)
-        await resolver.resolve(Wanted([Reference(mentions, job["Company_ID"])]))
-        assert queries(desk) == {}
+        queries(rig)
+        await resolver.resolve([refer(mentions, job["Company_ID"])])
+        assert queries(rig) == {}
 
 
-async def test_a_name_that_two_have_is_nobodys(desk: Any) -> None:
-    world = desk.tenant.world
+async def test_a_name_that_two_have_stands_for_neither(rig: TenantRig) -> None:
+    world = rig.tenant.world
     job, other = [j for j in world.rows("company_person") if j["Company_ID"] == world.rows("company")[1]["Gsid"]][:2]
     one, two = (next(p for p in world.rows("person") if p["Gsid"] == j["Person_ID"]) for j in (job, other))
     two["Name"] = one["Name"]
     mention = Mention(name=one["Name"], side=Side.EXTERNAL)
-    found = await desk.resolver().resolve(Wanted([Reference([mention], job["Company_ID"])]))
+    found = await rig.resolver().resolve([refer([mention], job["Company_ID"])])
     assert found.named_people == {job["Company_ID"]: {}}
 
 
-async def test_a_name_is_not_looked_up_where_the_address_is_beside_it(desk: Any) -> None:
-    world = desk.tenant.world
+async def test_a_name_is_not_looked_up_where_the_address_is_beside_it(rig: TenantRig) -> None:
+    world = rig.tenant.world
     job = next(j for j in world.rows("company_person") if j["Active"])
     person = next(p for p in world.rows("person") if p["Gsid"] == job["Person_ID"] and p["Email"])
     both = [Mention(person["Email"].lower()), Mention(name=person["Name"], side=Side.EXTERNAL)]
-    resolver = desk.resolver(whole_rows=0)
-    found = await resolver.resolve(Wanted([Reference(both, job["Company_ID"])]))
+    resolver = rig.resolver(max_scan_rows=0)
+    found = await resolver.resolve([refer(both, job["Company_ID"])])
     assert found.named_people == {}
-    assert queries(desk) == {"gsuser": 1, "company_person": 1, "company": 1}
+    assert queries(rig) == {"gsuser": 1, "company_person": 1, "company": 1}
 
 
-@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_a_gsid_beside_an_address_costs_a_question_only_where_the_address_is_not_its_own(
-    desk: Any, whole_rows: int
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_a_gsid_beside_an_address_costs_a_call_only_where_the_address_is_not_its_own(
+    rig: TenantRig, max_scan_rows: int
 ) -> None:
-    world = desk.tenant.world
+    world = rig.tenant.world
     *persons, other = [p for p in world.rows("person") if p["Email"]][:9]
     rows = [*persons, *world.rows("gsuser")[:2]]
     emails = [row["Email"].lower() for row in rows]
-    right(desk, await desk.resolver(whole_rows).resolve(want(emails)), emails)
-    by_email = queries(desk)
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    right(rig, await rig.resolver(max_scan_rows).resolve(want(emails)), emails)
+    by_email = queries(rig)
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
     own = [Mention(row["Email"].lower(), gsid=row["Gsid"]) for row in rows]
-    found = await desk.resolver(whole_rows).resolve(Wanted([Reference(own)]))
-    right(desk, found, emails)
-    assert queries(desk) == by_email
+    found = await rig.resolver(max_scan_rows).resolve([refer(own)])
+    right(rig, found, emails)
+    assert queries(rig) == by_email
     assert found.users_by_gsid.keys() | found.persons_by_gsid.keys() == {row["Gsid"] for row in rows}
     alias = Mention(emails[0], gsid=other["Gsid"])
-    found = await desk.resolver(whole_rows).resolve(Wanted([Reference([alias, *own])]))
+    found = await rig.resolver(max_scan_rows).resolve([refer([alias, *own])])
     assert other["Gsid"] in found.persons_by_gsid
-    expected = {} if whole_rows else {"gsuser": 2, "company_person": 1}  # is it a user, and is its address one's
-    assert queries(desk) == expected
+    expected = {} if max_scan_rows else {"gsuser": 2, "company_person": 1}  # is it a user, and is its address one's
+    assert queries(rig) == expected
 
 
-@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
-async def test_the_authors_cost_one_question_more_at_most(desk: Any, whole_rows: int) -> None:
-    theirs = desk.tenant.world.rows("gsuser")
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
+async def test_the_authors_cost_one_call_more_at_most(rig: TenantRig, max_scan_rows: int) -> None:
+    theirs = rig.tenant.world.rows("gsuser")
     rows = [
         {"AuthorId": u["Gsid"], "AuthorId__gr.Email": u["Email"] if n % 2 else f"old.{n}@acme.example"}
         for n, u in enumerate(theirs)
     ]
     same = [r | {"AuthorId__gr.Email": u["Email"]} for r, u in zip(rows, theirs, strict=True)]
     emails = want(sorted(m.email for r in same for m in mentions(raw(r)) if m.email))
-    right(desk, await desk.resolver(whole_rows).resolve(emails), users(desk))
-    by_email = queries(desk)
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
-    await desk.resolver(whole_rows).resolve(Wanted([Reference(mentions(raw(r))) for r in same]))
-    assert queries(desk) == by_email
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    right(rig, await rig.resolver(max_scan_rows).resolve(emails), users(rig))
+    by_email = queries(rig)
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    await rig.resolver(max_scan_rows).resolve([Reference.of(raw(r)) for r in same])
+    assert queries(rig) == by_email
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
     strangers = [f"old.{n}@acme.example" for n in range(0, len(theirs), 2)]
-    await desk.resolver(whole_rows).resolve(want([*users(desk)[1::2], *strangers]))
-    by_email = queries(desk)
-    desk.cache = EntityCache(24 * HOUR, 6 * HOUR)
-    found = await desk.resolver(whole_rows).resolve(Wanted([Reference(mentions(raw(r))) for r in rows]))
+    await rig.resolver(max_scan_rows).resolve(want([*users(rig)[1::2], *strangers]))
+    by_email = queries(rig)
+    rig.cache = EntityCache(24 * HOUR, 6 * HOUR)
+    found = await rig.resolver(max_scan_rows).resolve([Reference.of(raw(r)) for r in rows])
     assert found.users_by_gsid.keys() == {u["Gsid"] for u in theirs}
-    assert queries(desk) == by_email | {"gsuser": 1 if whole_rows else 2}
+    assert queries(rig) == by_email | {"gsuser": 1 if max_scan_rows else 2}
 
 
-async def test_a_failure_in_the_middle_loses_no_answer(desk: Any) -> None:
-    desk.tenant.set_variant("failure", {"status": 403, "code": "FORBIDDEN"}, object="gsuser", endpoint="query")
-    resolver, emails = desk.resolver(), people(desk)[:10]
+async def test_a_failure_in_the_middle_loses_no_answer(rig: TenantRig) -> None:
+    rig.tenant.set_variant("failure", {"status": 403, "code": "FORBIDDEN"}, object="gsuser", endpoint="query")
+    resolver, emails = rig.resolver(), people(rig)[:10]
     with pytest.raises(Exception, match="forbids"):
         await resolver.resolve(want(emails))
-    desk.tenant.clear_variants()
+    rig.tenant.clear_variants()
     found = await resolver.resolve(want(emails))
     kept = {(e.key.object_name, e.key.value) for e in found.new}
-    assert {("person", p["Gsid"]) for p in desk.tenant.world.rows("person")} >= {k for k in kept if k[0] == "person"}
+    assert {("person", p["Gsid"]) for p in rig.tenant.world.rows("person")} >= {k for k in kept if k[0] == "person"}
     assert sum(k[0] == "person" for k in kept) > 100, "what was read before the failure is published after it"
 
 
@@ -235,18 +235,20 @@ REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("whole_rows", [20_000, 0], ids=["whole", "by value"])
+@pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])
 @pytest.mark.parametrize("refused", REFUSALS.values(), ids=REFUSALS)
-async def test_whatever_a_tenant_refuses_nobody_is_missed(desk: Any, refused: dict[str, Any], whole_rows: int) -> None:
+async def test_whatever_a_tenant_refuses_nobody_is_missed(
+    rig: TenantRig, refused: dict[str, Any], max_scan_rows: int
+) -> None:
     for name, value in refused.items():
         scope = {} if name == "no_or" else {"object": "company_person"}
-        desk.tenant.set_variant(name, value, **scope)
+        rig.tenant.set_variant(name, value, **scope)
     spelt = "CompanyId" if "spellings" in refused else "Company_ID"
-    emails = [*people(desk)[:150], *users(desk)[:5], NOBODY]
+    emails = [*people(rig)[:150], *users(rig)[:5], NOBODY]
     for _ in range(2):
-        found = await desk.resolver(whole_rows).resolve(want(emails))
+        found = await rig.resolver(max_scan_rows).resolve(want(emails))
         for rows in found.memberships.values():
             for row in rows:
                 row.setdefault("Company_ID", row.get(spelt))
-        right(desk, found, emails)
-        desk.tenant.advance(3600)
+        right(rig, found, emails)
+        rig.tenant.advance(3600)
