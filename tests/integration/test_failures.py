@@ -18,7 +18,7 @@ from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import PATIENCE, World, calls, unlimited, until
+from tests.fixtures.cluster import PATIENCE, Cluster, calls, unlimited, until
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 
@@ -28,103 +28,105 @@ def morning(seed: int, emails: int = 30) -> Tenant:
 
 
 @pytest.fixture
-def world(make_world: Callable[..., World]) -> World:
-    """A world in which all connectors share a lane."""
-    return make_world(partitions=1)
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster in which all connectors share a lane."""
+    return make_cluster(partitions=1)
 
 
-def each_once(world: World) -> None:
-    world.right()
-    published = Counter(r.header("ce_id") for r in world.conversations())
+def each_once(cluster: Cluster) -> None:
+    cluster.right()
+    published = Counter(r.header("ce_id") for r in cluster.conversations())
     assert set(published.values()) == {1}
-    assert not world.dead_letters()
-    assert not world.waiting()
+    assert not cluster.dead_letters()
+    assert not cluster.waiting()
 
 
-def test_a_hanging_tenant_holds_up_no_other(world: World) -> None:
+def test_a_hanging_tenant_holds_up_no_other(cluster: Cluster) -> None:
     hanging, well = morning(41), morning(42)
-    world.add("hang", hanging)
-    world.add("well", well)
-    world.poll()
+    cluster.add("hang", hanging)
+    cluster.add("well", well)
+    cluster.poll()
     hanging.set_variant("slow", 600.0, endpoint="query")
-    enricher = world.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="1", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
-    until("the healthy one's conversations are there", lambda: len(world.conversations()) >= 30)
-    assert {r.key.partition("/")[0] for r in world.conversations()} == {"well"}
+    enricher = cluster.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="1", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
+    until("the healthy one's conversations are there", lambda: len(cluster.conversations()) >= 30)
+    assert {r.key.partition("/")[0] for r in cluster.conversations()} == {"well"}
     for number in range(2, 5):  # and so it goes on, while the other is tried again and again
         well.create()
         well.advance(600)
-        world.poll("well")
-        until("the next is there too", lambda: len(world.conversations()) >= 29 + number)  # noqa: B023
+        cluster.poll("well")
+        until("the next is there too", lambda: len(cluster.conversations()) >= 29 + number)  # noqa: B023
     assert calls(hanging, "query") > 0
-    assert len(world.waiting()) >= 30
+    assert len(cluster.waiting()) >= 30
     hanging.clear_variants()
     hanging.set_variant("slow", None)
-    until("all came out by itself", lambda: not world.waiting(), 90)
-    each_once(world)
+    until("all came out by itself", lambda: not cluster.waiting(), 90)
+    each_once(cluster)
     assert enricher.running
 
 
-def test_a_slow_tenant_is_not_waited_for_and_asked_once(world: World) -> None:
+def test_a_slow_tenant_is_not_waited_for_and_asked_once(cluster: Cluster) -> None:
     slow, well = morning(46), morning(47)
-    world.add("slow", slow)
-    world.add("well", well)
-    world.poll()
+    cluster.add("slow", slow)
+    cluster.add("well", well)
+    cluster.poll()
     slow.set_variant("slow", 2.0, endpoint="query")
-    enricher = world.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
+    enricher = cluster.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
     enricher.says('"slow"')
-    until("the healthy one's conversations are there", lambda: len(world.conversations()) >= 30)
-    assert {r.key.partition("/")[0] for r in world.conversations()} == {"well"}
-    until("the others came out when the answers did", lambda: not world.waiting() and len(world.conversations()) >= 60)
+    until("the healthy one's conversations are there", lambda: len(cluster.conversations()) >= 30)
+    assert {r.key.partition("/")[0] for r in cluster.conversations()} == {"well"}
+    until(
+        "the others came out when the answers did", lambda: not cluster.waiting() and len(cluster.conversations()) >= 60
+    )
     slow.clear_variants()
     asked = calls(slow, "query")
-    each_once(world)
+    each_once(cluster)
     assert asked == calls(well, "query"), "no question was asked twice"
     assert enricher.stop() == 0, enricher.text
 
 
-def test_after_its_key_was_replaced_everything_comes_out_by_itself(world: World) -> None:
+def test_after_its_key_was_replaced_everything_comes_out_by_itself(cluster: Cluster) -> None:
     acme, bolt = morning(43), morning(44)
-    world.add("acme", acme)
-    world.add("bolt", bolt)
-    world.poll()
+    cluster.add("acme", acme)
+    cluster.add("bolt", bolt)
+    cluster.poll()
     key = acme.reset_key()  # after the poll: the raw records are there, the enricher cannot resolve them
-    enricher = world.enricher(**SOON)
-    world.settled()
-    world.right("bolt")
-    parked = world.waiting()
+    enricher = cluster.enricher(**SOON)
+    cluster.settled()
+    cluster.right("bolt")
+    parked = cluster.waiting()
     assert {r.value["failure"] for r in parked if r.value} == {"config"}
     assert "API key" in str(parked[0].value)
-    registry = Registry(world.settings, world.codec)
+    registry = Registry(cluster.settings, cluster.codec)
     secret = Secret.access_key(key)
-    replaced = asyncio.run(register(registry, world.vault, SystemClock(), world.definitions["acme"], secret))
+    replaced = asyncio.run(register(registry, cluster.vault, SystemClock(), cluster.definitions["acme"], secret))
     assert replaced.connector is not None
-    until("nothing waits any more", lambda: not world.waiting())
-    each_once(world)
+    until("nothing waits any more", lambda: not cluster.waiting())
+    each_once(cluster)
     assert enricher.running
 
 
-def test_a_mapped_field_that_is_gone_is_named_and_its_return_is_noticed(world: World) -> None:
+def test_a_mapped_field_that_is_gone_is_named_and_its_return_is_noticed(cluster: Cluster) -> None:
     acme = morning(45)
-    world.add("acme", acme)
-    world.poll()
+    cluster.add("acme", acme)
+    cluster.poll()
     acme.set_variant("missing_fields", ["Title"], object="company_person")
-    enricher = world.enricher(**SOON)
-    world.settled()
-    parked = world.waiting()
-    assert len(parked) == len({r.key for r in world.raw()})
+    enricher = cluster.enricher(**SOON)
+    cluster.settled()
+    parked = cluster.waiting()
+    assert len(parked) == len({r.key for r in cluster.raw()})
     assert all(r.value and r.value["failure"] == "config" and "Title" in r.value["cause"] for r in parked)
     acme.clear_variants()
-    until("it came out by itself", lambda: not world.waiting(), 90)
-    each_once(world)
+    until("it came out by itself", lambda: not cluster.waiting(), 90)
+    each_once(cluster)
     assert enricher.running
 
 
-def test_a_connector_whose_every_activity_fails_is_stopped_and_loses_nothing(world: World) -> None:
+def test_a_connector_whose_every_activity_fails_is_stopped_and_loses_nothing(cluster: Cluster) -> None:
     acme, bolt = morning(46), morning(47)
-    world.add("acme", acme)
-    world.add("bolt", bolt)
-    world.poll()
-    good = next(r for r in world.raw() if r.key.startswith("acme/"))
+    cluster.add("acme", acme)
+    cluster.add("bolt", bolt)
+    cluster.poll()
+    good = next(r for r in cluster.raw() if r.key.startswith("acme/"))
     assert good.value is not None
     bad = []
     for number in range(30):
@@ -133,73 +135,73 @@ def test_a_connector_whose_every_activity_fails_is_stopped_and_loses_nothing(wor
         value = good.value | {"activity_id": gsid, "row": orjson.dumps(row).decode()}
         bad.append(
             ProducerRecord(
-                world.settings.raw_topic, 0, f"acme/{gsid}".encode(), world.codec.encode("raw_activity", value)
+                cluster.settings.raw_topic, 0, f"acme/{gsid}".encode(), cluster.codec.encode("raw_activity", value)
             )
         )
-    with KafkaLaneWriter(world.settings, "test", 0) as writer:
+    with KafkaLaneWriter(cluster.settings, "test", 0) as writer:
         writer.write(bad)
-    enricher = world.enricher(**SOON, FRAME_GAINSIGHT_DEAD_LETTERS_IN_A_ROW="10")
-    world.settled()
-    assert len(world.dead_letters()) == 10
-    waiting = world.waiting()
+    enricher = cluster.enricher(**SOON, FRAME_GAINSIGHT_DEAD_LETTERS_IN_A_ROW="10")
+    cluster.settled()
+    assert len(cluster.dead_letters()) == 10
+    waiting = cluster.waiting()
     assert len(waiting) == 20
     assert all(r.value and "ActivityDate" in r.value["cause"] for r in waiting)
     bolt.create()
     bolt.advance(60)
-    world.poll("bolt")
-    world.settled()
-    world.right("bolt")
+    cluster.poll("bolt")
+    cluster.settled()
+    cluster.right("bolt")
     assert enricher.running
 
 
-def test_a_newer_version_takes_the_place_of_the_parked_one(world: World) -> None:
+def test_a_newer_version_takes_the_place_of_the_parked_one(cluster: Cluster) -> None:
     acme = morning(48, 10)
-    world.add("acme", acme)
-    world.poll()
+    cluster.add("acme", acme)
+    cluster.poll()
     acme.set_variant("server_error", 503, endpoint="query")
-    enricher = world.enricher(**SOON)
-    world.settled()
+    enricher = cluster.enricher(**SOON)
+    cluster.settled()
     acme.clear_variants()
     gsid = next(a["activity_id"] for a in acme.truth()["activities"] if a["type"] == "Email")
     acme.edit(gsid, {"Subject": "the newer one"})
     acme.advance(600)
     acme.set_variant("server_error", 503, object="company_person", endpoint="query")
-    world.poll()
-    world.settled()
-    assert len([r for r in world.waiting() if r.name == gsid]) == 1
+    cluster.poll()
+    cluster.settled()
+    assert len([r for r in cluster.waiting() if r.name == gsid]) == 1
     acme.clear_variants()
-    until("nothing waits any more", lambda: not world.waiting(), 90)
-    world.right()
-    subjects = [r.value["subject"] for r in world.conversations() if r.name == gsid and r.value]
+    until("nothing waits any more", lambda: not cluster.waiting(), 90)
+    cluster.right()
+    subjects = [r.value["subject"] for r in cluster.conversations() if r.name == gsid and r.value]
     assert subjects == ["the newer one"], "the older version never came out"
     assert enricher.stop() == 0, enricher.text
 
 
-def test_a_position_that_kafka_forgot_is_told_and_nothing_comes_twice(world: World) -> None:
-    world.add("acme", morning(44, emails=30))
-    world.poll()
-    first = world.enricher()
-    world.settled()
+def test_a_position_that_kafka_forgot_is_told_and_nothing_comes_twice(cluster: Cluster) -> None:
+    cluster.add("acme", morning(44, emails=30))
+    cluster.poll()
+    first = cluster.enricher()
+    cluster.settled()
     assert first.stop() == 0
-    before = len(world.conversations())
-    group = f"{world.settings.prefix}-enricher"
-    asking = admin(world.settings)  # held: a client that is gone never answers
+    before = len(cluster.conversations())
+    group = f"{cluster.settings.prefix}-enricher"
+    asking = admin(cluster.settings)  # held: a client that is gone never answers
     asking.delete_consumer_groups([group])[group].result(PATIENCE)
-    again = world.enricher()
+    again = cluster.enricher()
     assert again.wait() == 1
     assert "has no position in lane 0" in again.text
     assert "--reset-offsets" in again.text
-    assert len(world.conversations()) == before
+    assert len(cluster.conversations()) == before
 
 
 def test_told_to_leave_while_kafka_is_gone_it_ends_in_a_bounded_time(
     kms_environment: KmsStandIn, tmp_path: Path
 ) -> None:
-    with EmbeddedKafka() as broker, World(broker.bootstrap, kms_environment, tmp_path, partitions=1) as world:
-        world.add("acme", morning(45, emails=5))
-        world.poll()
-        worker = world.enricher(FRAME_GAINSIGHT_STOP_SECONDS="3")
-        world.settled()
+    with EmbeddedKafka() as broker, Cluster(broker.bootstrap, kms_environment, tmp_path, partitions=1) as cluster:
+        cluster.add("acme", morning(45, emails=5))
+        cluster.poll()
+        worker = cluster.enricher(FRAME_GAINSIGHT_STOP_SECONDS="3")
+        cluster.settled()
         broker.kill()
         worker.send(signal.SIGTERM)
         assert worker.wait() in (0, 1), worker.text
