@@ -19,7 +19,8 @@ from random import Random
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
 from frame_gainsight.runtime.logging import set_up_logging
 from frame_gainsight.sandbox import Clock, Morning
-from tests.fixtures.cluster import ROOT, Cluster, Record, Service, unlimited, until
+from tests.fixtures.cluster import Cluster, Record, Service, unlimited, until
+from tests.fixtures.processes import ROOT
 
 CONNECTORS = ("acme", "bolt", "crux", "dune", "echo")
 SESSION_SECONDS = 8.0  # of the enricher's group
@@ -161,7 +162,7 @@ class Storm:
         self._cluster = cluster
         self._broker = broker
         self._plan = plan
-        self._crew = Crew(cluster, plan, entry or (sys.executable, "-P", "-m", "frame_gainsight.cli.main", "enrich"))
+        self._crew = Crew(cluster, plan, entry or (sys.executable, "-m", "frame_gainsight.cli.main", "enrich"))
         self._rng = Random(plan.seed + 1)
         self._broker_up = threading.Lock()
         blows = plan.kills + plan.leaves + plan.freezes + plan.broker_kills

@@ -24,8 +24,7 @@ from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from tests.fixtures.cluster import Cluster, unlimited
-from tests.integration.test_commands import FAILED, run, words
-from tests.integration.test_previews import Terminal
+from tests.fixtures.commands import FAILED, Terminal, run, words
 
 HOST = "https://acme.example"
 FIRST, SECOND, THIRD = (Secret.access_key(f"00000000-key-{n}") for n in range(3))

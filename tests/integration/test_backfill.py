@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, Cluster, calls, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, calls, unlimited, until, versions
+from tests.fixtures.processes import COMMAND, PATIENCE
 
 TIMELINE = "query activity_timeline"
 SINCE = "2026-03-01"
@@ -49,7 +50,7 @@ def near(cluster: Cluster, tenant: Tenant) -> bool:
 
 def command(cluster: Cluster, *arguments: str) -> dict[str, Any]:
     """Runs the command to its end; what it answers."""
-    service = cluster.start(cluster.command, "backfill", "acme", *arguments, "--json")
+    service = cluster.start(COMMAND, "backfill", "acme", *arguments, "--json")
     assert service.wait() == 0, service.text
     answer: dict[str, Any] = orjson.loads(next(x for x in service.text.splitlines() if x.startswith("{")))
     return answer
@@ -63,7 +64,7 @@ def test_killed_in_the_middle_it_goes_on_and_writes_every_version_once(cluster: 
     until("live polling has begun", lambda: live(cluster))
     assert versions(cluster.raw()) == {}
     flags = ["--newest-first"] if order == "newest first" else []
-    asking = cluster.start(cluster.command, "backfill", "acme", "--since", SINCE, "--yes", "--json", *flags)
+    asking = cluster.start(COMMAND, "backfill", "acme", "--since", SINCE, "--yes", "--json", *flags)
     for committed in (20, 120):
         until("so much is read", lambda: len(cluster.raw()) >= committed)  # noqa: B023
         gsid = next(a["activity_id"] for a in tenant.truth()["activities"] if a["type"] == "Email")
@@ -117,9 +118,9 @@ def test_a_backfill_that_is_given_up_stops(cluster: Cluster) -> None:
     tenant.set_variant("slow", 1.0, object="activity_timeline", endpoint="query")
     producer = cluster.producer()
     until("live polling has begun", lambda: live(cluster))
-    asking = cluster.start(cluster.command, "backfill", "acme", "--since", SINCE, "--yes")
+    asking = cluster.start(COMMAND, "backfill", "acme", "--since", SINCE, "--yes")
     until("something is read", lambda: len(cluster.raw()) > 0)
-    stopping = cluster.start(cluster.command, "backfill", "acme", "--cancel")
+    stopping = cluster.start(COMMAND, "backfill", "acme", "--cancel")
     assert stopping.wait() == 0, stopping.text
     assert asking.wait() == 1, asking.text
     assert "Cancelled" in asking.text
@@ -142,9 +143,9 @@ def test_a_start_far_in_the_past_is_a_backfill_beside_live_polling(cluster: Clus
 
 def test_a_wrong_date_says_how_it_is_written(cluster: Cluster) -> None:
     past(cluster, 5)
-    service = cluster.start(cluster.command, "backfill", "acme", "--since", "yesterday")
+    service = cluster.start(COMMAND, "backfill", "acme", "--since", "yesterday")
     assert service.wait() == 2
     assert "2026-01-01" in service.text
-    service = cluster.start(cluster.command, "backfill", "acme")
+    service = cluster.start(COMMAND, "backfill", "acme")
     assert service.wait() == 2
     assert "--since" in service.text

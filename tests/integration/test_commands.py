@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
 from frame_gainsight.kafka import topics
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, Cluster, unlimited
-
-WRONG_USE = 2
-FAILED = 1
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.processes import COMMAND, PATIENCE
 
 DEFINITION: dict[str, Any] = {
     "id": "acme",
@@ -42,27 +40,6 @@ def tenant(cluster: Cluster) -> Iterator[Tenant]:
     tenant = unlimited(seed=41, scenario=Morning(emails=5, periods=1))
     DEFINITION["host"] = cluster.serve(tenant)
     return tenant
-
-
-def run(cluster: Cluster, *arguments: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself. What it says never has a traceback."""
-    done = subprocess.run(
-        [cluster.command, *arguments],
-        input=given,
-        env=cluster.env | {"COLUMNS": "200"} | env,
-        cwd=cluster.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
-
-
-def words(text: str) -> str:
-    """On one line, as it was before it was wrapped for the terminal."""
-    return " ".join(text.split())
 
 
 def write(cluster: Cluster, content: Any) -> str:
@@ -93,7 +70,7 @@ def test_a_wrong_setting_is_named_with_its_value(cluster: Cluster) -> None:
 def test_a_broker_that_does_not_answer_is_told_with_advice(cluster: Cluster) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     commands = (("poll", "--once"), ("enrich",), ("connector", "list"), ("topics", "check"))
-    services = [cluster.start(cluster.command, *command, KAFKA_BOOTSTRAP_SERVERS=address) for command in commands]
+    services = [cluster.start(COMMAND, *command, KAFKA_BOOTSTRAP_SERVERS=address) for command in commands]
     for service in services:
         assert service.wait() == FAILED
         assert f"Kafka at {address} does not answer" in words(service.text)
@@ -250,7 +227,7 @@ def test_tail_of_an_unknown_topic_lists_those_that_there_are(cluster: Cluster) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_sandbox_serves_until_it_is_stopped(cluster: Cluster, number: signal.Signals) -> None:
-    service = cluster.start(cluster.command, "sandbox", "--port", "0")
+    service = cluster.start(COMMAND, "sandbox", "--port", "0")
     service.says("runs at")
     found = re.search(r"http://[0-9.:]+", service.text)
     assert found
@@ -265,7 +242,7 @@ def test_the_sandbox_serves_until_it_is_stopped(cluster: Cluster, number: signal
 
 def test_kafka_runs_until_it_is_stopped_and_leaves_its_port(cluster: Cluster, tmp_path: Path) -> None:
     port = free_port()
-    service = cluster.start(cluster.command, "kafka", "--port", str(port), "--data", str(tmp_path / "data"))
+    service = cluster.start(COMMAND, "kafka", "--port", str(port), "--data", str(tmp_path / "data"))
     service.says("Ctrl-C stops it.")
     client = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}"})
     assert client.list_topics(timeout=20).brokers

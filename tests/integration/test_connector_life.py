@@ -17,7 +17,7 @@ from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from tests.fixtures.cluster import Cluster, Service, unlimited, until
-from tests.integration.test_commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.commands import FAILED, WRONG_USE, run, words
 
 LATELY = datetime.fromtimestamp(time.time() - 3600, UTC).isoformat()
 FOLLOW = 5.0  # seconds in which services follow

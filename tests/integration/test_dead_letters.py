@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from frame_gainsight.cli.main import app
 from frame_gainsight.sandbox import Morning
-from tests.fixtures.cluster import ROOT, Cluster, unlimited, until
+from tests.fixtures.cluster import Cluster, unlimited, until
+from tests.fixtures.processes import COMMAND, ROOT
 
 
 def says(cluster: Cluster, *arguments: str, code: int = 0) -> str:
@@ -70,7 +71,7 @@ def test_what_a_replay_could_not_convert_comes_out_once_though_its_versions_were
     assert enricher.stop() == 0, enricher.text
 
     broken = cluster.start(sys.executable, "-m", "tests.fixtures.refusing", PYTHONPATH=str(ROOT))
-    asking = cluster.start(cluster.command, "replay", "acme", "--json")
+    asking = cluster.start(COMMAND, "replay", "acme", "--json")
     assert asking.wait() == 0, asking.text
     assert broken.stop() == 0, broken.text
     assert {x["activity"] for x in listed(cluster)} == emails

@@ -18,7 +18,8 @@ from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import PATIENCE, Cluster, calls, unlimited, until
+from tests.fixtures.cluster import Cluster, calls, unlimited, until
+from tests.fixtures.processes import PATIENCE
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from frame_gainsight.sandbox import Morning
-from tests.fixtures.cluster import ROOT, Cluster, unlimited
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.processes import ROOT
 from tests.fixtures.unsteady import FETCH
 
 EMAILS = 3 * FETCH - 1  # with the period's marker three whole fetches

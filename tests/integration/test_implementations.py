@@ -9,7 +9,7 @@ from frame_gainsight.connectors.definition.model import parse_yaml
 from frame_gainsight.sandbox import Morning
 from frame_gainsight.sandbox.scenarios.tenant_profiles import implement
 from tests.fixtures.cluster import Cluster, unlimited
-from tests.integration.test_commands import run
+from tests.fixtures.commands import run
 
 
 def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(

@@ -14,7 +14,7 @@ from producer.state.checkpoint import OpenPeriod, encode
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from tests.fixtures.cluster import Cluster, unlimited
-from tests.integration.test_commands import run, words
+from tests.fixtures.commands import run, words
 
 MINUTE = 60_000
 

@@ -11,7 +11,8 @@ import pytest
 from frame_gainsight.gainsight import format_date
 from frame_gainsight.sandbox import Morning
 from tests.fixtures.cluster import Cluster, Record, unlimited, versions
-from tests.integration.test_commands import run
+from tests.fixtures.commands import run
+from tests.fixtures.processes import COMMAND
 
 FIGURES = {
     "activities",
@@ -68,7 +69,7 @@ def done(module_cluster: Cluster) -> Cluster:
 
 
 def test_the_demo_proves_the_main_job(cluster: Cluster) -> None:
-    demo = cluster.start(cluster.command, "demo", "--emails", "150", "--json")
+    demo = cluster.start(COMMAND, "demo", "--emails", "150", "--json")
     assert demo.wait() == 0, demo.text
     (line,) = (line for line in demo.text.splitlines() if line.startswith("{"))
     numbers = json.loads(line)
@@ -82,7 +83,7 @@ def test_the_demo_proves_the_main_job(cluster: Cluster) -> None:
 
 
 def test_the_served_demo_prints_all_that_the_readme_s_walk_asks_for(cluster: Cluster) -> None:
-    demo = cluster.start(cluster.command, "demo", "--emails", "20", "--serve", COLUMNS="200")
+    demo = cluster.start(COMMAND, "demo", "--emails", "20", "--serve", COLUMNS="200")
     try:
         demo.says("Ctrl-C stops everything.")
         exported = dict(re.findall(r"^  export (\w+)=(\S+)$", demo.text, re.MULTILINE))

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +12,8 @@ import yaml
 
 from frame_gainsight.connectors.definition.model import SCHEMA_FILE, parse_yaml
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, Cluster, calls, unlimited
-from tests.integration.test_commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.cluster import Cluster, calls, unlimited
+from tests.fixtures.commands import FAILED, WRONG_USE, Terminal, run, words
 
 
 @pytest.fixture(scope="module")
@@ -132,50 +127,6 @@ def test_init_needs_a_terminal_or_to_be_told(cluster: Cluster, tenant: Tenant) -
     assert done.returncode == WRONG_USE and "--yes" in done.stderr
     done = run(cluster, "connector", "init", "--yes", "--id", "x", given="key")
     assert done.returncode == WRONG_USE and "--host" in done.stderr
-
-
-class Terminal:
-    """A person at a terminal: types answers to questions, and sees what is shown."""
-
-    def __init__(self, cluster: Cluster, *arguments: str, **env: str) -> None:
-        self._master, slave = pty.openpty()
-        self._process = subprocess.Popen(
-            [cluster.command, *arguments],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=cluster.env | env,
-            cwd=cluster.folder,
-        )
-        os.close(slave)
-        self.seen = ""
-        self._read = 0
-
-    def asked(self, question: str, answer: str) -> None:
-        """Waits for a question and answers it."""
-        deadline = time.monotonic() + PATIENCE
-        while question not in self.seen[self._read :]:
-            assert time.monotonic() < deadline, self.seen
-            assert self._more(1.0), self.seen
-        self._read = self.seen.index(question, self._read) + len(question)
-        os.write(self._master, f"{answer}\n".encode())
-
-    def end(self) -> int:
-        while self._more(PATIENCE):
-            pass
-        os.close(self._master)
-        return self._process.wait(PATIENCE)
-
-    def _more(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._master], [], [], seconds)
-        if not ready:
-            return self._process.poll() is None
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:  # the terminal's other end is closed
-            return False
-        self.seen += data.decode(errors="replace")
-        return bool(data)
 
 
 def test_init_asks_a_person_and_the_key_is_not_echoed(cluster: Cluster, tenant: Tenant) -> None:

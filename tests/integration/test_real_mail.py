@@ -6,7 +6,8 @@ import pytest
 
 from frame_gainsight.cli.demo.report import faults
 from frame_gainsight.sandbox import Mail
-from tests.fixtures.cluster import ROOT, Cluster, unlimited
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.processes import ROOT
 
 EMAILS = ROOT.parent / "shared" / "emails"
 

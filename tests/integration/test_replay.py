@@ -19,7 +19,8 @@ from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import PATIENCE, Cluster, Record, Service, unlimited, until
+from tests.fixtures.cluster import Cluster, Record, Service, unlimited, until
+from tests.fixtures.processes import COMMAND, PATIENCE
 
 LatestOffsets = dict[str, tuple[bytes | None, Any]]
 
@@ -43,14 +44,14 @@ class Town:
 
     def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Runs the command to its end; what it answers."""
-        service = self.cluster.start(self.cluster.command, "replay", *arguments, "--json")
+        service = self.cluster.start(COMMAND, "replay", *arguments, "--json")
         assert service.wait() == code, service.text
         answer: dict[str, Any] = orjson.loads(next(x for x in service.text.splitlines() if x.startswith("{")))
         return answer
 
     def says(self, *arguments: str, code: int) -> str:
         """Runs the command to its end; all that it says."""
-        service = self.cluster.start(self.cluster.command, "replay", *arguments)
+        service = self.cluster.start(COMMAND, "replay", *arguments)
         assert service.wait() == code, service.text
         return " ".join(service.text.split())
 
@@ -176,7 +177,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
     base = len(live)
     arriving = cluster.arriving(cluster.settings.conversations_topic)
     arriving.until(base)
-    asking = cluster.start(cluster.command, "replay", "acme", "--json")
+    asking = cluster.start(COMMAND, "replay", "acme", "--json")
     edited: list[ConsumedRecord] = []
     for number, made in enumerate((1, 1000)):
         arriving.until(base + len(edited) + made)
@@ -211,7 +212,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
 
 def test_given_up_it_stops_and_its_asker_is_told(town: Town) -> None:
     town.enricher.stop()
-    asking = town.cluster.start(town.cluster.command, "replay")
+    asking = town.cluster.start(COMMAND, "replay")
     asking.says("Asked for")
     until("it is asked of both lanes", lambda: len(requests(town)) == 2)
     assert "Given up" in town.says("--cancel", code=0)

@@ -19,7 +19,7 @@ from frame_gainsight.connectors import parse_yaml
 from frame_gainsight.connectors.onboarding.propose import Proposed
 from frame_gainsight.sandbox import Morning, Sandbox, Tenant
 from tests.fixtures.cluster import unlimited
-from tests.integration.test_previews import Terminal
+from tests.fixtures.commands import Terminal
 
 COMMAND = str(Path(sys.executable).with_name("frame-gainsight"))
 WRONG_USE = 2
