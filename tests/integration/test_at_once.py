@@ -40,6 +40,7 @@ class Office:
 
     def __init__(self, cluster: Cluster, connector: str) -> None:
         self.id = connector
+        self.cluster = cluster
         self.registry = Registry(cluster.settings, cluster.codec)
         self.vault = cluster.vault
         self.add(FIRST)
@@ -66,7 +67,7 @@ class Office:
         asyncio.run(work)
 
     def pause(self) -> None:
-        self.registry.change(self.id, lambda newest: replace(newest, state="PAUSED"))  # type: ignore[type-var]
+        self.cluster.set_state(self.id, "PAUSED")
 
     def remove(self) -> None:
         assert self.registry.remove(self.id)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Cluster, calls, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, calls, unlimited, until, versions
 from tests.fixtures.processes import COMMAND, PATIENCE
 
 TIMELINE = "query activity_timeline"
@@ -18,9 +18,8 @@ OVERLAP = 600
 
 
 @pytest.fixture
-def cluster(make_cluster: Any) -> Cluster:
-    made: Cluster = make_cluster(partitions=2, page_rows=20, overlap_margin_seconds=0)
-    return made
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(partitions=2, page_rows=20, overlap_margin_seconds=0)
 
 
 def past(cluster: Cluster, emails: int = 300) -> Tenant:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
-import frame_gainsight.sandbox.http.server
 from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Cluster, unlimited, until, versions
+from frame_gainsight.sandbox.http import server
+from frame_gainsight.sandbox.http.api import handle
+from tests.fixtures.cluster import Cluster, MakeCluster, unlimited, until, versions
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 
@@ -23,7 +23,7 @@ def morning(seed: int, emails: int = 20) -> Tenant:
 
 
 @pytest.fixture
-def one_lane(make_cluster: Callable[..., Cluster]) -> Cluster:
+def one_lane(make_cluster: MakeCluster) -> Cluster:
     """A cluster in which all connectors share a lane."""
     cluster = make_cluster(partitions=1)
     cluster.add("acme", morning(31))
@@ -78,17 +78,15 @@ def test_rows_that_a_tenant_should_not_give_become_dead_letters(
             return row | {"Gsid": None}
         return row | {"LastModifiedDate": "yesterday"} if row.get("Gsid") == undated else row
 
-    answered = frame_gainsight.sandbox.http.server.handle
-
-    def handle(tenant: Tenant, call: Any) -> Any:
-        reply = answered(tenant, call)
+    def damaged(tenant: Tenant, call: Any) -> Any:
+        reply = handle(tenant, call)
         if not call.path.endswith("/query/activity_timeline"):
             return reply
         content = orjson.loads(reply.body)
         content["data"]["records"] = [damage(row) for row in content["data"]["records"]]
         return replace(reply, body=orjson.dumps(content))
 
-    monkeypatch.setattr(frame_gainsight.sandbox.http.server, "handle", handle)
+    monkeypatch.setattr(server, "handle", damaged)
     result = cluster.poll()["acme"]
     assert (result.written, result.dead) == (len(truth) - 2, 2)
     assert {r.name for r in cluster.raw()} == set(truth) - {nameless, undated}
@@ -132,9 +130,9 @@ def test_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: Cluster
     assert {r.key for r in parked} == {f"{c}/{g}" for c in ("acme", "cove") for g in newest(cluster.tenants[c])}
     for record in parked:
         assert record.value is not None
-        assert record.value["failure"] == ("transient" if record.key.startswith("acme/") else "config")
+        assert record.value["failure"] == ("transient" if record.connector == "acme" else "config")
         assert record.value["cause"]
-    assert {r.key.partition("/")[0] for r in cluster.conversations()} == {"bolt"}
+    assert {r.connector for r in cluster.conversations()} == {"bolt"}
 
     # Meanwhile: one is edited, one is deleted, and the enricher is killed and started again.
     edited, deleted = sorted(newest(acme))[:2]

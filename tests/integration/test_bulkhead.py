@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from frame_gainsight.connectors import Registry, Secret
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
-from tests.fixtures.cluster import Cluster, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, unlimited, until, versions
 
 HEALTHY = ["well-1", "well-2", "well-3"]
 SILENT, BROKEN, REVOKED, SPENT = "silent", "broken", "revoked", "spent"
@@ -20,8 +19,8 @@ GAP = 10.0  # seconds, of a period of one
 
 
 @pytest.fixture
-def cluster(make_cluster: Any) -> Cluster:
-    made: Cluster = make_cluster(partitions=1, overlap_margin_seconds=0, retry_seconds=1)  # one lane: all side by side
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    made = make_cluster(partitions=1, overlap_margin_seconds=0, retry_seconds=1)  # one lane: all side by side
     for number, connector in enumerate([*HEALTHY, SILENT, BROKEN, REVOKED, SPENT]):
         tenant = unlimited(seed=40 + number, size=3)
         tenant.clock.run(1.0)

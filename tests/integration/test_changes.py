@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Cluster, Record, calls, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, Record, calls, unlimited, until, versions
 
 PERIOD = 600
 
@@ -82,8 +80,8 @@ def two(tenant: Tenant) -> tuple[str, str]:
     return first, second
 
 
-def test_the_services_follow_a_living_tenant_and_end_cleanly_when_told_to(make_cluster: Any) -> None:
-    cluster: Cluster = make_cluster(partitions=2, overlap_margin_seconds=0)
+def test_the_services_follow_a_living_tenant_and_end_cleanly_when_told_to(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(partitions=2, overlap_margin_seconds=0)
     tenant = unlimited(seed=4, scenario=Morning(emails=20, periods=1))
     tenant.clock.run(1.0)
     cluster.add("acme", tenant, period=1, overlap=60, deletions_every=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def cluster(module_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="module")
-def tenant(cluster: Cluster) -> Iterator[Tenant]:
+def tenant(cluster: Cluster) -> Tenant:
     """A tenant that is served and not yet registered."""
     tenant = unlimited(seed=41, scenario=Morning(emails=5, periods=1))
     DEFINITION["host"] = cluster.serve(tenant)

@@ -55,7 +55,7 @@ class Life:
         return str(self.tenant.create()["id"])
 
     def conversations(self) -> dict[str, Any]:
-        return {r.name: r.value for r in self.cluster.conversations() if r.key.startswith(f"{self.id}/")}
+        return {r.name: r.value for r in self.cluster.conversations() if r.connector == self.id}
 
     def arrives(self, gsid: str, seconds: float = 60.0) -> dict[str, Any]:
         begun = time.monotonic()

@@ -80,9 +80,9 @@ def test_what_a_replay_could_not_convert_comes_out_once_though_its_versions_were
     enricher = cluster.enricher()
     first = listed(cluster)[0]["activity"]
     for which, count in (((first,), 1), (("--all",), len(emails) - 1), (("--all",), 0)):
-        before = len(cluster.conversations())
+        wanted = len(cluster.conversations()) + count
         text = says(cluster, "retry", *which)
         assert f"acme: {count} activities" in text if count else "nothing to do" in text
-        until("they are there again", lambda b=before, c=count: len(cluster.conversations()) == b + c)
+        until("they are there again", lambda: len(cluster.conversations()) == wanted)  # noqa: B023
     assert Counter(r.name for r in cluster.conversations()) == dict.fromkeys(emails, 2)
     assert enricher.stop() == 0, enricher.text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -18,7 +17,7 @@ from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import Cluster, calls, unlimited, until
+from tests.fixtures.cluster import Cluster, MakeCluster, calls, unlimited, until
 from tests.fixtures.processes import PATIENCE
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
@@ -29,7 +28,7 @@ def morning(seed: int, emails: int = 30) -> Tenant:
 
 
 @pytest.fixture
-def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+def cluster(make_cluster: MakeCluster) -> Cluster:
     """A cluster in which all connectors share a lane."""
     return make_cluster(partitions=1)
 
@@ -50,7 +49,7 @@ def test_a_hanging_tenant_holds_up_no_other(cluster: Cluster) -> None:
     hanging.set_variant("slow", 600.0, endpoint="query")
     enricher = cluster.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="1", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
     until("the healthy one's conversations are there", lambda: len(cluster.conversations()) >= 30)
-    assert {r.key.partition("/")[0] for r in cluster.conversations()} == {"well"}
+    assert {r.connector for r in cluster.conversations()} == {"well"}
     for number in range(2, 5):  # and so it goes on, while the other is tried again and again
         well.create()
         well.advance(600)
@@ -74,7 +73,7 @@ def test_a_slow_tenant_is_not_waited_for_and_asked_once(cluster: Cluster) -> Non
     enricher = cluster.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
     enricher.says('"slow"')
     until("the healthy one's conversations are there", lambda: len(cluster.conversations()) >= 30)
-    assert {r.key.partition("/")[0] for r in cluster.conversations()} == {"well"}
+    assert {r.connector for r in cluster.conversations()} == {"well"}
     until(
         "the others came out when the answers did", lambda: not cluster.waiting() and len(cluster.conversations()) >= 60
     )
@@ -127,7 +126,7 @@ def test_a_connector_whose_every_activity_fails_is_stopped_and_loses_nothing(clu
     cluster.add("acme", acme)
     cluster.add("bolt", bolt)
     cluster.poll()
-    good = next(r for r in cluster.raw() if r.key.startswith("acme/"))
+    good = next(r for r in cluster.raw() if r.connector == "acme")
     assert good.value is not None
     bad = []
     for number in range(30):

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.cluster import Cluster, Service, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, Service, unlimited, until, versions
 
 CONNECTORS = [f"c{n}" for n in range(8)]
 SECONDS = 40.0  # generous: a session has eight, a start takes some on a busy machine
 
 
 @pytest.fixture
-def cluster(make_cluster: Any) -> Cluster:
-    made: Cluster = make_cluster(partitions=4, overlap_margin_seconds=0)
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    made = make_cluster(partitions=4, overlap_margin_seconds=0)
     for number, connector in enumerate(CONNECTORS):
         tenant = unlimited(seed=20 + number, size=3)
         tenant.clock.run(1.0)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from frame_gainsight.cli.operations.connector_status import Overview, overview
-from frame_gainsight.connectors import Registry
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning
@@ -42,11 +41,10 @@ def test_a_connector_that_is_not_read_is_late(cluster: Cluster) -> None:
     assert "Nothing has been read of it for 16 min; it is polled every 5m. No producer runs" in late.last_error
     assert "It has never been read, though it is registered since 16 min. No producer runs" in never.last_error
 
-    registry = Registry(cluster.settings, cluster.codec)
-    registry.change("acme", lambda newest: replace(newest, state="PAUSED"))  # type: ignore[type-var]
+    cluster.set_state("acme", "PAUSED")
     assert told(cluster, "acme", 16 * MINUTE).state == "paused"
     resumed = SystemClock().now() + 60 * MINUTE
-    registry.change("acme", lambda newest: replace(newest, state="ACTIVE", updated_at=resumed))  # type: ignore[type-var]
+    cluster.set_state("acme", "ACTIVE", updated_at=resumed)
     assert told(cluster, "acme", 70 * MINUTE).state == "waiting", "it has its three periods from when it was resumed"
     assert told(cluster, "acme", 76 * MINUTE).state == "late"
 

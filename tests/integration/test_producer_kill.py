@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Cluster, Record, calls, unlimited, until, versions
+from schemas.raw_topic import is_period_marker
+from tests.fixtures.cluster import Cluster, MakeCluster, Record, calls, unlimited, until, versions
 
 PAGE = 10
 TIMELINE = "query activity_timeline"
@@ -28,14 +27,9 @@ def pages(records: list[Record]) -> list[int]:
     return sorted({int(r.header("page") or -1) for r in records})
 
 
-def settings() -> dict[str, Any]:
-    return {"partitions": 2, "page_rows": PAGE, "overlap_margin_seconds": 0}
-
-
 @pytest.fixture
-def cluster(make_cluster: Any) -> Cluster:
-    made: Cluster = make_cluster(**settings())
-    return made
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(partitions=2, page_rows=PAGE, overlap_margin_seconds=0)
 
 
 def finished(cluster: Cluster) -> bool:
@@ -46,7 +40,7 @@ def finished(cluster: Cluster) -> bool:
 def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(cluster: Cluster) -> None:
     tenant = morning(150)
     cluster.add("acme", tenant)
-    reading = 0
+    reading, end = 0, 0
     for page in (3, 8, 11):  # killed while the n-th page is being fetched
         tenant.set_variant("slow", 0.4, object="activity_timeline", endpoint="query")
         tenant.reset_calls()
@@ -58,12 +52,11 @@ def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(cluster:
         checkpoint = cluster.checkpoint("acme")
         assert checkpoint is not None
         assert checkpoint.period is not None, "the poll was to be cut short"
-        reading = checkpoint.period.page
+        reading, end = checkpoint.period.page, checkpoint.period.window.end
         assert reading in (page - 2, page - 1), "the page before is being written while the next is fetched"
         assert pages(cluster.raw()) == list(range(reading))
 
     tenant.reset_calls()
-    end = checkpoint.period.window.end
     producer = cluster.producer("--once")
     assert producer.wait() == 0, producer.text
     found = versions(cluster.raw())
@@ -72,7 +65,7 @@ def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(cluster:
     after = cluster.checkpoint("acme")
     assert after is not None
     assert (after.cursor, after.period) == (end, None), "the window that was begun is the one that was ended"
-    (marker,) = [r for r in cluster.records(cluster.settings.raw_topic) if r.key == "acme/!period"]
+    (marker,) = [r for r in cluster.records(cluster.settings.raw_topic) if is_period_marker(r.source.key)]
     assert calls(tenant, TIMELINE) == int(marker.header("page") or 0) + 1 - reading, (
         "committed pages are not read again"
     )

@@ -50,7 +50,7 @@ def test_nothing_is_left_and_no_neighbour_is_touched(cluster: Cluster) -> None:
     assert told.left == {} and len(steps) > 1
     assert not any(alive(cluster, "acme").values())
     assert {c: alive(cluster, c) for c in neighbours} == neighbours
-    gone = [r for r in cluster.conversations() if r.key.startswith("acme/") and r.source.value is None]
+    gone = [r for r in cluster.conversations() if r.connector == "acme" and r.source.value is None]
     assert {r.header("ce_type") for r in gone} == {"ai.frame.gainsight.conversation.deleted"}
 
     enricher = cluster.enricher()  # it repeats them, harmlessly

@@ -27,7 +27,7 @@ def test_every_message_becomes_a_conversation_with_its_text_and_its_people(clust
     cluster.poll()
     cluster.settled()
     for connector, tenant in cluster.tenants.items():
-        found = {r.name: r.value for r in cluster.conversations() if r.key.startswith(f"{connector}/")}
+        found = {r.name: r.value for r in cluster.conversations() if r.connector == connector}
         truth = {a["activity_id"]: a for a in tenant.truth()["activities"]}
         assert len(found) == len(truth) == len(list(EMAILS.glob("*.eml"))) > 0
         for gsid, activity in truth.items():

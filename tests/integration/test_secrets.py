@@ -121,6 +121,9 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
         out[f"{len(out)} {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
         return done.stdout
 
+    def keep(service: Service) -> None:
+        out[f"service {service.log.name}"] = service.log.read_bytes()
+
     pair = f"{CLIENT}:{CLIENT_SECRET}"
     given = {"key": ((), KEY), "oauth": (("--oauth",), pair)}
     for name, tenant in tenants.items():
@@ -155,7 +158,7 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
             command("connector", *arguments)
     with contextlib.ExitStack() as running:
         for service in _services(cluster, port):
-            running.callback(lambda s=service: out.update({f"service {s.log.name}": s.log.read_bytes()}))
+            running.callback(keep, service)
             running.callback(service.end)
         until("conversations come", lambda: len(cluster.conversations()) >= 16)
         for variant, value in SEEN_BY_SERVICES:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from frame_gainsight.cli.commands import init
 from frame_gainsight.cli.output import HarmlessConsole
@@ -69,7 +70,7 @@ def test_where_nothing_can_be_written_nothing_is_asked(out: str, tmp_path: Path,
 
 def test_the_schema_beside_it_is_thought_of(tmp_path: Path) -> None:
     (tmp_path / "connector.schema.json").mkdir()
-    with pytest.raises(init.typer.Exit):
+    with pytest.raises(typer.Exit):
         init._writable(tmp_path / "x.yaml")
     init._writable(tmp_path / "connector.schema.json" / "x.yaml")
 
