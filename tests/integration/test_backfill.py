@@ -56,7 +56,9 @@ def command(cluster: Cluster, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first"])
-def test_killed_in_the_middle_it_goes_on_and_writes_every_version_once(cluster: Cluster, order: str) -> None:
+def test_a_backfill_whose_producer_is_killed_goes_on_and_writes_every_version_once(
+    cluster: Cluster, order: str
+) -> None:
     tenant = past(cluster)
     tenant.set_variant("slow", 0.1, object="activity_timeline", endpoint="query")
     producer = cluster.producer()
@@ -83,7 +85,7 @@ def test_killed_in_the_middle_it_goes_on_and_writes_every_version_once(cluster: 
         newest[record.key] = record.value["modified_at"] if record.value else 0
 
 
-def test_what_was_read_is_read_again_and_only_what_was_missed_is_written(cluster: Cluster) -> None:
+def test_a_second_backfill_writes_only_what_was_missed(cluster: Cluster) -> None:
     tenant = past(cluster, 60)
     producer = cluster.producer()
     until("live polling has begun", lambda: live(cluster))
@@ -102,7 +104,7 @@ def test_what_was_read_is_read_again_and_only_what_was_missed_is_written(cluster
     assert producer.running
 
 
-def test_an_estimate_costs_a_few_calls_and_asks_for_nothing(cluster: Cluster) -> None:
+def test_an_estimate_costs_a_few_calls_and_requests_no_backfill(cluster: Cluster) -> None:
     tenant = past(cluster, 300)
     before = calls(tenant, TIMELINE)
     answer = command(cluster, "--since", SINCE, "--estimate")
@@ -112,7 +114,7 @@ def test_an_estimate_costs_a_few_calls_and_asks_for_nothing(cluster: Cluster) ->
     assert cluster.records(cluster.settings.checkpoints_topic) == []
 
 
-def test_a_backfill_that_is_given_up_stops(cluster: Cluster) -> None:
+def test_a_cancelled_backfill_stops(cluster: Cluster) -> None:
     tenant = past(cluster)
     tenant.set_variant("slow", 1.0, object="activity_timeline", endpoint="query")
     producer = cluster.producer()
@@ -140,7 +142,7 @@ def test_a_start_far_in_the_past_is_a_backfill_beside_live_polling(cluster: Clus
     assert set(versions(cluster.raw()).values()) == {1}
 
 
-def test_a_wrong_date_says_how_it_is_written(cluster: Cluster) -> None:
+def test_a_backfills_wrong_date_is_refused_with_the_right_form(cluster: Cluster) -> None:
     past(cluster, 5)
     service = cluster.start(COMMAND, "backfill", "acme", "--since", "yesterday")
     assert service.wait() == 2

@@ -66,9 +66,7 @@ def test_damaged_raw_records_become_dead_letters_and_the_rest_goes_on(one_lane: 
     assert enricher.stop() == 0, enricher.text
 
 
-def test_rows_that_a_tenant_should_not_give_become_dead_letters(
-    one_lane: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_without_gsid_or_date_become_dead_letters(one_lane: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster, tenant = one_lane, one_lane.tenants["acme"]
     truth = [a["activity_id"] for a in tenant.truth()["activities"] if a["type"] == "Email"]
     nameless, undated = truth[3], truth[7]
@@ -115,7 +113,7 @@ def newest(tenant: Tenant) -> dict[str, int]:
 # ---- what cannot be reached ---------------------------------------------------------------------------------------
 
 
-def test_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: Cluster) -> None:
+def test_parked_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: Cluster) -> None:
     cluster, acme, bolt, cove = one_lane, one_lane.tenants["acme"], morning(32), morning(33)
     cluster.add("bolt", bolt)
     cluster.add("cove", cove)
@@ -162,7 +160,7 @@ def test_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: Cluster
     assert enricher.stop() == 0, enricher.text
 
 
-def test_what_is_deleted_in_the_batch_in_which_it_is_parked_stays_deleted(one_lane: Cluster) -> None:
+def test_an_activity_deleted_in_the_batch_that_parks_it_stays_deleted(one_lane: Cluster) -> None:
     cluster, acme = one_lane, one_lane.tenants["acme"]
     cluster.poll()
     deleted = min(newest(acme))

@@ -11,10 +11,11 @@ from frame_gainsight.connectors import Registry, Secret
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
-from tests.fixtures.cluster import Cluster, MakeCluster, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, calls, unlimited, until, versions
 
 HEALTHY = ["well-1", "well-2", "well-3"]
 SILENT, BROKEN, REVOKED, SPENT = "silent", "broken", "revoked", "spent"
+TIMELINE = "query activity_timeline"
 GAP = 10.0  # seconds, of a period of one
 
 
@@ -79,7 +80,7 @@ def test_changes_of_the_registry_are_followed_within_seconds(cluster: Cluster) -
     registry = Registry(cluster.settings, cluster.codec)
     known = cluster.registered(first)
     registry.put(replace(known, state="PAUSED"))
-    until("it is not polled any more", lambda: _quiet(cluster.tenants[first]))
+    until("it is not polled any more", lambda: not _is_polled(cluster.tenants[first], cluster.tenants[second]))
     gsid = log_an_email(cluster.tenants[first])
     arrives(cluster, second, log_an_email(cluster.tenants[second]))
     assert f"{first}/{gsid}" not in written(cluster)
@@ -96,15 +97,11 @@ def test_changes_of_the_registry_are_followed_within_seconds(cluster: Cluster) -
     assert producer.running
 
 
-def _quiet(tenant: Tenant) -> bool:
-    """Whether it is asked for nothing for two periods."""
-    before = tenant.calls()["total"]
-    deadline = time.monotonic() + 2.5
-    while time.monotonic() < deadline:
-        if tenant.calls()["total"] != before:
-            return False
-        time.sleep(0.1)
-    return True
+def _is_polled(quiet: Tenant, other: Tenant) -> bool:
+    """Whether the one tenant is called at all while the other one is polled twice."""
+    before, polled = quiet.calls()["total"], calls(other, TIMELINE)
+    until("the other one is polled twice", lambda: calls(other, TIMELINE) >= polled + 2)
+    return bool(quiet.calls()["total"] != before)
 
 
 def test_a_damaged_checkpoint_stops_one_connector_and_says_what_to_do(cluster: Cluster) -> None:

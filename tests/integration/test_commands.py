@@ -66,7 +66,7 @@ def test_a_wrong_setting_is_named_with_its_value(cluster: Cluster) -> None:
     assert "FRAME_GAINSIGHT_PARTITIONS='many'" in words(done.stderr)
 
 
-def test_a_broker_that_does_not_answer_is_told_with_advice(cluster: Cluster) -> None:
+def test_a_broker_that_does_not_answer_is_reported_with_advice(cluster: Cluster) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     commands = (("poll", "--once"), ("enrich",), ("connector", "list"), ("topics", "check"))
     services = [cluster.start(COMMAND, *command, KAFKA_BOOTSTRAP_SERVERS=address) for command in commands]

@@ -127,7 +127,7 @@ def test_pausing_resuming_and_a_changed_mapping_are_followed(cluster: Cluster, o
     assert found["fresh_seconds"] < 30
 
 
-def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(cluster: Cluster, other: Life) -> None:
+def test_a_reset_key_is_reported_with_what_to_do_and_a_new_one_heals_everything(cluster: Cluster, other: Life) -> None:
     bolt = Life(cluster, "bolt", 73)
     bolt.add()
     bolt.arrives(bolt.email())
@@ -155,7 +155,7 @@ def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(clus
     assert not {old, new} & set(said.split())
 
 
-def test_a_broken_connector_is_told_of_again_after_it_was_purged_and_registered_anew(
+def test_a_broken_connector_is_reported_again_after_it_was_purged_and_registered_anew(
     cluster: Cluster, other: Life
 ) -> None:
     edge = Life(cluster, "edge", 78)
@@ -170,7 +170,7 @@ def test_a_broken_connector_is_told_of_again_after_it_was_purged_and_registered_
     edge.command("remove", "edge", "--yes")
 
 
-def test_an_oauth_client_does_as_well(cluster: Cluster, other: Life) -> None:
+def test_a_connector_with_an_oauth_client_is_polled_and_enriched(cluster: Cluster, other: Life) -> None:
     crux = Life(cluster, "crux", 74)
     pair = f"{crux.tenant.client_id}\n{crux.tenant.client_secret}\n"
     crux.add("--oauth", given=pair)
@@ -180,7 +180,7 @@ def test_an_oauth_client_does_as_well(cluster: Cluster, other: Life) -> None:
     assert "does not accept the OAuth client" in words(said)
 
 
-def test_what_is_purged_is_gone_from_every_topic_and_can_begin_anew(cluster: Cluster, other: Life) -> None:
+def test_a_purged_connector_is_gone_from_every_topic_and_can_begin_anew(cluster: Cluster, other: Life) -> None:
     dune = Life(cluster, "dune", 75)
     dune.add(start=LATELY)
     gsid = dune.email()
@@ -221,7 +221,7 @@ def alive(cluster: Cluster, connector: str) -> dict[str, int]:
     return found
 
 
-def test_a_definition_that_does_not_read_stops_nobody(cluster: Cluster, other: Life) -> None:
+def test_an_unreadable_definition_stops_no_other_connector(cluster: Cluster, other: Life) -> None:
     topic, partitions = cluster.settings.connectors_topic, range(cluster.settings.partitions)
     for lane in partitions:
         put(cluster.settings, ProducerRecord(topic, lane, b"garbage", b"what is this"))
@@ -254,7 +254,9 @@ def test_a_stored_key_goes_to_no_other_host(cluster: Cluster, other: Life) -> No
     other.write()
 
 
-def test_definitions_travel_without_their_keys(cluster: Cluster, other: Life, tmp_path: Path) -> None:
+def test_exported_definitions_have_no_keys_and_are_imported_again(
+    cluster: Cluster, other: Life, tmp_path: Path
+) -> None:
     exported = run(cluster, "connector", "export").stdout
     parts = [parse_yaml(part) for part in exported.split("---\n")]
     assert {d.id for d in parts} >= {"other", "acme"}

@@ -26,7 +26,7 @@ def listed(cluster: Cluster) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_what_could_not_be_converted_is_listed_shown_and_comes_out_when_tried_again(cluster: Cluster) -> None:
+def test_dead_letters_are_listed_shown_and_come_out_when_retried(cluster: Cluster) -> None:
     cluster.add("acme", unlimited(seed=62, scenario=Morning(emails=6, periods=1, edits=0)))
     cluster.poll()
     assert "no dead letters" in says(cluster, "list")
@@ -60,7 +60,7 @@ def test_what_could_not_be_converted_is_listed_shown_and_comes_out_when_tried_ag
     assert enricher.stop() == 0, enricher.text
 
 
-def test_what_a_replay_could_not_convert_comes_out_once_though_its_versions_were_published_before(
+def test_dead_letters_of_a_replay_come_out_once_though_their_versions_were_published_before(
     cluster: Cluster,
 ) -> None:
     cluster.add("acme", unlimited(seed=62, scenario=Morning(emails=6, periods=1, edits=0)))

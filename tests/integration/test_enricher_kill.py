@@ -27,7 +27,7 @@ def once_each(cluster: Cluster) -> None:
     assert not cluster.waiting()
 
 
-def test_killed_while_it_resolves_a_window_and_while_it_publishes(cluster: Cluster) -> None:
+def test_an_enricher_killed_while_it_resolves_or_publishes_misses_and_doubles_nothing(cluster: Cluster) -> None:
     tenant = morning(5, 1000)
     cluster.add("acme", tenant)
     cluster.poll()
@@ -55,7 +55,7 @@ def test_killed_while_it_resolves_a_window_and_while_it_publishes(cluster: Clust
     assert enricher.stop() == 0, enricher.text
 
 
-def test_when_one_of_two_is_killed_the_other_takes_over_its_lanes(cluster: Cluster) -> None:
+def test_when_one_of_two_enrichers_is_killed_the_other_takes_over_its_lanes(cluster: Cluster) -> None:
     names = {cluster.lane(name): name for name in ("acme", "bolt", "crux", "dune", "echo")}
     assert len(names) == cluster.settings.partitions, "a connector in each lane"
     for number, name in names.items():

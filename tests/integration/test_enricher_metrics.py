@@ -16,7 +16,7 @@ def shown(port: str) -> dict[str, float]:
     return {name.removeprefix("frame_gainsight_"): float(value) for name, _, value in found}
 
 
-def test_the_figures_are_those_of_the_topics(cluster: Cluster) -> None:
+def test_an_enrichers_metrics_are_the_figures_of_its_topics(cluster: Cluster) -> None:
     tenant = unlimited(seed=61, scenario=Morning(emails=40, periods=1, deletes=0.1))
     cluster.add("acme", tenant)
     cluster.poll()

@@ -37,7 +37,7 @@ def finished(cluster: Cluster) -> bool:
     return checkpoint is not None and checkpoint.period is None
 
 
-def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(cluster: Cluster) -> None:
+def test_a_producer_killed_between_pages_goes_on_behind_the_last_committed_page(cluster: Cluster) -> None:
     tenant = morning(150)
     cluster.add("acme", tenant)
     reading, end = 0, 0
@@ -71,7 +71,7 @@ def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(cluster:
     )
 
 
-def test_killed_at_any_moment_the_raw_topic_has_every_version_once(cluster: Cluster) -> None:
+def test_a_producer_killed_at_any_moment_leaves_every_version_once_in_the_raw_topic(cluster: Cluster) -> None:
     tenant = morning(300)
     cluster.add("acme", tenant)
     tenant.set_variant("slow", 0.1, object="activity_timeline", endpoint="query")  # that a kill meets it at work

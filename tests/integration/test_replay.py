@@ -98,7 +98,7 @@ def newest(records: Sequence[Record]) -> LatestOffsets:
     return {r.key: (r.source.value, r.source.headers) for r in records}
 
 
-def test_into_another_topic_the_same_bytes_as_live_however_often_and_without_a_call(town: Town) -> None:
+def test_a_replay_into_another_topic_writes_the_same_bytes_as_live_without_a_call(town: Town) -> None:
     live, entities, calls = newest(town.live()), town.entities(), town.total()
     target = town.topic("again")
     answer = town.replay("--to", target, "--no-calls")
@@ -112,7 +112,7 @@ def test_into_another_topic_the_same_bytes_as_live_however_often_and_without_a_c
     assert (town.entities(), town.total()) == (entities, calls)
 
 
-def test_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) -> None:
+def test_a_replay_with_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) -> None:
     live, entities = town.live(), town.entities()
     mapping = {"zone": "person.Timezone", "role": "company_person.Role"}
     definition = town.remap(user_profile=mapping, tags={"kind": "activity.TypeName"})
@@ -138,7 +138,7 @@ def test_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) 
     assert town.replay("acme")["calls"] == 0, "now it is known"
 
 
-def test_a_span_of_one_connector_is_replayed_alone(town: Town) -> None:
+def test_a_replay_of_a_span_of_one_connector_leaves_out_the_rest(town: Town) -> None:
     live = town.live()
     dates = sorted(r.value["version"] for r in live if r.value)
     middle = dates[len(dates) // 2] // 1000 * 1000
@@ -169,7 +169,7 @@ def write(cluster: Cluster, records: Sequence[ConsumedRecord], later: int = 0) -
         writer.write(outgoing)
 
 
-def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_new(town: Town) -> None:
+def test_a_replay_whose_worker_is_killed_goes_on_and_writes_nothing_twice_nor_old_over_new(town: Town) -> None:
     cluster = town.cluster
     many = crowd(town, 3000)
     cluster.settled()
@@ -210,7 +210,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
     assert answer["calls"] == 0
 
 
-def test_given_up_it_stops_and_its_asker_is_told(town: Town) -> None:
+def test_a_cancelled_replay_stops_and_its_command_reports_it(town: Town) -> None:
     town.enricher.stop()
     asking = town.cluster.start(COMMAND, "replay")
     asking.says("Asked for")
@@ -229,7 +229,7 @@ def requests(town: Town) -> list[Record]:
     return [r for r in found if r.value and r.kind == "replay" and r.value["state"] == "REQUESTED"][-2:]
 
 
-def test_wrong_use_says_what_would_be_right(town: Town) -> None:
+def test_wrong_use_of_replay_says_what_would_be_right(town: Town) -> None:
     settings = town.cluster.settings
     narrow = town.topic("narrow")
     asking = admin(settings)  # held: a client that is gone never answers

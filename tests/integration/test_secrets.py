@@ -81,7 +81,7 @@ def search(where: str, data: bytes) -> list[str]:
     return [f"{where}: {form}" for form, wanted in SECRETS.items() if wanted in data]
 
 
-def test_the_search_finds_every_form() -> None:
+def test_the_search_for_secrets_finds_every_form_of_one() -> None:
     for secret in (KEY, CLIENT_SECRET):
         basic = base64.b64encode(f"{CLIENT}:{secret}".encode())
         for text in (
@@ -203,7 +203,9 @@ def _crash(cluster: Cluster, kind: str, secret: str) -> bytes:
     return done.stdout + done.stderr
 
 
-def test_what_is_said_never_has_a_secret(cluster: Cluster, tenants: dict[str, Tenant], said: dict[str, bytes]) -> None:
+def test_output_logs_and_metrics_never_have_a_secret(
+    cluster: Cluster, tenants: dict[str, Tenant], said: dict[str, bytes]
+) -> None:
     assert sum(map(len, said.values())) > 50_000, "the logs are to be verbose"
     assert any(name.startswith("metrics") and b"frame_gainsight" in data for name, data in said.items())
     found = [hit for where, data in said.items() for hit in search(where, data)]

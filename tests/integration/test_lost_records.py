@@ -44,7 +44,7 @@ def test_a_worker_whose_client_loses_records_ends_and_the_next_one_has_them(
 
 
 @pytest.mark.parametrize("number", [1, 2, 4], ids=["the first fetch ever", "a later one", "with a position committed"])
-def test_what_a_rebalance_interrupts_is_read_again(cluster: Cluster, number: int) -> None:
+def test_records_that_a_rebalance_interrupts_are_read_again(cluster: Cluster, number: int) -> None:
     tenant = unlimited(seed=72, scenario=Morning(emails=EMAILS, periods=1, edits=0))
     cluster.add("acme", tenant)
     enricher = cluster.start(

@@ -49,7 +49,7 @@ def test_a_connector_that_is_not_read_is_late(cluster: Cluster) -> None:
     assert told(cluster, "acme", 76 * MINUTE).state == "late"
 
 
-def test_with_services_what_starts_gets_on_or_lies_ahead_is_not_late(cluster: Cluster) -> None:
+def test_a_connector_that_starts_progresses_or_begins_later_is_not_late(cluster: Cluster) -> None:
     service = cluster.producer()
     ahead = datetime.now(UTC) + timedelta(days=300)
     tenant = unlimited(seed=26)

@@ -118,7 +118,7 @@ def test_a_changed_definition_changes_neither_the_state_nor_a_newer_key(cluster:
 
 
 @pytest.mark.parametrize("slow", ["rotate", "add", "add and keep the key"])
-def test_what_was_removed_meanwhile_does_not_come_back(cluster: Cluster, slow: str) -> None:
+def test_a_connector_removed_meanwhile_does_not_come_back(cluster: Cluster, slow: str) -> None:
     office = Office(cluster, f"gamma-{len(slow)}")
     with pytest.raises(ChangedMeanwhileError, match=r"removed meanwhile: nothing was written.*connector add"):
         if slow == "rotate":
@@ -128,7 +128,7 @@ def test_what_was_removed_meanwhile_does_not_come_back(cluster: Cluster, slow: s
     assert office.id not in office.registry.all()
 
 
-def test_another_host_another_key_and_a_namesake_are_refused(cluster: Cluster) -> None:
+def test_a_change_over_another_host_another_key_or_a_namesake_is_refused(cluster: Cluster) -> None:
     office = Office(cluster, "delta")
     with pytest.raises(ChangedMeanwhileError, match=r"Another key was stored.*rotate-key delta"):
         office.rotate(SECOND, lambda: office.rotate(THIRD))
@@ -144,7 +144,7 @@ def test_another_host_another_key_and_a_namesake_are_refused(cluster: Cluster) -
     assert office.now().definition.host == "https://other.example"
 
 
-def test_whoever_writes_between_reading_and_writing_is_not_overwritten(cluster: Cluster) -> None:
+def test_a_connector_written_between_anothers_read_and_write_is_not_overwritten(cluster: Cluster) -> None:
     """The last moment of all: the connector has been read for the last time, and the record is not written yet."""
     office, seen = Office(cluster, "epsilon"), []
 
@@ -160,7 +160,7 @@ def test_whoever_writes_between_reading_and_writing_is_not_overwritten(cluster: 
     assert (office.now().state, office.now().definition.period) == ("PAUSED", 60)
 
 
-def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(cluster: Cluster) -> None:
+def test_an_unreadable_definition_is_reported_until_it_is_removed(cluster: Cluster) -> None:
     topic = cluster.settings.connectors_topic
     for lane in range(cluster.settings.partitions):
         put(cluster.settings, ProducerRecord(topic, lane, b"zeta", b"what is this"))
@@ -180,7 +180,7 @@ def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(cluste
     assert "zeta" not in run(cluster, "status", "--json").stdout
 
 
-def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(cluster: Cluster) -> None:
+def test_a_connector_whose_key_is_not_utf_8_is_removed_by_the_id_that_is_shown(cluster: Cluster) -> None:
     put(cluster.settings, ProducerRecord(cluster.settings.connectors_topic, 1, b"caf\xe9", b"x"))
     office = Office(cluster, "caf")
     assert Registry(cluster.settings, cluster.codec).remove("caf\ufffd")
@@ -188,7 +188,7 @@ def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(cluster: Cluster)
     assert office.now().id == "caf"
 
 
-def test_a_tombstone_in_another_lane_takes_nothing_out(cluster: Cluster) -> None:
+def test_a_tombstone_in_another_lane_removes_no_connector(cluster: Cluster) -> None:
     office = Office(cluster, "theta")
     for lane in set(range(cluster.settings.partitions)) - {cluster.lane("theta")}:
         put(cluster.settings, ProducerRecord(cluster.settings.connectors_topic, lane, b"theta", None))
@@ -198,7 +198,7 @@ def test_a_tombstone_in_another_lane_takes_nothing_out(cluster: Cluster) -> None
 # ---- what else an administrator's commands are to do --------------------------------------------------------------
 
 
-def test_a_connector_whose_id_looks_like_an_option_is_taken_out(cluster: Cluster) -> None:
+def test_a_connector_whose_id_looks_like_an_option_is_removed(cluster: Cluster) -> None:
     registry = Registry(cluster.settings, cluster.codec)
     sealed = Office(cluster, "iota").now()
     for id_ in ("-", "--purge"):
@@ -211,7 +211,7 @@ def test_a_connector_whose_id_looks_like_an_option_is_taken_out(cluster: Cluster
 
 
 @pytest.mark.parametrize("command", ["add", "rotate-key", "import"])
-def test_without_a_kms_key_nobody_is_asked_for_a_key(cluster: Cluster, tmp_path: Path, command: str) -> None:
+def test_without_a_kms_key_no_command_asks_for_an_api_key(cluster: Cluster, tmp_path: Path, command: str) -> None:
     Office(cluster, "kappa")
     file = tmp_path / "new.yaml"
     file.write_text(f"id: new\nhost: {HOST}\n")
@@ -220,7 +220,7 @@ def test_without_a_kms_key_nobody_is_asked_for_a_key(cluster: Cluster, tmp_path:
     assert "KMS_KEY_ID" in person.seen and "API access key" not in person.seen
 
 
-def test_a_key_that_cannot_be_stored_is_not_tried_first(cluster: Cluster, tmp_path: Path) -> None:
+def test_an_api_key_that_cannot_be_stored_is_not_checked_first(cluster: Cluster, tmp_path: Path) -> None:
     Office(cluster, "lambda")
     file = tmp_path / "lambda.yaml"
     file.write_text(f"id: lambda\nhost: {HOST}\nperiod: 1m\n")
@@ -232,7 +232,7 @@ def test_a_key_that_cannot_be_stored_is_not_tried_first(cluster: Cluster, tmp_pa
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["as exported", "as the command says"])
-def test_an_oauth_client_is_asked_for_where_there_was_one(cluster: Cluster, tmp_path: Path, said: bool) -> None:
+def test_import_asks_for_an_oauth_client_where_there_was_one(cluster: Cluster, tmp_path: Path, said: bool) -> None:
     tenant = unlimited(seed=79)
     host = cluster.serve(tenant)
     names = {True: ("mu", "mu-key"), False: ("nu", "nu-key")}[said]

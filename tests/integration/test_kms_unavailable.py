@@ -39,7 +39,7 @@ def arrives(cluster: Cluster, connector: str, tenant: Tenant) -> None:
     until(f"{key} is a conversation", lambda: key in {r.key for r in cluster.conversations()})
 
 
-def test_in_mid_run_those_that_are_open_go_on_also_when_they_change(cluster: Cluster, door: Door) -> None:
+def test_without_kms_open_connectors_go_on_also_when_they_change(cluster: Cluster, door: Door) -> None:
     through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
     acme = added(cluster, "acme", 61)
     producer, enricher = cluster.producer(**QUICK, **through), cluster.enricher(**QUICK, **through)
@@ -64,7 +64,7 @@ def test_in_mid_run_those_that_are_open_go_on_also_when_they_change(cluster: Clu
     assert producer.running and enricher.running
 
 
-def test_at_the_start_services_wait_for_it(cluster: Cluster, door: Door) -> None:
+def test_services_that_start_without_kms_wait_for_it(cluster: Cluster, door: Door) -> None:
     through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
     acme = added(cluster, "acme", 63)
     door.shut()

@@ -28,7 +28,7 @@ def alive(cluster: Cluster, connector: str) -> dict[str, list[str]]:
     return found
 
 
-def test_nothing_is_left_and_no_neighbour_is_touched(cluster: Cluster) -> None:
+def test_a_purge_leaves_nothing_of_its_connector_and_touches_no_other(cluster: Cluster) -> None:
     settings = cluster.settings
     for seed, connector in enumerate(("acme", "acme-2", "acm")):
         cluster.add(connector, unlimited(seed=20 + seed, scenario=Morning(emails=6, periods=1)))

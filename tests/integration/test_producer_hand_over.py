@@ -64,7 +64,7 @@ def lanes_of(service: Service) -> int:
     return service.text.count("lane_opened")
 
 
-def test_lanes_go_from_one_process_to_another_in_seconds(cluster: Cluster) -> None:
+def test_lanes_go_from_one_producer_to_another_in_seconds(cluster: Cluster) -> None:
     took: dict[str, float] = {}
     first = cluster.producer()
     took["one process"] = everyone_is_polled(cluster, "one process")
@@ -83,7 +83,7 @@ def test_lanes_go_from_one_process_to_another_in_seconds(cluster: Cluster) -> No
     print({event: f"{seconds:.1f} s" for event, seconds in took.items()})
 
 
-def test_a_process_that_was_frozen_past_its_session_writes_nothing_twice(cluster: Cluster) -> None:
+def test_a_producer_that_was_frozen_past_its_session_writes_nothing_twice(cluster: Cluster) -> None:
     frozen = cluster.producer()
     everyone_is_polled(cluster, "before")
     other = cluster.producer()

@@ -62,7 +62,9 @@ def test_a_preview_is_what_frame_gets_and_writes_nothing(cluster: Cluster, tenan
     assert (told["conversations"][0]["conversation"]["subject"] or "") in words(shown.stdout)
 
 
-def test_another_mapping_is_compared_at_the_price_of_what_only_it_takes(cluster: Cluster, tenant: Tenant) -> None:
+def test_a_preview_compares_another_mapping_for_no_more_calls_than_its_columns_cost(
+    cluster: Cluster, tenant: Tenant
+) -> None:
     definition = yaml.safe_load(run(cluster, "connector", "export", "acme").stdout)
     definition["user_profile"] = {"first_name": "person.FirstName", "zone": "person.Timezone"}
     file = cluster.folder / "other.yaml"
@@ -122,7 +124,7 @@ def test_init_proposes_only_what_is_filled(cluster: Cluster, tenant: Tenant, tmp
     assert "industry" not in definition.tags and definition.activity_types == ("QBR",)
 
 
-def test_init_needs_a_terminal_or_to_be_told(cluster: Cluster, tenant: Tenant) -> None:
+def test_init_without_a_terminal_names_the_options_that_it_needs(cluster: Cluster, tenant: Tenant) -> None:
     done = run(cluster, "connector", "init", given="key")
     assert done.returncode == WRONG_USE and "--yes" in done.stderr
     done = run(cluster, "connector", "init", "--yes", "--id", "x", given="key")
@@ -160,7 +162,7 @@ def test_a_purge_is_asked_about_twice(cluster: Cluster, tenant: Tenant) -> None:
         assert ends(cluster) == before
 
 
-def test_check_costs_what_it_says(cluster: Cluster, tenant: Tenant) -> None:
+def test_check_shows_how_many_calls_it_cost(cluster: Cluster, tenant: Tenant) -> None:
     tenant.reset_calls()
     done = run(cluster, "connector", "check", "acme")
     assert done.returncode == 0, done.stdout

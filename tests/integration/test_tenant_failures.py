@@ -84,7 +84,7 @@ def test_a_slow_tenant_is_not_waited_for_and_asked_once(cluster: Cluster) -> Non
     assert enricher.stop() == 0, enricher.text
 
 
-def test_after_its_key_was_replaced_everything_comes_out_by_itself(cluster: Cluster) -> None:
+def test_parked_activities_come_out_after_the_connectors_key_was_replaced(cluster: Cluster) -> None:
     acme, bolt = morning(43), morning(44)
     cluster.add("acme", acme)
     cluster.add("bolt", bolt)
@@ -177,7 +177,7 @@ def test_a_newer_version_takes_the_place_of_the_parked_one(cluster: Cluster) -> 
     assert enricher.stop() == 0, enricher.text
 
 
-def test_a_position_that_kafka_forgot_is_told_and_nothing_comes_twice(cluster: Cluster) -> None:
+def test_a_position_that_kafka_forgot_is_reported_and_nothing_comes_twice(cluster: Cluster) -> None:
     cluster.add("acme", morning(44, emails=30))
     cluster.poll()
     first = cluster.enricher()
@@ -194,7 +194,7 @@ def test_a_position_that_kafka_forgot_is_told_and_nothing_comes_twice(cluster: C
     assert len(cluster.conversations()) == before
 
 
-def test_told_to_leave_while_kafka_is_gone_it_ends_in_a_bounded_time(
+def test_an_enricher_stopped_while_kafka_is_gone_ends_in_a_bounded_time(
     kms_environment: KmsStandIn, tmp_path: Path
 ) -> None:
     with EmbeddedKafka() as broker, Cluster(broker.bootstrap, kms_environment, tmp_path, partitions=1) as cluster:

@@ -50,7 +50,7 @@ def test_a_late_row_inside_the_overlap_is_picked_up_once(cluster: Cluster, tenan
     assert set(versions(cluster.raw()).values()) == {1}
 
 
-def test_edits_and_deletions_go_all_the_way_once(cluster: Cluster, tenant: Tenant) -> None:
+def test_edits_and_deletions_become_conversations_once(cluster: Cluster, tenant: Tenant) -> None:
     edited, deleted = two(tenant)
     enricher = cluster.enricher()
     tenant.advance(5)
@@ -80,7 +80,7 @@ def two(tenant: Tenant) -> tuple[str, str]:
     return first, second
 
 
-def test_the_services_follow_a_living_tenant_and_end_cleanly_when_told_to(make_cluster: MakeCluster) -> None:
+def test_the_services_follow_a_changing_tenant_and_end_cleanly_at_a_signal(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(partitions=2, overlap_margin_seconds=0)
     tenant = unlimited(seed=4, scenario=Morning(emails=20, periods=1))
     tenant.clock.run(1.0)
