@@ -120,14 +120,19 @@ class Crew:
 
     def _take(self) -> Service:
         """A worker that is running, out of the crew: another takes its place."""
-        while True:
+
+        def taken() -> Service | None:
             with self._lock:
                 running = [s for s in self.alive if s.running]
-                if running:
-                    chosen = self._rng.choice(running)
-                    self.alive.remove(chosen)
-                    return chosen
-            time.sleep(0.05)
+                if not running:
+                    return None
+                chosen = self._rng.choice(running)
+                self.alive.remove(chosen)
+                return chosen
+
+        service = until("a worker runs", taken)
+        assert service is not None
+        return service
 
     def kill(self) -> None:
         self._take().end()
