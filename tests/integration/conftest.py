@@ -40,7 +40,8 @@ class Spread(LoadScopeScheduling):  # type: ignore[misc]
         return nodeid if PurePath(path).stem in APART else path
 
     def _pending_of(self, workload: dict[str, dict[str, bool]]) -> int:
-        return int(super()._pending_of(workload)) + 1  # a worker has one test waiting, instead of two
+        pending = int(super()._pending_of(workload))
+        return pending + 1 if pending else 0  # so that a worker has one test waiting, instead of two
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., Any]) -> LoadScopeScheduling | None:
