@@ -71,7 +71,7 @@ def test_a_slow_tenant_is_not_waited_for_and_asked_once(cluster: Cluster) -> Non
     cluster.poll()
     slow.set_variant("slow", 2.0, endpoint="query")
     enricher = cluster.enricher(FRAME_GAINSIGHT_PATIENCE_SECONDS="0.5", FRAME_GAINSIGHT_UNPARK_SECONDS="0.3")
-    enricher.says('"slow"')
+    enricher.says('"tenant_slow"')
     until("the healthy one's conversations are there", lambda: len(cluster.conversations()) >= 30)
     assert {r.connector for r in cluster.conversations()} == {"well"}
     until(
