@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,6 +21,7 @@ from frame_gainsight.runtime.settings import Settings
 
 Cleanup = Literal["compact", "delete"]
 DEAD_LETTER_DAYS = 30
+KNOWN_SECONDS = 10.0  # in which brokers learn of topics that their controller has created
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +166,7 @@ def _create(client: AdminClient, settings: Settings, missing: Sequence[TopicSpec
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another command was quicker: that is as good
                 continue
             raise TopicError(f"Topic {name} could not be created: {error.args[0].str()}.") from error
+    deadline = time.monotonic() + KNOWN_SECONDS
+    while not all(state.exists for state in inspect(settings, client)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     require(settings)

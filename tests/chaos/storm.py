@@ -19,7 +19,8 @@ from random import Random
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
 from frame_gainsight.runtime.logging import set_up_logging
 from frame_gainsight.sandbox import Clock, Morning
-from tests.fixtures.cluster import ROOT, Record, Service, World, unlimited, until
+from tests.fixtures.cluster import Cluster, Record, Service, unlimited, until
+from tests.fixtures.processes import ROOT
 
 CONNECTORS = ("acme", "bolt", "crux", "dune", "echo")
 SESSION_SECONDS = 8.0  # of the enricher's group
@@ -79,8 +80,8 @@ class Log:
 class Crew:
     """The workers: as many as planned are kept alive, whatever happens to them."""
 
-    def __init__(self, world: World, plan: Plan, entry: Sequence[str]) -> None:
-        self._world = world
+    def __init__(self, cluster: Cluster, plan: Plan, entry: Sequence[str]) -> None:
+        self._cluster = cluster
         self._plan = plan
         self._entry = entry
         self._rng = Random(plan.seed)
@@ -103,7 +104,7 @@ class Crew:
 
     def join(self) -> None:
         env = {"FRAME_GAINSIGHT_WINDOW_MAX": str(self._plan.window), "FRAME_GAINSIGHT_WINDOW_LINGER_SECONDS": "0.2"}
-        service = self._world.start(*self._entry, **env, PYTHONPATH=str(ROOT))
+        service = self._cluster.start(*self._entry, **env, PYTHONPATH=str(ROOT))
         with self._lock:
             self.alive.append(service)
 
@@ -119,14 +120,19 @@ class Crew:
 
     def _take(self) -> Service:
         """A worker that is running, out of the crew: another takes its place."""
-        while True:
+
+        def taken() -> Service | None:
             with self._lock:
                 running = [s for s in self.alive if s.running]
-                if running:
-                    chosen = self._rng.choice(running)
-                    self.alive.remove(chosen)
-                    return chosen
-            time.sleep(0.05)
+                if not running:
+                    return None
+                chosen = self._rng.choice(running)
+                self.alive.remove(chosen)
+                return chosen
+
+        service = until("a worker runs", taken)
+        assert service is not None
+        return service
 
     def kill(self) -> None:
         self._take().end()
@@ -157,11 +163,11 @@ class Crew:
 class Storm:
     """One run. `entry` is the worker's command: another one than ours shows that the counting has teeth."""
 
-    def __init__(self, world: World, broker: EmbeddedKafka, plan: Plan, entry: Sequence[str] = ()) -> None:
-        self._world = world
+    def __init__(self, cluster: Cluster, broker: EmbeddedKafka, plan: Plan, entry: Sequence[str] = ()) -> None:
+        self._cluster = cluster
         self._broker = broker
         self._plan = plan
-        self._crew = Crew(world, plan, entry or (sys.executable, "-P", "-m", "frame_gainsight.cli.main", "enrich"))
+        self._crew = Crew(cluster, plan, entry or (sys.executable, "-m", "frame_gainsight.cli.main", "enrich"))
         self._rng = Random(plan.seed + 1)
         self._broker_up = threading.Lock()
         blows = plan.kills + plan.leaves + plan.freezes + plan.broker_kills
@@ -170,12 +176,12 @@ class Storm:
     def run(self) -> Log:
         began = time.monotonic()
         set_up_logging("ERROR")
-        plan, world = self._plan, self._world
+        plan, cluster = self._plan, self._cluster
         each = plan.activities // len(CONNECTORS)
         for number, name in enumerate(CONNECTORS):
             morning = Morning(emails=each, periods=plan.rounds, edits=0.1, deletes=0.02)
             clock = Clock.stopped(morning.start_ms)
-            world.add(name, unlimited(seed=100 + number, scenario=morning, clock=clock), overlap=60)
+            cluster.add(name, unlimited(seed=100 + number, scenario=morning, clock=clock), overlap=60)
         with self._crew.at_work():
             writing = threading.Thread(target=self._write, daemon=True)
             writing.start()
@@ -183,10 +189,10 @@ class Storm:
                 blow()
                 time.sleep(self._rng.uniform(0.2, 2.5))  # a moment like any other
             writing.join()
-            world.settled(patience=240)
+            cluster.settled(patience=240)
         log = self._crew.log
         self._count(log)
-        log.calls = sum(t.calls()["total"] for t in world.tenants.values())
+        log.calls = sum(t.calls()["total"] for t in cluster.tenants.values())
         log.seconds = time.monotonic() - began
         return log
 
@@ -205,20 +211,20 @@ class Storm:
 
     def _write(self) -> None:
         """The producer's part: one poll of everybody a round, as long as the storm lasts."""
-        world = self._world
+        cluster = self._cluster
         for _ in range(self._plan.rounds + 1):
-            for tenant in world.tenants.values():
+            for tenant in cluster.tenants.values():
                 tenant.advance(600)
             with self._broker_up:  # the producer's own deaths are another test's
-                world.poll()
+                cluster.poll()
             time.sleep(self._pause)
 
     def _count(self, log: Log) -> None:
-        raw = self._world.raw()
+        raw = self._cluster.raw()
         wanted = Counter(
             f"{r.name}/{r.value['modified_at']}/{r.value['fingerprint']}" for r in raw if r.value is not None
         )
-        out = self._world.conversations()
+        out = self._cluster.conversations()
         found = Counter(r.header("ce_id") or "" for r in out if r.value is not None)
         log.versions = len(wanted)
         log.missing = [v for v in wanted if v not in found]

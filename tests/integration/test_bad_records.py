@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
-import frame_gainsight.sandbox.http.server
 from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import World, unlimited, until, versions
+from frame_gainsight.sandbox.http import server
+from frame_gainsight.sandbox.http.api import handle
+from tests.fixtures.cluster import Cluster, MakeCluster, unlimited, until, versions
 
 SOON = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
 
@@ -23,53 +23,51 @@ def morning(seed: int, emails: int = 20) -> Tenant:
 
 
 @pytest.fixture
-def one_lane(make_world: Callable[..., World]) -> World:
-    """A world in which all connectors share a lane."""
-    world = make_world(partitions=1)
-    world.add("acme", morning(31))
-    return world
+def one_lane(make_cluster: MakeCluster) -> Cluster:
+    """A cluster in which all connectors share a lane."""
+    cluster = make_cluster(partitions=1)
+    cluster.add("acme", morning(31))
+    return cluster
 
 
 # ---- what cannot be read ------------------------------------------------------------------------------------------
 
 
-def test_damaged_raw_records_become_dead_letters_and_the_rest_goes_on(one_lane: World) -> None:
-    world, topic = one_lane, one_lane.settings.raw_topic
-    world.poll()
-    good = world.raw()[0]
+def test_damaged_raw_records_become_dead_letters_and_the_rest_goes_on(one_lane: Cluster) -> None:
+    cluster, topic = one_lane, one_lane.settings.raw_topic
+    cluster.poll()
+    good = cluster.raw()[0]
     assert good.value is not None
     row = orjson.loads(good.value["row"]) | {"Gsid": "1I00BADDATE", "ActivityDate": "soon"}
     undated = good.value | {"activity_id": "1I00BADDATE", "row": orjson.dumps(row).decode()}
     bad = {
         b"acme/1I00GARBAGE": b"\xc3\x01 no such schema",
-        b"acme/1I00BADDATE": world.codec.encode("raw_activity", undated),
-        b"acme/1I00NOROW": world.codec.encode("raw_activity", good.value | {"row": "{"}),
+        b"acme/1I00BADDATE": cluster.codec.encode("raw_activity", undated),
+        b"acme/1I00NOROW": cluster.codec.encode("raw_activity", good.value | {"row": "{"}),
         b"no-slash": b"?",
     }
-    with KafkaLaneWriter(world.settings, "test", 0) as writer:
+    with KafkaLaneWriter(cluster.settings, "test", 0) as writer:
         offsets = writer.write([ProducerRecord(topic, 0, key, value) for key, value in bad.items()])
-    world.tenants["acme"].create()
-    world.tenants["acme"].advance(60)
-    world.poll()  # a producer that meets the garbage as it restores its overlap
-    enricher = world.enricher()
-    world.settled()
+    cluster.tenants["acme"].create()
+    cluster.tenants["acme"].advance(60)
+    cluster.poll()  # a producer that meets the garbage as it restores its overlap
+    enricher = cluster.enricher()
+    cluster.settled()
 
-    letters = {letter["key"]: letter for letter in world.dead_letters()}
-    assert len(world.dead_letters()) == len(letters) == len(bad)
+    letters = {letter["key"]: letter for letter in cluster.dead_letters()}
+    assert len(cluster.dead_letters()) == len(letters) == len(bad)
     for (key, value), offset in zip(bad.items(), offsets, strict=True):
         letter = letters[key]
         assert (letter["topic"], letter["partition"], letter["offset"]) == (topic, 0, offset)
         assert (letter["value"], letter["failure"]) == (value, "data")
         assert letter["cause"]
     assert "ActivityDate" in letters[b"acme/1I00BADDATE"]["cause"]
-    world.right()
+    cluster.right()
     assert enricher.stop() == 0, enricher.text
 
 
-def test_rows_that_a_tenant_should_not_give_become_dead_letters(
-    one_lane: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, tenant = one_lane, one_lane.tenants["acme"]
+def test_rows_without_gsid_or_date_become_dead_letters(one_lane: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, tenant = one_lane, one_lane.tenants["acme"]
     truth = [a["activity_id"] for a in tenant.truth()["activities"] if a["type"] == "Email"]
     nameless, undated = truth[3], truth[7]
 
@@ -78,36 +76,34 @@ def test_rows_that_a_tenant_should_not_give_become_dead_letters(
             return row | {"Gsid": None}
         return row | {"LastModifiedDate": "yesterday"} if row.get("Gsid") == undated else row
 
-    answered = frame_gainsight.sandbox.http.server.handle
-
-    def handle(tenant: Tenant, call: Any) -> Any:
-        reply = answered(tenant, call)
+    def damaged(tenant: Tenant, call: Any) -> Any:
+        reply = handle(tenant, call)
         if not call.path.endswith("/query/activity_timeline"):
             return reply
         content = orjson.loads(reply.body)
         content["data"]["records"] = [damage(row) for row in content["data"]["records"]]
         return replace(reply, body=orjson.dumps(content))
 
-    monkeypatch.setattr(frame_gainsight.sandbox.http.server, "handle", handle)
-    result = world.poll()["acme"]
+    monkeypatch.setattr(server, "handle", damaged)
+    result = cluster.poll()["acme"]
     assert (result.written, result.dead) == (len(truth) - 2, 2)
-    assert {r.name for r in world.raw()} == set(truth) - {nameless, undated}
-    letters = {orjson.loads(letter["value"])["Gsid"]: letter for letter in world.dead_letters()}
+    assert {r.name for r in cluster.raw()} == set(truth) - {nameless, undated}
+    letters = {orjson.loads(letter["value"])["Gsid"]: letter for letter in cluster.dead_letters()}
     assert letters.keys() == {None, undated}
     for letter in letters.values():
         assert (letter["topic"], letter["offset"], letter["failure"]) == ("tenant:activity_timeline", -1, "data")
         assert {"connector", "poll_id", "page"} <= {header["key"] for header in letter["headers"]}
     assert "no Gsid" in letters[None]["cause"]
     assert "LastModifiedDate" in letters[undated]["cause"]
-    checkpoint = world.checkpoint("acme")
+    checkpoint = cluster.checkpoint("acme")
     assert checkpoint is not None
     assert checkpoint.period is None, "the window was to be ended all the same"
 
     monkeypatch.undo()  # the tenant has mended them
     tenant.advance(60)
-    world.poll()
-    assert versions(world.raw()).keys() >= {(f"acme/{g}", v) for g, v in newest(tenant).items()}
-    assert set(versions(world.raw()).values()) == {1}
+    cluster.poll()
+    assert versions(cluster.raw()).keys() >= {(f"acme/{g}", v) for g, v in newest(tenant).items()}
+    assert set(versions(cluster.raw()).values()) == {1}
 
 
 def newest(tenant: Tenant) -> dict[str, int]:
@@ -117,24 +113,24 @@ def newest(tenant: Tenant) -> dict[str, int]:
 # ---- what cannot be reached ---------------------------------------------------------------------------------------
 
 
-def test_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: World) -> None:
-    world, acme, bolt, cove = one_lane, one_lane.tenants["acme"], morning(32), morning(33)
-    world.add("bolt", bolt)
-    world.add("cove", cove)
+def test_parked_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: Cluster) -> None:
+    cluster, acme, bolt, cove = one_lane, one_lane.tenants["acme"], morning(32), morning(33)
+    cluster.add("bolt", bolt)
+    cluster.add("cove", cove)
     for look_up in ("person", "gsuser", "company"):
         acme.set_variant("server_error", 503, object=look_up)
         cove.set_variant("unauthorized", "GS_APIG_2401", object=look_up)
-    world.poll()
-    enricher = world.enricher(**SOON)
-    world.settled()
-    world.right("bolt")
-    parked = world.waiting()
-    assert {r.key for r in parked} == {f"{c}/{g}" for c in ("acme", "cove") for g in newest(world.tenants[c])}
+    cluster.poll()
+    enricher = cluster.enricher(**SOON)
+    cluster.settled()
+    cluster.right("bolt")
+    parked = cluster.waiting()
+    assert {r.key for r in parked} == {f"{c}/{g}" for c in ("acme", "cove") for g in newest(cluster.tenants[c])}
     for record in parked:
         assert record.value is not None
-        assert record.value["failure"] == ("transient" if record.key.startswith("acme/") else "config")
+        assert record.value["failure"] == ("transient" if record.connector == "acme" else "config")
         assert record.value["cause"]
-    assert {r.key.partition("/")[0] for r in world.conversations()} == {"bolt"}
+    assert {r.connector for r in cluster.conversations()} == {"bolt"}
 
     # Meanwhile: one is edited, one is deleted, and the enricher is killed and started again.
     edited, deleted = sorted(newest(acme))[:2]
@@ -142,43 +138,43 @@ def test_activities_wait_for_their_tenant_and_hold_up_no_other(one_lane: World) 
     acme.delete(deleted)
     for _ in range(2):
         acme.advance(1200)
-        world.poll("acme")
-    world.settled()
-    assert deleted not in {r.name for r in world.waiting()}
+        cluster.poll("acme")
+    cluster.settled()
+    assert deleted not in {r.name for r in cluster.waiting()}
     enricher.kill()
-    world.bury("enricher")
-    enricher = world.enricher(**SOON)
+    cluster.bury("enricher")
+    enricher = cluster.enricher(**SOON)
     bolt.create()
     bolt.advance(60)
-    world.poll("bolt")
-    world.settled()
-    world.right("bolt")
+    cluster.poll("bolt")
+    cluster.settled()
+    cluster.right("bolt")
 
     acme.clear_variants()
     cove.clear_variants()
-    until("nothing waits any more", lambda: not world.waiting())
-    world.right()
-    published = Counter(r.header("ce_id") for r in world.conversations())
+    until("nothing waits any more", lambda: not cluster.waiting())
+    cluster.right()
+    published = Counter(r.header("ce_id") for r in cluster.conversations())
     assert set(published.values()) == {1}
-    assert not world.dead_letters()
+    assert not cluster.dead_letters()
     assert enricher.stop() == 0, enricher.text
 
 
-def test_what_is_deleted_in_the_batch_in_which_it_is_parked_stays_deleted(one_lane: World) -> None:
-    world, acme = one_lane, one_lane.tenants["acme"]
-    world.poll()
+def test_an_activity_deleted_in_the_batch_that_parks_it_stays_deleted(one_lane: Cluster) -> None:
+    cluster, acme = one_lane, one_lane.tenants["acme"]
+    cluster.poll()
     deleted = min(newest(acme))
     acme.delete(deleted)
     for _ in range(2):
         acme.advance(1200)
-        world.poll()
+        cluster.poll()
     acme.set_variant("server_error", 503, object="person")
-    enricher = world.enricher(**SOON)  # finds the activities and the tombstone at once
-    world.settled()
-    assert world.waiting()
+    enricher = cluster.enricher(**SOON)  # finds the activities and the tombstone at once
+    cluster.settled()
+    assert cluster.waiting()
     acme.clear_variants("server_error")
-    until("nothing waits any more", lambda: not world.waiting())
-    of_deleted = [r for r in world.conversations() if r.name == deleted]
+    until("nothing waits any more", lambda: not cluster.waiting())
+    of_deleted = [r for r in cluster.conversations() if r.name == deleted]
     assert [r.value for r in of_deleted] == [None]
-    world.right()
+    cluster.right()
     assert enricher.stop() == 0, enricher.text

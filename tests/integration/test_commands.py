@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
 from frame_gainsight.kafka import topics
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, World, unlimited
-
-WRONG_USE = 2
-FAILED = 1
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.processes import COMMAND, PATIENCE
 
 DEFINITION: dict[str, Any] = {
     "id": "acme",
@@ -32,68 +29,47 @@ DEFINITION: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def world(module_world: World) -> World:
-    return module_world
+def cluster(module_cluster: Cluster) -> Cluster:
+    return module_cluster
 
 
 @pytest.fixture(scope="module")
-def tenant(world: World) -> Iterator[Tenant]:
+def tenant(cluster: Cluster) -> Tenant:
     """A tenant that is served and not yet registered."""
     tenant = unlimited(seed=41, scenario=Morning(emails=5, periods=1))
-    DEFINITION["host"] = world.serve(tenant)
+    DEFINITION["host"] = cluster.serve(tenant)
     return tenant
 
 
-def run(world: World, *arguments: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself. What it says never has a traceback."""
-    done = subprocess.run(
-        [world.command, *arguments],
-        input=given,
-        env=world.env | {"COLUMNS": "200"} | env,
-        cwd=world.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
-
-
-def words(text: str) -> str:
-    """On one line, as it was before it was wrapped for the terminal."""
-    return " ".join(text.split())
-
-
-def write(world: World, content: Any) -> str:
-    path = world.folder / "acme.yaml"
+def write(cluster: Cluster, content: Any) -> str:
+    path = cluster.folder / "acme.yaml"
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     return str(path)
 
 
-def definitions(world: World) -> list[str]:
-    return [r.key for r in world.records(world.settings.connectors_topic)]
+def definitions(cluster: Cluster) -> list[str]:
+    return [r.key for r in cluster.records(cluster.settings.connectors_topic)]
 
 
 # ---- settings and Kafka -------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_setting_is_named_with_the_one_that_was_meant(world: World) -> None:
-    done = run(world, "topics", "check", FRAME_GAINSIGHT_PARTITONS="3")
+def test_an_unknown_setting_is_named_with_the_one_that_was_meant(cluster: Cluster) -> None:
+    done = run(cluster, "topics", "check", FRAME_GAINSIGHT_PARTITONS="3")
     assert done.returncode == WRONG_USE
     assert "FRAME_GAINSIGHT_PARTITONS is not a setting. Did you mean FRAME_GAINSIGHT_PARTITIONS?" in words(done.stderr)
 
 
-def test_a_wrong_setting_is_named_with_its_value(world: World) -> None:
-    done = run(world, "topics", "check", FRAME_GAINSIGHT_PARTITIONS="many")
+def test_a_wrong_setting_is_named_with_its_value(cluster: Cluster) -> None:
+    done = run(cluster, "topics", "check", FRAME_GAINSIGHT_PARTITIONS="many")
     assert done.returncode == WRONG_USE
     assert "FRAME_GAINSIGHT_PARTITIONS='many'" in words(done.stderr)
 
 
-def test_a_broker_that_does_not_answer_is_told_with_advice(world: World) -> None:
+def test_a_broker_that_does_not_answer_is_reported_with_advice(cluster: Cluster) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     commands = (("poll", "--once"), ("enrich",), ("connector", "list"), ("topics", "check"))
-    services = [world.start(world.command, *command, KAFKA_BOOTSTRAP_SERVERS=address) for command in commands]
+    services = [cluster.start(COMMAND, *command, KAFKA_BOOTSTRAP_SERVERS=address) for command in commands]
     for service in services:
         assert service.wait() == FAILED
         assert f"Kafka at {address} does not answer" in words(service.text)
@@ -101,14 +77,14 @@ def test_a_broker_that_does_not_answer_is_told_with_advice(world: World) -> None
         assert "Traceback" not in service.text
 
 
-def test_a_topic_that_is_not_as_it_must_be_stops_everything_with_a_way_out(world: World) -> None:
-    prefix = world.settings.prefix
+def test_a_topic_that_is_not_as_it_must_be_stops_everything_with_a_way_out(cluster: Cluster) -> None:
+    prefix = cluster.settings.prefix
     wrong = {"FRAME_GAINSIGHT_RAW_TOPIC": f"{prefix}.deleting", "FRAME_GAINSIGHT_PARKED_TOPIC": f"{prefix}.narrow"}
-    client = AdminClient({"bootstrap.servers": world.settings.brokers()})
+    client = AdminClient({"bootstrap.servers": cluster.settings.brokers()})
     for name, count, cleanup in ((f"{prefix}.deleting", 3, "delete"), (f"{prefix}.narrow", 1, "compact")):
         client.create_topics([NewTopic(name, count, 1, config={"cleanup.policy": cleanup})])[name].result(20)
     for command in (("topics", "check"), ("topics", "create"), ("poll", "--once")):
-        done = run(world, *command, **wrong)
+        done = run(cluster, *command, **wrong)
         said = words(done.stdout + done.stderr)
         assert done.returncode == FAILED, command
         assert f"Topic {prefix}.deleting has cleanup.policy=delete, but must have compact" in said
@@ -117,16 +93,16 @@ def test_a_topic_that_is_not_as_it_must_be_stops_everything_with_a_way_out(world
         assert "FRAME_GAINSIGHT_PARTITIONS=1" in said
 
 
-def test_topics_are_created_once_and_then_as_they_must_be(world: World) -> None:
-    name = f"{world.settings.prefix}.parked-too"
-    assert run(world, "topics", "check", FRAME_GAINSIGHT_PARKED_TOPIC=name).returncode == FAILED
-    created = run(world, "topics", "create", FRAME_GAINSIGHT_PARKED_TOPIC=name)
+def test_topics_are_created_once_and_then_as_they_must_be(cluster: Cluster) -> None:
+    name = f"{cluster.settings.prefix}.parked-too"
+    assert run(cluster, "topics", "check", FRAME_GAINSIGHT_PARKED_TOPIC=name).returncode == FAILED
+    created = run(cluster, "topics", "create", FRAME_GAINSIGHT_PARKED_TOPIC=name)
     assert (created.returncode, created.stdout.count("created")) == (0, 1)
     assert name in created.stdout
-    again = run(world, "topics", "create", FRAME_GAINSIGHT_PARKED_TOPIC=name)
+    again = run(cluster, "topics", "create", FRAME_GAINSIGHT_PARKED_TOPIC=name)
     assert (again.returncode, "created" in again.stdout) == (0, False)
-    checked = run(world, "topics", "check", FRAME_GAINSIGHT_PARKED_TOPIC=name)
-    assert (checked.returncode, checked.stdout.count("ok ")) == (0, len(topics.specs(world.settings)))
+    checked = run(cluster, "topics", "check", FRAME_GAINSIGHT_PARKED_TOPIC=name)
+    assert (checked.returncode, checked.stdout.count("ok ")) == (0, len(topics.specs(cluster.settings)))
 
 
 # ---- connectors ---------------------------------------------------------------------------------------------------
@@ -144,113 +120,113 @@ def test_topics_are_created_once_and_then_as_they_must_be(world: World) -> None:
     ],
 )
 def test_a_definition_that_cannot_work_is_not_registered(
-    world: World, tenant: Tenant, change: Any, code: int, named: str
+    cluster: Cluster, tenant: Tenant, change: Any, code: int, named: str
 ) -> None:
-    before = definitions(world)
-    file = write(world, change if isinstance(change, str) else DEFINITION | change)
-    done = run(world, "connector", "add", file, given=tenant.access_key, FRAME_GAINSIGHT_RETRY_SECONDS="0.2")
+    before = definitions(cluster)
+    file = write(cluster, change if isinstance(change, str) else DEFINITION | change)
+    done = run(cluster, "connector", "add", file, given=tenant.access_key, FRAME_GAINSIGHT_RETRY_SECONDS="0.2")
     assert done.returncode == code, done.stderr
     assert named in words(done.stdout + done.stderr)
     assert tenant.access_key not in done.stdout + done.stderr
-    assert definitions(world) == before
+    assert definitions(cluster) == before
 
 
 @pytest.mark.parametrize(("key", "code"), [("00000000-not-the-key", FAILED), ("two words", WRONG_USE), ("", WRONG_USE)])
-def test_a_wrong_key_is_not_stored_and_not_shown(world: World, tenant: Tenant, key: str, code: int) -> None:
-    before = definitions(world)
-    done = run(world, "connector", "add", write(world, DEFINITION), given=f"{key}\n")
+def test_a_wrong_key_is_not_stored_and_not_shown(cluster: Cluster, tenant: Tenant, key: str, code: int) -> None:
+    before = definitions(cluster)
+    done = run(cluster, "connector", "add", write(cluster, DEFINITION), given=f"{key}\n")
     assert done.returncode == code
     assert "key" in words(done.stdout + done.stderr).lower()
     assert "--no-check" not in done.stderr
     assert not key or key not in done.stdout + done.stderr
-    assert definitions(world) == before
+    assert definitions(cluster) == before
 
 
 def test_a_connector_is_registered_listed_shown_and_polled_without_its_key_ever_being_seen(
-    world: World, tenant: Tenant
+    cluster: Cluster, tenant: Tenant
 ) -> None:
     key = tenant.access_key
     said = []
-    added = run(world, "connector", "add", write(world, DEFINITION), "--json", given=f"{key}\n")
+    added = run(cluster, "connector", "add", write(cluster, DEFINITION), "--json", given=f"{key}\n")
     said.append(added)
     assert added.returncode == 0, added.stderr
     findings = json.loads(added.stdout)
     assert (findings["id"], findings["registered"]) == ("acme", True)
     assert [f["need"] for f in findings["findings"] if f["state"] != "ok"] == ["the tenant's clock"]
 
-    said.append(run(world, "connector", "list", "--json"))
+    said.append(run(cluster, "connector", "list", "--json"))
     (listed,) = json.loads(said[-1].stdout)
-    said.append(run(world, "connector", "show", "acme", "--json"))
+    said.append(run(cluster, "connector", "show", "acme", "--json"))
     shown = json.loads(said[-1].stdout)
     assert listed == shown
     assert (shown["id"], shown["state"], shown["definition"]["host"]) == ("acme", "active", DEFINITION["host"])
-    said.append(run(world, "connector", "show", "acme"))
-    unknown = run(world, "connector", "show", "acne")
+    said.append(run(cluster, "connector", "show", "acme"))
+    unknown = run(cluster, "connector", "show", "acne")
     assert unknown.returncode == FAILED
     assert "There is no connector 'acne'. Registered: acme" in words(unknown.stderr)
 
     for command, state, changed in (("pause", "paused", True), ("pause", "paused", False), ("resume", "active", True)):
-        told = run(world, "connector", command, "acme", "--json")
+        told = run(cluster, "connector", command, "acme", "--json")
         assert json.loads(told.stdout) == {"id": "acme", "state": state, "changed": changed}
     for flags, answer in (((), "--yes"), (("--purge",), "--purge --yes --confirm acme")):
-        unanswered = run(world, "connector", "remove", "acme", *flags)
+        unanswered = run(cluster, "connector", "remove", "acme", *flags)
         assert unanswered.returncode == WRONG_USE
         assert words(unanswered.stderr).endswith(f"In a script: connector remove acme {answer}")
-    assert run(world, "connector", "remove", "acme", given="n\n").returncode == FAILED
-    assert run(world, "connector", "rotate-key", "acme", "--no-check").returncode == WRONG_USE
-    unasked = run(world, "connector", "rotate-key", "acme", "--no-check", given=key)
+    assert run(cluster, "connector", "remove", "acme", given="n\n").returncode == FAILED
+    assert run(cluster, "connector", "rotate-key", "acme", "--no-check").returncode == WRONG_USE
+    unasked = run(cluster, "connector", "rotate-key", "acme", "--no-check", given=key)
     assert unasked.returncode == 0 and "Checking" not in unasked.stderr
 
-    said.append(run(world, "poll", "--once", FRAME_GAINSIGHT_LOG_LEVEL="DEBUG"))
+    said.append(run(cluster, "poll", "--once", FRAME_GAINSIGHT_LOG_LEVEL="DEBUG"))
     assert said[-1].returncode == 0, said[-1].stderr
-    assert len(world.raw()) == 5
+    assert len(cluster.raw()) == 5
     for done in said:
         assert key not in done.stdout + done.stderr
-    for topic in (spec.name for spec in topics.specs(world.settings)):
-        assert not [r for r in world.records(topic) if key.encode() in (r.source.value or b"")], topic
+    for topic in (spec.name for spec in topics.specs(cluster.settings)):
+        assert not [r for r in cluster.records(topic) if key.encode() in (r.source.value or b"")], topic
 
     # The tenant goes down.
     tenant.set_variant("server_error", 503)
-    down = run(world, "poll", "--once", FRAME_GAINSIGHT_RETRY_SECONDS="0.2")
+    down = run(cluster, "poll", "--once", FRAME_GAINSIGHT_RETRY_SECONDS="0.2")
     tenant.clear_variants()
     assert down.returncode == FAILED
     assert "acme" in down.stderr
     assert "503" in down.stderr
 
 
-def test_tail_prints_a_record_a_line(world: World) -> None:
-    lines = tail(world, world.settings.connectors_topic)
-    records = world.records(world.settings.connectors_topic)
+def test_tail_prints_a_record_a_line(cluster: Cluster) -> None:
+    lines = tail(cluster, cluster.settings.connectors_topic)
+    records = cluster.records(cluster.settings.connectors_topic)
     assert len(lines) == len(records) > 0
     for line in lines:
         assert list(line) == ["topic", "partition", "offset", "timestamp", "key", "headers", "value"]
     ours = [(r.key, r.source.partition, r.source.offset) for r in records]
     assert [(line["key"], line["partition"], line["offset"]) for line in lines] == ours
-    raw = tail(world, world.settings.raw_topic)
+    raw = tail(cluster, cluster.settings.raw_topic)
     assert {line["headers"]["connector"] for line in raw} == {"acme"}
     assert {line["value"]["connector"] for line in raw} == {"acme"}
-    assert not tail(world, world.settings.dead_letters_topic)
+    assert not tail(cluster, cluster.settings.dead_letters_topic)
 
 
-def tail(world: World, topic: str) -> list[dict[str, Any]]:
-    done = run(world, "tail", topic, "--from-beginning", "--json", "--exit-at-end")
+def tail(cluster: Cluster, topic: str) -> list[dict[str, Any]]:
+    done = run(cluster, "tail", topic, "--from-beginning", "--json", "--exit-at-end")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_tail_of_an_unknown_topic_lists_those_that_there_are(world: World) -> None:
-    done = run(world, "tail", "frame.conversation", "--exit-at-end")
+def test_tail_of_an_unknown_topic_lists_those_that_there_are(cluster: Cluster) -> None:
+    done = run(cluster, "tail", "frame.conversation", "--exit-at-end")
     assert done.returncode == FAILED
     assert "There is no topic 'frame.conversation'" in words(done.stderr)
-    assert world.settings.conversations_topic in done.stderr.replace("\n", "")
+    assert cluster.settings.conversations_topic in done.stderr.replace("\n", "")
 
 
 # ---- what runs until it is stopped --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_sandbox_serves_until_it_is_stopped(world: World, number: signal.Signals) -> None:
-    service = world.start(world.command, "sandbox", "--port", "0")
+def test_the_sandbox_serves_until_it_is_stopped(cluster: Cluster, number: signal.Signals) -> None:
+    service = cluster.start(COMMAND, "sandbox", "--port", "0")
     service.says("runs at")
     found = re.search(r"http://[0-9.:]+", service.text)
     assert found
@@ -258,14 +234,14 @@ def test_the_sandbox_serves_until_it_is_stopped(world: World, number: signal.Sig
     client = re.search(r"OAuth client \(--oauth\): (\S+:\S+)", service.text)
     assert client
     arguments = ("--yes", "--id", "x", "--host", found[0], "--max", "0", "--oauth", "--force")
-    rehearsed = run(world, "connector", "init", *arguments, given=client[1])
+    rehearsed = run(cluster, "connector", "init", *arguments, given=client[1])
     assert rehearsed.returncode == 0, rehearsed.stderr
     assert service.stop(number) == 0, service.text
 
 
-def test_kafka_runs_until_it_is_stopped_and_leaves_its_port(world: World, tmp_path: Path) -> None:
+def test_kafka_runs_until_it_is_stopped_and_leaves_its_port(cluster: Cluster, tmp_path: Path) -> None:
     port = free_port()
-    service = world.start(world.command, "kafka", "--port", str(port), "--data", str(tmp_path / "data"))
+    service = cluster.start(COMMAND, "kafka", "--port", str(port), "--data", str(tmp_path / "data"))
     service.says("Ctrl-C stops it.")
     client = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}"})
     assert client.list_topics(timeout=20).brokers

@@ -16,8 +16,8 @@ from frame_gainsight.connectors.definition.yaml_file import parse_yaml
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
-from tests.fixtures.cluster import Service, World, unlimited, until
-from tests.integration.test_commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.cluster import Cluster, Service, unlimited, until
+from tests.fixtures.commands import FAILED, WRONG_USE, run, words
 
 LATELY = datetime.fromtimestamp(time.time() - 3600, UTC).isoformat()
 FOLLOW = 5.0  # seconds in which services follow
@@ -28,14 +28,14 @@ MAPPING = {"user_profile": {"first_name": "person.FirstName"}}
 class Life:
     """A tenant, its definition's file, and both services."""
 
-    def __init__(self, world: World, connector: str, seed: int) -> None:
-        self.world = world
+    def __init__(self, cluster: Cluster, connector: str, seed: int) -> None:
+        self.cluster = cluster
         self.id = connector
         self.tenant: Tenant = unlimited(seed=seed, size=4)
         self.tenant.advance((SystemClock().now() - self.tenant.now()) / 1000)
         self.tenant.clock.run(1.0)
-        self.host = world.serve(self.tenant)
-        self.file = world.folder / f"{connector}.yaml"
+        self.host = cluster.serve(self.tenant)
+        self.file = cluster.folder / f"{connector}.yaml"
 
     def write(self, **changes: Any) -> str:
         definition = {"id": self.id, "host": self.host, "period": "1s", "overlap": "30s", "api_share": 1.0}
@@ -43,7 +43,7 @@ class Life:
         return str(self.file)
 
     def command(self, *arguments: str, given: str = "", code: int = 0) -> str:
-        done = run(self.world, "connector", *arguments, given=given, **QUICK)
+        done = run(self.cluster, "connector", *arguments, given=given, **QUICK)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -55,7 +55,7 @@ class Life:
         return str(self.tenant.create()["id"])
 
     def conversations(self) -> dict[str, Any]:
-        return {r.name: r.value for r in self.world.conversations() if r.key.startswith(f"{self.id}/")}
+        return {r.name: r.value for r in self.cluster.conversations() if r.connector == self.id}
 
     def arrives(self, gsid: str, seconds: float = 60.0) -> dict[str, Any]:
         begun = time.monotonic()
@@ -79,35 +79,35 @@ class Life:
         until("its tenant is not asked any more", calm)
 
     def status(self) -> dict[str, Any]:
-        done = run(self.world, "status", self.id, "--json")
+        done = run(self.cluster, "status", self.id, "--json")
         (found,) = json.loads(done.stdout)["connectors"]
         assert done.returncode == (FAILED if found["state"] in ("late", "broken", "unreadable") else 0)
         return dict(found)
 
 
 @pytest.fixture(scope="module")
-def world(module_world: World) -> World:
-    return module_world
+def cluster(module_cluster: Cluster) -> Cluster:
+    return module_cluster
 
 
 @pytest.fixture(scope="module")
-def services(world: World) -> Iterator[list[Service]]:
-    running = [world.producer(**QUICK), world.enricher(**QUICK)]
+def services(cluster: Cluster) -> Iterator[list[Service]]:
+    running = [cluster.producer(**QUICK), cluster.enricher(**QUICK)]
     yield running
     assert all(service.running for service in running), "\n".join(service.text for service in running)
 
 
 @pytest.fixture(scope="module")
-def other(world: World, services: list[Service]) -> Life:
+def other(cluster: Cluster, services: list[Service]) -> Life:
     """A connector that nothing is done to, and that must always go on."""
-    life = Life(world, "other", 71)
+    life = Life(cluster, "other", 71)
     life.add()
     life.arrives(life.email())
     return life
 
 
-def test_pausing_resuming_and_a_changed_mapping_are_followed(world: World, other: Life) -> None:
-    acme = Life(world, "acme", 72)
+def test_pausing_resuming_and_a_changed_mapping_are_followed(cluster: Cluster, other: Life) -> None:
+    acme = Life(cluster, "acme", 72)
     assert "Registered" in acme.add()
     first = acme.arrives(acme.email())
     assert "Paused" in acme.command("pause", "acme")
@@ -127,8 +127,8 @@ def test_pausing_resuming_and_a_changed_mapping_are_followed(world: World, other
     assert found["fresh_seconds"] < 30
 
 
-def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(world: World, other: Life) -> None:
-    bolt = Life(world, "bolt", 73)
+def test_a_reset_key_is_reported_with_what_to_do_and_a_new_one_heals_everything(cluster: Cluster, other: Life) -> None:
+    bolt = Life(cluster, "bolt", 73)
     bolt.add()
     bolt.arrives(bolt.email())
     old, new = bolt.tenant.access_key, bolt.tenant.reset_key()
@@ -136,14 +136,14 @@ def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(worl
     until("it is told", lambda: bolt.status()["state"] == "broken")
     told = bolt.status()["last_error"]
     assert "does not accept the API key" in told and "connector rotate-key bolt" in told
-    shown = run(world, "status")
+    shown = run(cluster, "status")
     assert shown.returncode == FAILED and "rotate-key" in words(shown.stdout)
 
-    before = world.registered("bolt")
+    before = cluster.registered("bolt")
     said = bolt.command("rotate-key", "bolt", given="not-the-key", code=FAILED)
     assert "the stored key stays" in words(said)
-    assert world.registered("bolt") == before
-    checked = run(world, "connector", "check", "bolt", "--json")
+    assert cluster.registered("bolt") == before
+    checked = run(cluster, "connector", "check", "bolt", "--json")
     assert checked.returncode == FAILED
     answer = json.loads(checked.stdout)
     assert [f["state"] for f in answer["findings"]] == ["ok", "failed", "unknown"]
@@ -155,8 +155,10 @@ def test_a_reset_key_is_told_with_what_to_do_and_a_new_one_heals_everything(worl
     assert not {old, new} & set(said.split())
 
 
-def test_a_broken_connector_is_told_of_again_after_it_was_purged_and_registered_anew(world: World, other: Life) -> None:
-    edge = Life(world, "edge", 78)
+def test_a_broken_connector_is_reported_again_after_it_was_purged_and_registered_anew(
+    cluster: Cluster, other: Life
+) -> None:
+    edge = Life(cluster, "edge", 78)
     edge.add("--no-check", given="00000000-not-the-key")
     until("it is told", lambda: edge.status()["state"] == "broken")
     for purge in ([], ["--purge", "--confirm", "edge"]):
@@ -168,8 +170,8 @@ def test_a_broken_connector_is_told_of_again_after_it_was_purged_and_registered_
     edge.command("remove", "edge", "--yes")
 
 
-def test_an_oauth_client_does_as_well(world: World, other: Life) -> None:
-    crux = Life(world, "crux", 74)
+def test_a_connector_with_an_oauth_client_is_polled_and_enriched(cluster: Cluster, other: Life) -> None:
+    crux = Life(cluster, "crux", 74)
     pair = f"{crux.tenant.client_id}\n{crux.tenant.client_secret}\n"
     crux.add("--oauth", given=pair)
     crux.arrives(crux.email())
@@ -178,18 +180,18 @@ def test_an_oauth_client_does_as_well(world: World, other: Life) -> None:
     assert "does not accept the OAuth client" in words(said)
 
 
-def test_what_is_purged_is_gone_from_every_topic_and_can_begin_anew(world: World, other: Life) -> None:
-    dune = Life(world, "dune", 75)
+def test_a_purged_connector_is_gone_from_every_topic_and_can_begin_anew(cluster: Cluster, other: Life) -> None:
+    dune = Life(cluster, "dune", 75)
     dune.add(start=LATELY)
     gsid = dune.email()
     dune.arrives(gsid)
     assert "'dun' is not 'dune'" in dune.command("remove", "dune", "--purge", "--yes", "--confirm", "dun", code=2)
-    assert "dune" in json.loads(run(world, "connector", "list", "--json").stdout).__repr__()
+    assert "dune" in json.loads(run(cluster, "connector", "list", "--json").stdout).__repr__()
     said = words(dune.command("remove", "dune", "--purge", "--yes", "--confirm", "dune"))
     assert "Removed dune" in said and "Purged dune" in said
-    assert alive(world, "dune") == {}
+    assert alive(cluster, "dune") == {}
     assert "There is no connector 'dune'" in words(dune.command("show", "dune", code=FAILED))
-    tombstones = [r for r in world.conversations() if r.key == f"dune/{gsid}" and r.value is None]
+    tombstones = [r for r in cluster.conversations() if r.key == f"dune/{gsid}" and r.value is None]
     assert len(tombstones) == 1, "the enricher's, and no other"
     assert other.conversations()
     other.arrives(other.email())
@@ -200,9 +202,9 @@ def test_what_is_purged_is_gone_from_every_topic_and_can_begin_anew(world: World
     assert gsid in dune.conversations(), "without --purge what was read stays"
 
 
-def alive(world: World, connector: str) -> dict[str, int]:
+def alive(cluster: Cluster, connector: str) -> dict[str, int]:
     """Topic → keys of the connector that have a value."""
-    settings = world.settings
+    settings = cluster.settings
     found = {}
     for topic in (
         settings.connectors_topic,
@@ -212,30 +214,30 @@ def alive(world: World, connector: str) -> dict[str, int]:
         settings.conversations_topic,
         settings.parked_topic,
     ):
-        newest = {r.key: r.source.value for r in world.records(topic)}
+        newest = {r.key: r.source.value for r in cluster.records(topic)}
         mine = [k for k, v in newest.items() if v is not None and (k == connector or k.startswith(f"{connector}/"))]
         if mine:
             found[topic] = len(mine)
     return found
 
 
-def test_a_definition_that_does_not_read_stops_nobody(world: World, other: Life) -> None:
-    topic, partitions = world.settings.connectors_topic, range(world.settings.partitions)
+def test_an_unreadable_definition_stops_no_other_connector(cluster: Cluster, other: Life) -> None:
+    topic, partitions = cluster.settings.connectors_topic, range(cluster.settings.partitions)
     for lane in partitions:
-        put(world.settings, ProducerRecord(topic, lane, b"garbage", b"what is this"))
-    put(world.settings, ProducerRecord(topic, world.lane("other"), b"other", b"\x00nor this"))
+        put(cluster.settings, ProducerRecord(topic, lane, b"garbage", b"what is this"))
+    put(cluster.settings, ProducerRecord(topic, cluster.lane("other"), b"other", b"\x00nor this"))
     other.arrives(other.email())
-    listed = {c["id"] for c in json.loads(run(world, "status", "--json").stdout)["connectors"]}
+    listed = {c["id"] for c in json.loads(run(cluster, "status", "--json").stdout)["connectors"]}
     assert {"garbage", "other"} <= listed
     assert other.status()["state"] == "unreadable"
     other.add(given="")
     assert other.status()["state"] == "active"
     for lane in partitions:
-        put(world.settings, ProducerRecord(topic, lane, b"garbage", None))
+        put(cluster.settings, ProducerRecord(topic, lane, b"garbage", None))
 
 
-def test_a_tenant_that_cannot_be_reached_yet_is_registered_unchecked(world: World, other: Life) -> None:
-    late = Life(world, "late", 76)
+def test_a_tenant_that_cannot_be_reached_yet_is_registered_unchecked(cluster: Cluster, other: Life) -> None:
+    late = Life(cluster, "late", 76)
     late.tenant.set_variant("server_error", 503)
     assert "✗" in late.add(code=FAILED)
     late.add("--no-check")
@@ -244,25 +246,27 @@ def test_a_tenant_that_cannot_be_reached_yet_is_registered_unchecked(world: Worl
     late.arrives(late.email())
 
 
-def test_a_stored_key_goes_to_no_other_host(world: World, other: Life) -> None:
-    evil = Life(world, "other", 77)
+def test_a_stored_key_goes_to_no_other_host(cluster: Cluster, other: Life) -> None:
+    evil = Life(cluster, "other", 77)
     said = evil.add(given="", code=WRONG_USE)
     assert "For another host its key is needed again" in words(said)
     assert evil.tenant.calls()["total"] == 0
     other.write()
 
 
-def test_definitions_travel_without_their_keys(world: World, other: Life, tmp_path: Path) -> None:
-    exported = run(world, "connector", "export").stdout
+def test_exported_definitions_have_no_keys_and_are_imported_again(
+    cluster: Cluster, other: Life, tmp_path: Path
+) -> None:
+    exported = run(cluster, "connector", "export").stdout
     parts = [parse_yaml(part) for part in exported.split("---\n")]
     assert {d.id for d in parts} >= {"other", "acme"}
-    assert all(d == world.registered(d.id).definition for d in parts)
+    assert all(d == cluster.registered(d.id).definition for d in parts)
     assert other.tenant.access_key not in exported
     file = tmp_path / "all.yaml"
     new = yaml.safe_dump({"id": "unknown", "host": other.host})
     file.write_text(f"{exported}---\n{new}".replace("first_name: person.FirstName", "name: person.Name"))
     said = other.command("import", str(file), code=FAILED)
     assert "Changed other" in words(said) and "Not imported: unknown" in words(said)
-    assert world.registered("other").definition.user_profile == {"name": "person.Name"}
-    file.write_text(run(world, "connector", "export", "other").stdout)
+    assert cluster.registered("other").definition.user_profile == {"name": "person.Name"}
+    file.write_text(run(cluster, "connector", "export", "other").stdout)
     assert "other: as it was" in other.command("import", str(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import World, calls, unlimited, until
+from tests.fixtures.cluster import Cluster, calls, unlimited, until
 
 LOOKUP = "query company_person"
 
@@ -14,63 +14,63 @@ def morning(seed: int, emails: int) -> Tenant:
     return unlimited(seed=seed, scenario=Morning(emails=emails, periods=1, edits=0.05))
 
 
-def once_each(world: World) -> None:
+def once_each(cluster: Cluster) -> None:
     """Each version that went in came out, once; the newest is the tenant's own."""
-    world.right()
+    cluster.right()
     wanted = Counter(
-        f"{r.name}/{r.value['modified_at']}/{r.value['fingerprint']}" for r in world.raw() if r.value is not None
+        f"{r.name}/{r.value['modified_at']}/{r.value['fingerprint']}" for r in cluster.raw() if r.value is not None
     )
-    published = Counter(r.header("ce_id") for r in world.conversations() if r.value is not None)
+    published = Counter(r.header("ce_id") for r in cluster.conversations() if r.value is not None)
     assert published == wanted
     assert set(published.values()) == {1}
-    assert not world.dead_letters()
-    assert not world.waiting()
+    assert not cluster.dead_letters()
+    assert not cluster.waiting()
 
 
-def test_killed_while_it_resolves_a_window_and_while_it_publishes(world: World) -> None:
+def test_an_enricher_killed_while_it_resolves_or_publishes_misses_and_doubles_nothing(cluster: Cluster) -> None:
     tenant = morning(5, 1000)
-    world.add("acme", tenant)
-    world.poll()
+    cluster.add("acme", tenant)
+    cluster.poll()
     tenant.reset_calls()
     tenant.set_variant("slow", 3.0, object="company_person", endpoint="query")
-    enricher = world.enricher()
+    enricher = cluster.enricher()
     until("a window is being resolved", lambda: calls(tenant, LOOKUP))
     enricher.kill()
     tenant.clear_variants("slow")
-    assert not world.conversations()
-    world.bury("enricher")
+    assert not cluster.conversations()
+    cluster.bury("enricher")
 
     # Small windows: a transaction each few records, so that the next kills fall among transactions.
-    arriving = world.arriving(world.settings.conversations_topic)
+    arriving = cluster.arriving(cluster.settings.conversations_topic)
     for published in (1, 60):
-        enricher = world.enricher(FRAME_GAINSIGHT_WINDOW_MAX="3")
+        enricher = cluster.enricher(FRAME_GAINSIGHT_WINDOW_MAX="3")
         arriving.until(max(published, arriving.count + 1))
         enricher.kill()
-        world.bury("enricher")
-    assert len(world.conversations()) < len(world.raw()), "it was to be killed before the end"
+        cluster.bury("enricher")
+    assert len(cluster.conversations()) < len(cluster.raw()), "it was to be killed before the end"
 
-    enricher = world.enricher()
-    world.settled()
-    once_each(world)
+    enricher = cluster.enricher()
+    cluster.settled()
+    once_each(cluster)
     assert enricher.stop() == 0, enricher.text
 
 
-def test_when_one_of_two_is_killed_the_other_takes_over_its_lanes(world: World) -> None:
-    names = {world.lane(name): name for name in ("acme", "bolt", "crux", "dune", "echo")}
-    assert len(names) == world.settings.partitions, "a connector in each lane"
+def test_when_one_of_two_enrichers_is_killed_the_other_takes_over_its_lanes(cluster: Cluster) -> None:
+    names = {cluster.lane(name): name for name in ("acme", "bolt", "crux", "dune", "echo")}
+    assert len(names) == cluster.settings.partitions, "a connector in each lane"
     for number, name in names.items():
-        world.add(name, morning(20 + number, 60))
-    first, second = world.enricher(), world.enricher()
+        cluster.add(name, morning(20 + number, 60))
+    first, second = cluster.enricher(), cluster.enricher()
     for service in (first, second):
         until("both share the lanes", lambda: "lane_opened" in service.text or None)  # noqa: B023
-    world.poll()
-    until("something is published", world.conversations)
+    cluster.poll()
+    until("something is published", cluster.conversations)
     first.kill()
-    for tenant in world.tenants.values():
+    for tenant in cluster.tenants.values():
         tenant.create()
         tenant.advance(600)
-    world.poll()
-    world.settled()
-    once_each(world)
+    cluster.poll()
+    cluster.settled()
+    once_each(cluster)
     assert second.running
     assert second.stop() == 0, second.text

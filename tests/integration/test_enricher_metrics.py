@@ -6,7 +6,7 @@ import re
 import urllib.request
 
 from frame_gainsight.sandbox import Morning
-from tests.fixtures.cluster import World, unlimited, until
+from tests.fixtures.cluster import Cluster, unlimited, until
 
 
 def shown(port: str) -> dict[str, float]:
@@ -16,18 +16,18 @@ def shown(port: str) -> dict[str, float]:
     return {name.removeprefix("frame_gainsight_"): float(value) for name, _, value in found}
 
 
-def test_the_figures_are_those_of_the_topics(world: World) -> None:
+def test_an_enrichers_metrics_are_the_figures_of_its_topics(cluster: Cluster) -> None:
     tenant = unlimited(seed=61, scenario=Morning(emails=40, periods=1, deletes=0.1))
-    world.add("acme", tenant)
-    world.poll()
+    cluster.add("acme", tenant)
+    cluster.poll()
     tenant.reset_calls()
-    enricher = world.enricher(FRAME_GAINSIGHT_METRICS_PORT="0")
-    world.settled()
+    enricher = cluster.enricher(FRAME_GAINSIGHT_METRICS_PORT="0")
+    cluster.settled()
     enricher.says("metrics_served")
     found = re.search(r'"port": ?(\d+)', enricher.text)
     assert found is not None, enricher.text
     port = found[1]
-    out = world.conversations()
+    out = cluster.conversations()
     written = sum(r.value is not None for r in out)
     conversations = 'conversations_written_total{connector="acme"}'
     until("it shows what it wrote", lambda: shown(port).get(conversations) == written)
@@ -35,7 +35,7 @@ def test_the_figures_are_those_of_the_topics(world: World) -> None:
     assert figures.get('conversations_deleted_total{connector="acme"}') == len(out) - written
     assert figures['dead_letters_total{connector="acme",service="enricher"}'] == 0
     assert figures['parked_activities{connector="acme"}'] == 0
-    assert figures['lanes_owned{service="enricher"}'] == world.settings.partitions
+    assert figures['lanes_owned{service="enricher"}'] == cluster.settings.partitions
     asked = {n: v for n, v in figures.items() if n.startswith("api_calls_total") and 'service="enricher"' in n}
     assert sum(asked.values()) == tenant.calls()["total"]
     assert enricher.stop() == 0, enricher.text

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Record, World, calls, unlimited, until, versions
+from schemas.raw_topic import is_period_marker
+from tests.fixtures.cluster import Cluster, MakeCluster, Record, calls, unlimited, until, versions
 
 PAGE = 10
 TIMELINE = "query activity_timeline"
@@ -28,70 +27,64 @@ def pages(records: list[Record]) -> list[int]:
     return sorted({int(r.header("page") or -1) for r in records})
 
 
-def settings() -> dict[str, Any]:
-    return {"partitions": 2, "page_rows": PAGE, "overlap_margin_seconds": 0}
-
-
 @pytest.fixture
-def world(make_world: Any) -> World:
-    made: World = make_world(**settings())
-    return made
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(partitions=2, page_rows=PAGE, overlap_margin_seconds=0)
 
 
-def finished(world: World) -> bool:
-    checkpoint = world.checkpoint("acme")
+def finished(cluster: Cluster) -> bool:
+    checkpoint = cluster.checkpoint("acme")
     return checkpoint is not None and checkpoint.period is None
 
 
-def test_killed_between_pages_it_goes_on_behind_the_last_committed_page(world: World) -> None:
+def test_a_producer_killed_between_pages_goes_on_behind_the_last_committed_page(cluster: Cluster) -> None:
     tenant = morning(150)
-    world.add("acme", tenant)
-    reading = 0
+    cluster.add("acme", tenant)
+    reading, end = 0, 0
     for page in (3, 8, 11):  # killed while the n-th page is being fetched
         tenant.set_variant("slow", 0.4, object="activity_timeline", endpoint="query")
         tenant.reset_calls()
-        producer = world.producer()
+        producer = cluster.producer()
         until("the page is asked for", lambda: calls(tenant, TIMELINE) >= page - reading)  # noqa: B023
         producer.kill()
         tenant.clear_variants("slow")
-        world.bury("producer")
-        checkpoint = world.checkpoint("acme")
+        cluster.bury("producer")
+        checkpoint = cluster.checkpoint("acme")
         assert checkpoint is not None
         assert checkpoint.period is not None, "the poll was to be cut short"
-        reading = checkpoint.period.page
+        reading, end = checkpoint.period.page, checkpoint.period.window.end
         assert reading in (page - 2, page - 1), "the page before is being written while the next is fetched"
-        assert pages(world.raw()) == list(range(reading))
+        assert pages(cluster.raw()) == list(range(reading))
 
     tenant.reset_calls()
-    end = checkpoint.period.window.end
-    producer = world.producer("--once")
+    producer = cluster.producer("--once")
     assert producer.wait() == 0, producer.text
-    found = versions(world.raw())
+    found = versions(cluster.raw())
     assert set(found) == wanted(tenant)
     assert set(found.values()) == {1}
-    after = world.checkpoint("acme")
+    after = cluster.checkpoint("acme")
     assert after is not None
     assert (after.cursor, after.period) == (end, None), "the window that was begun is the one that was ended"
-    (marker,) = [r for r in world.records(world.settings.raw_topic) if r.key == "acme/!period"]
+    (marker,) = [r for r in cluster.records(cluster.settings.raw_topic) if is_period_marker(r.source.key)]
     assert calls(tenant, TIMELINE) == int(marker.header("page") or 0) + 1 - reading, (
         "committed pages are not read again"
     )
 
 
-def test_killed_at_any_moment_the_raw_topic_has_every_version_once(world: World) -> None:
+def test_a_producer_killed_at_any_moment_leaves_every_version_once_in_the_raw_topic(cluster: Cluster) -> None:
     tenant = morning(300)
-    world.add("acme", tenant)
+    cluster.add("acme", tenant)
     tenant.set_variant("slow", 0.1, object="activity_timeline", endpoint="query")  # that a kill meets it at work
     for committed in (1, 90, 170):
-        producer = world.producer()
-        until("so many are committed", lambda: len(world.raw()) >= committed)  # noqa: B023
+        producer = cluster.producer()
+        until("so many are committed", lambda: len(cluster.raw()) >= committed)  # noqa: B023
         producer.kill()
-        world.bury("producer")
-    killed_at = len(world.raw())
+        cluster.bury("producer")
+    killed_at = len(cluster.raw())
     assert killed_at < len(wanted(tenant)), "it was to be killed before the end"
-    producer = world.producer()
-    until("the window has been read", lambda: finished(world))
+    producer = cluster.producer()
+    until("the window has been read", lambda: finished(cluster))
     assert producer.stop() == 0, producer.text
-    found = versions(world.raw())
+    found = versions(cluster.raw())
     assert set(found) == wanted(tenant)
     assert set(found.values()) == {1}

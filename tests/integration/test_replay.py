@@ -19,7 +19,8 @@ from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import PATIENCE, Record, Service, World, unlimited, until
+from tests.fixtures.cluster import Cluster, Record, Service, unlimited, until
+from tests.fixtures.processes import COMMAND, PATIENCE
 
 LatestOffsets = dict[str, tuple[bytes | None, Any]]
 
@@ -27,30 +28,30 @@ LatestOffsets = dict[str, tuple[bytes | None, Any]]
 class Town:
     """An installation with one connector's morning behind it (an edit, a deletion), all of it enriched."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self.tenant: Tenant = unlimited(seed=5, scenario=Morning(emails=60, periods=1, edits=0.2, late=0))
-        world.add("acme", self.tenant)
-        world.poll()
+        cluster.add("acme", self.tenant)
+        cluster.poll()
         emails = [a["activity_id"] for a in self.tenant.truth()["activities"] if a["type"] == "Email"]
         self.tenant.advance(5)
         self.tenant.edit(emails[0], {"Subject": "What was agreed"})
         self.tenant.delete(emails[1])
         self.tenant.advance(2400)
-        world.poll()
-        self.enricher: Service = world.enricher()
-        world.settled()
+        cluster.poll()
+        self.enricher: Service = cluster.enricher()
+        cluster.settled()
 
     def replay(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """Runs the command to its end; what it answers."""
-        service = self.world.start(self.world.command, "replay", *arguments, "--json")
+        service = self.cluster.start(COMMAND, "replay", *arguments, "--json")
         assert service.wait() == code, service.text
         answer: dict[str, Any] = orjson.loads(next(x for x in service.text.splitlines() if x.startswith("{")))
         return answer
 
     def says(self, *arguments: str, code: int) -> str:
         """Runs the command to its end; all that it says."""
-        service = self.world.start(self.world.command, "replay", *arguments)
+        service = self.cluster.start(COMMAND, "replay", *arguments)
         assert service.wait() == code, service.text
         return " ".join(service.text.split())
 
@@ -59,11 +60,11 @@ class Town:
 
     def remap(self, **changes: Any) -> Definition:
         """Registers the connector again, with another mapping."""
-        world, before = self.world, self.world.registered("acme").definition
-        registry = Registry(world.settings, world.codec)
+        cluster, before = self.cluster, self.cluster.registered("acme").definition
+        registry = Registry(cluster.settings, cluster.codec)
         definition = before.model_copy(update=changes)
         registered = asyncio.run(
-            register(registry, world.vault, SystemClock(), definition, Secret.access_key(self.tenant.access_key))
+            register(registry, cluster.vault, SystemClock(), definition, Secret.access_key(self.tenant.access_key))
         )
         assert registered.connector is not None
         self.tenant.reset_calls()
@@ -72,24 +73,24 @@ class Town:
     def kill(self) -> None:
         """Kills the enricher, and starts another one."""
         self.enricher.kill()
-        self.world.bury("enricher")
-        self.enricher = self.world.enricher()
+        self.cluster.bury("enricher")
+        self.enricher = self.cluster.enricher()
 
     def live(self) -> list[Record]:
-        return self.world.conversations()
+        return self.cluster.conversations()
 
     def entities(self) -> list[Record]:
-        return self.world.records(self.world.settings.entities_topic)
+        return self.cluster.records(self.cluster.settings.entities_topic)
 
     def topic(self, name: str) -> str:
-        return f"{self.world.settings.prefix}.{name}"
+        return f"{self.cluster.settings.prefix}.{name}"
 
 
 @pytest.fixture(scope="module")
 def town(kafka: str, kms_environment: KmsStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("world")
-    with World(kafka, kms_environment, folder, partitions=2, unpark_seconds=0.1, whole_object_rows=0) as world:
-        yield Town(world)
+    folder = tmp_path_factory.mktemp("cluster")
+    with Cluster(kafka, kms_environment, folder, partitions=2, unpark_seconds=0.1, whole_object_rows=0) as cluster:
+        yield Town(cluster)
 
 
 def newest(records: Sequence[Record]) -> LatestOffsets:
@@ -97,21 +98,21 @@ def newest(records: Sequence[Record]) -> LatestOffsets:
     return {r.key: (r.source.value, r.source.headers) for r in records}
 
 
-def test_into_another_topic_the_same_bytes_as_live_however_often_and_without_a_call(town: Town) -> None:
+def test_a_replay_into_another_topic_writes_the_same_bytes_as_live_without_a_call(town: Town) -> None:
     live, entities, calls = newest(town.live()), town.entities(), town.total()
     target = town.topic("again")
     answer = town.replay("--to", target, "--no-calls")
-    first = town.world.records(target)
+    first = town.cluster.records(target)
     assert newest(first) == live
     assert set(Counter(r.key for r in first).values()) == {1}, "each key's newest version, once"
     assert [r.key for r in first if r.value is None] == [k for k, (value, _) in live.items() if value is None] != []
     assert (answer["written"], answer["deleted"], answer["calls"]) == (len(live) - 1, 1, 0)
     assert town.replay("acme", "--to", target) == answer
-    assert newest(town.world.records(target)[len(first) :]) == live
+    assert newest(town.cluster.records(target)[len(first) :]) == live
     assert (town.entities(), town.total()) == (entities, calls)
 
 
-def test_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) -> None:
+def test_a_replay_with_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) -> None:
     live, entities = town.live(), town.entities()
     mapping = {"zone": "person.Timezone", "role": "company_person.Role"}
     definition = town.remap(user_profile=mapping, tags={"kind": "activity.TypeName"})
@@ -130,14 +131,14 @@ def test_a_changed_mapping_reaches_every_conversation_for_few_calls(town: Town) 
     assert {r.value["mapping_version"] for r in made if r.value} == {definition.mapping_version}
     assert {definition.mapping_version}.isdisjoint(r.value["mapping_version"] for r in live if r.value)
     assert Counter(r.key for r in made) == Counter(newest(live).keys())
-    assert newest(made) == newest(town.world.records(target))
+    assert newest(made) == newest(town.cluster.records(target))
     assert (answer["state"], answer["written"] + answer["deleted"]) == ("DONE", len(made))
     assert 0 < answer["calls"] == town.total() <= 6, town.tenant.calls()
     assert len(town.entities()) > len(entities)
     assert town.replay("acme")["calls"] == 0, "now it is known"
 
 
-def test_a_span_of_one_connector_is_replayed_alone(town: Town) -> None:
+def test_a_replay_of_a_span_of_one_connector_leaves_out_the_rest(town: Town) -> None:
     live = town.live()
     dates = sorted(r.value["version"] for r in live if r.value)
     middle = dates[len(dates) // 2] // 1000 * 1000
@@ -150,43 +151,43 @@ def test_a_span_of_one_connector_is_replayed_alone(town: Town) -> None:
 
 def crowd(town: Town, count: int) -> list[ConsumedRecord]:
     """So many activities more in the raw topic, of the same shape as those that are there."""
-    models = [r.source for r in town.world.raw() if r.value is not None]
+    models = [r.source for r in town.cluster.raw() if r.value is not None]
     records = [replace(models[n % len(models)], key=f"acme/C{n:06}".encode()) for n in range(count)]
-    write(town.world, records)
+    write(town.cluster, records)
     return records
 
 
-def write(world: World, records: Sequence[ConsumedRecord], later: int = 0) -> None:
+def write(cluster: Cluster, records: Sequence[ConsumedRecord], later: int = 0) -> None:
     """Writes raw records as their owner would; `later`: as versions that many milliseconds newer."""
     outgoing = []
     for record in records:
-        value = world.codec.decode_as("raw_activity", record.value or b"")
+        value = cluster.codec.decode_as("raw_activity", record.value or b"")
         value["modified_at"] += later
-        data = world.codec.encode("raw_activity", value)
+        data = cluster.codec.encode("raw_activity", value)
         outgoing.append(ProducerRecord(record.topic, record.partition, record.key or b"", data, record.headers))
-    with KafkaLaneWriter(world.settings, "producer", world.lane("acme")) as writer:
+    with KafkaLaneWriter(cluster.settings, "producer", cluster.lane("acme")) as writer:
         writer.write(outgoing)
 
 
-def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_new(town: Town) -> None:
-    world = town.world
+def test_a_replay_whose_worker_is_killed_goes_on_and_writes_nothing_twice_nor_old_over_new(town: Town) -> None:
+    cluster = town.cluster
     many = crowd(town, 3000)
-    world.settled()
+    cluster.settled()
     live = town.live()
     base = len(live)
-    arriving = world.arriving(world.settings.conversations_topic)
+    arriving = cluster.arriving(cluster.settings.conversations_topic)
     arriving.until(base)
-    asking = world.start(world.command, "replay", "acme", "--json")
+    asking = cluster.start(COMMAND, "replay", "acme", "--json")
     edited: list[ConsumedRecord] = []
     for number, made in enumerate((1, 1000)):
         arriving.until(base + len(edited) + made)
         some = many[number::40]  # of what is made anew already, and of what is not
-        write(world, some, later=60_000)
+        write(cluster, some, later=60_000)
         edited += some
         assert asking.running, "it was to be killed before the end"
         town.kill()
     assert asking.wait() == 0, asking.text
-    world.settled()
+    cluster.settled()
     answer = orjson.loads(next(x for x in asking.text.splitlines() if x.startswith("{")))
     everything = town.live()
     versions: dict[str, list[int]] = {}
@@ -200,7 +201,7 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
     assert set(again.values()) == {1}, "nothing twice within one replay"
     assert {r.key for r in everything[base:]} == {r.key for r in live}, "and nothing left out"
     edit = {
-        (r.key or b"").decode(): world.codec.decode_as("raw_activity", r.value or b"")["modified_at"] for r in edited
+        (r.key or b"").decode(): cluster.codec.decode_as("raw_activity", r.value or b"")["modified_at"] for r in edited
     }
     assert all(versions[key].count(at + 60_000) == 1 for key, at in edit.items())
     assert answer["newer"] > 0
@@ -209,27 +210,27 @@ def test_killed_in_mid_replay_it_goes_on_and_nothing_comes_twice_nor_old_over_ne
     assert answer["calls"] == 0
 
 
-def test_given_up_it_stops_and_its_asker_is_told(town: Town) -> None:
+def test_a_cancelled_replay_stops_and_its_command_reports_it(town: Town) -> None:
     town.enricher.stop()
-    asking = town.world.start(town.world.command, "replay")
+    asking = town.cluster.start(COMMAND, "replay")
     asking.says("Requested")
     until("it is asked of both lanes", lambda: len(requests(town)) == 2)
     assert "Given up" in town.says("--cancel", code=0)
     assert asking.wait() == 1, asking.text
     assert "Cancelled" in asking.text
     live = len(town.live())
-    town.enricher = town.world.enricher()
+    town.enricher = town.cluster.enricher()
     assert town.replay("acme", "--since", "2100-01-01")["written"] == 0
     assert len(town.live()) == live, "and nobody takes it up later"
 
 
 def requests(town: Town) -> list[Record]:
-    found = town.world.records(town.world.settings.checkpoints_topic)
+    found = town.cluster.records(town.cluster.settings.checkpoints_topic)
     return [r for r in found if r.value and r.kind == "replay" and r.value["state"] == "REQUESTED"][-2:]
 
 
-def test_wrong_use_says_what_would_be_right(town: Town) -> None:
-    settings = town.world.settings
+def test_wrong_use_of_replay_says_what_would_be_right(town: Town) -> None:
+    settings = town.cluster.settings
     narrow = town.topic("narrow")
     asking = admin(settings)  # held: a client that is gone never answers
     asking.create_topics([NewTopic(narrow, 1, 1, config={"cleanup.policy": "compact"})])[narrow].result(PATIENCE)

@@ -18,8 +18,9 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
 from frame_gainsight.kafka import reader, topics
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, Service, World, unlimited, until
-from tests.integration.test_commands import FAILED, run
+from tests.fixtures.cluster import Cluster, Service, unlimited, until
+from tests.fixtures.commands import FAILED, run
+from tests.fixtures.processes import PATIENCE
 
 KEY = "c4nary+/key=%55&d1-9a77"  # other when URL-encoded
 CLIENT, CLIENT_SECRET = "c4nary-client-31", "c4nary+/secret=%99&e8-7b66"
@@ -42,9 +43,9 @@ SEEN_BY_COMMANDS: list[tuple[str, Any]] = [
 SEEN_BY_SERVICES: list[tuple[str, Any]] = [("server_error", 503), ("redirect", EVIL), ("unauthorized", "GSOBJ_1024")]
 CRASH = """
 import sys, structlog
-from bus.logs import set_up_logging
-from connectors import Secret
-from gainsight import SystemClock
+from frame_gainsight.connectors import Secret
+from frame_gainsight.runtime import SystemClock
+from frame_gainsight.runtime.logging import set_up_logging
 set_up_logging("DEBUG")
 secret = Secret.of(sys.argv[1], sys.stdin.read())
 credentials = secret.credentials(SystemClock())
@@ -80,7 +81,7 @@ def search(where: str, data: bytes) -> list[str]:
     return [f"{where}: {form}" for form, wanted in SECRETS.items() if wanted in data]
 
 
-def test_the_search_finds_every_form() -> None:
+def test_the_search_for_secrets_finds_every_form_of_one() -> None:
     for secret in (KEY, CLIENT_SECRET):
         basic = base64.b64encode(f"{CLIENT}:{secret}".encode())
         for text in (
@@ -95,12 +96,12 @@ def test_the_search_finds_every_form() -> None:
 
 
 @pytest.fixture(scope="module")
-def world(module_world: World) -> World:
-    return module_world
+def cluster(module_cluster: Cluster) -> Cluster:
+    return module_cluster
 
 
 @pytest.fixture(scope="module")
-def tenants(world: World) -> dict[str, Tenant]:
+def tenants(cluster: Cluster) -> dict[str, Tenant]:
     made = {
         name: unlimited(seed=90 + n, scenario=Morning(emails=8, periods=1)) for n, name in enumerate(("key", "oauth"))
     }
@@ -110,22 +111,25 @@ def tenants(world: World) -> dict[str, Tenant]:
 
 
 @pytest.fixture(scope="module")
-def said(world: World, tenants: dict[str, Tenant]) -> dict[str, bytes]:
+def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
     """Everything that the commands and services say, through a whole life with failures of every class."""
     out: dict[str, bytes] = {}
     port = free_port()
 
     def command(*arguments: str, given: str = "", **env: str) -> str:
-        done = run(world, *arguments, given=given, **(VERBOSE | env))
+        done = run(cluster, *arguments, given=given, **(VERBOSE | env))
         out[f"{len(out)} {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
         return done.stdout
+
+    def keep(service: Service) -> None:
+        out[f"service {service.log.name}"] = service.log.read_bytes()
 
     pair = f"{CLIENT}:{CLIENT_SECRET}"
     given = {"key": ((), KEY), "oauth": (("--oauth",), pair)}
     for name, tenant in tenants.items():
         flags, secret = given[name]
-        host = world.serve(tenant)
-        file = world.folder / f"{name}.yaml"
+        host = cluster.serve(tenant)
+        file = cluster.folder / f"{name}.yaml"
         file.write_text(f"id: {name}\nhost: {host}\nperiod: 1s\nstart: 2026-03-02T08:00:00Z\napi_share: 1.0\n")
         command(
             "connector", "init", "--id", name, "--host", host, "--yes", "--out", f"{name}2.yaml", *flags, given=secret
@@ -153,10 +157,10 @@ def said(world: World, tenants: dict[str, Tenant]) -> dict[str, bytes]:
         ):
             command("connector", *arguments)
     with contextlib.ExitStack() as running:
-        for service in _services(world, port):
-            running.callback(lambda s=service: out.update({f"service {s.log.name}": s.log.read_bytes()}))
+        for service in _services(cluster, port):
+            running.callback(keep, service)
             running.callback(service.end)
-        until("conversations come", lambda: len(world.conversations()) >= 16)
+        until("conversations come", lambda: len(cluster.conversations()) >= 16)
         for variant, value in SEEN_BY_SERVICES:
             before = {name: tenant.calls()["total"] for name, tenant in tenants.items()}
             for tenant in tenants.values():
@@ -173,25 +177,23 @@ def said(world: World, tenants: dict[str, Tenant]) -> dict[str, bytes]:
         command("dead-letters", "list")
         command("connector", "pause", "key")
     for kind, secret in (("access_key", KEY), ("oauth_client", pair)):
-        crashed = Service((sys.executable, "-c", CRASH, kind), world.env, world.folder)
-        crashed.wait()
-        out[f"crash with {kind}, without it"] = crashed.log.read_bytes()
-        out[f"crash with {kind}"] = _crash(world, kind, secret)
+        out[f"crash with {kind}, without it"] = _crash(cluster, kind, "")
+        out[f"crash with {kind}"] = _crash(cluster, kind, secret)
     command("connector", "remove", "oauth", "--yes")
     return out
 
 
-def _services(world: World, port: int) -> Iterator[Service]:
-    yield world.producer(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port))
-    yield world.enricher(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port + 1))
+def _services(cluster: Cluster, port: int) -> Iterator[Service]:
+    yield cluster.producer(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port))
+    yield cluster.enricher(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port + 1))
 
 
-def _crash(world: World, kind: str, secret: str) -> bytes:
+def _crash(cluster: Cluster, kind: str, secret: str) -> bytes:
     done = subprocess.run(
         (sys.executable, "-c", CRASH, kind),
         input=secret.encode(),
-        env=world.env,
-        cwd=world.folder,
+        env=cluster.env,
+        cwd=cluster.folder,
         capture_output=True,
         timeout=PATIENCE,
         check=False,
@@ -200,7 +202,9 @@ def _crash(world: World, kind: str, secret: str) -> bytes:
     return done.stdout + done.stderr
 
 
-def test_what_is_said_never_has_a_secret(world: World, tenants: dict[str, Tenant], said: dict[str, bytes]) -> None:
+def test_output_logs_and_metrics_never_have_a_secret(
+    cluster: Cluster, tenants: dict[str, Tenant], said: dict[str, bytes]
+) -> None:
     assert sum(map(len, said.values())) > 50_000, "the logs are to be verbose"
     assert any(name.startswith("metrics") and b"frame_gainsight" in data for name, data in said.items())
     found = [hit for where, data in said.items() for hit in search(where, data)]
@@ -211,21 +215,21 @@ def test_what_is_said_never_has_a_secret(world: World, tenants: dict[str, Tenant
     assert not [where for where, data in said.items() if b'"Plaintext"' in data], "a data key of KMS's"
 
 
-def test_no_topic_and_no_file_has_a_secret(world: World, said: dict[str, bytes]) -> None:
+def test_no_topic_and_no_file_has_a_secret(cluster: Cluster, said: dict[str, bytes]) -> None:
     records = 0
-    for spec in topics.specs(world.settings):
-        for place, data in _bytes_of(world, spec.name):
+    for spec in topics.specs(cluster.settings):
+        for place, data in _bytes_of(cluster, spec.name):
             records += 1
             assert not search(place, data)
     assert records > 50
-    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    files = [path for path in cluster.folder.rglob("*") if path.is_file()]
     assert len(files) >= 4
     assert not [hit for path in files for hit in search(path.name, path.read_bytes())]
 
 
-def _bytes_of(world: World, topic: str) -> Iterator[tuple[str, bytes]]:
+def _bytes_of(cluster: Cluster, topic: str) -> Iterator[tuple[str, bytes]]:
     """Every record's bytes, those of transactions that were aborted too."""
-    settings = world.settings
+    settings = cluster.settings
     consumer = reader(settings, **{"isolation.level": "read_uncommitted"})
     try:
         consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
@@ -246,7 +250,7 @@ def _bytes_of(world: World, topic: str) -> Iterator[tuple[str, bytes]]:
         consumer.close()
 
 
-def test_no_other_host_was_sent_a_secret(world: World, said: dict[str, bytes]) -> None:
+def test_no_other_host_was_sent_a_secret(cluster: Cluster, said: dict[str, bytes]) -> None:
     """A redirect is told, and not followed: the host that it names does not exist, and would have been looked up."""
     assert any(b"redirects elsewhere, and the key is not sent there" in data for data in said.values())
     assert not [where for where, data in said.items() if b"evil.example" in data and b"cannot be reached" in data]

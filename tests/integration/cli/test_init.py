@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 
 from frame_gainsight.cli.commands import init
 from frame_gainsight.cli.output import HarmlessConsole
@@ -19,7 +20,7 @@ from frame_gainsight.connectors import parse_yaml
 from frame_gainsight.connectors.onboarding.propose import Proposed
 from frame_gainsight.sandbox import Morning, Sandbox, Tenant
 from tests.fixtures.cluster import unlimited
-from tests.integration.test_previews import Terminal
+from tests.fixtures.commands import Terminal
 
 COMMAND = str(Path(sys.executable).with_name("frame-gainsight"))
 WRONG_USE = 2
@@ -51,7 +52,7 @@ def takes_all(somebody: Terminal) -> str:
 
 
 @pytest.mark.parametrize("out", ["nowhere/x.yaml", ".", "n" * 300])
-def test_where_nothing_can_be_written_nothing_is_asked(out: str, tmp_path: Path, host: str, tenant: Tenant) -> None:
+def test_init_that_cannot_write_its_file_asks_nothing(out: str, tmp_path: Path, host: str, tenant: Tenant) -> None:
     tenant.reset_calls()
     done = subprocess.run(
         [COMMAND, "connector", "init", "--yes", "--id", "x", "--host", host, "--out", out, "--force"],
@@ -67,14 +68,14 @@ def test_where_nothing_can_be_written_nothing_is_asked(out: str, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_schema_beside_it_is_thought_of(tmp_path: Path) -> None:
+def test_init_also_checks_that_it_can_write_the_schema_file(tmp_path: Path) -> None:
     (tmp_path / "connector.schema.json").mkdir()
-    with pytest.raises(init.typer.Exit):
+    with pytest.raises(typer.Exit):
         init._writable(tmp_path / "x.yaml")
     init._writable(tmp_path / "connector.schema.json" / "x.yaml")
 
 
-def test_a_refused_key_is_asked_for_again(tmp_path: Path, host: str, tenant: Tenant) -> None:
+def test_init_asks_again_for_a_refused_key(tmp_path: Path, host: str, tenant: Tenant) -> None:
     somebody = person(tmp_path, "--id", "x", "--host", host, "--max", "0")
     somebody.asked("API access key", "wrong")
     somebody.asked("API access key", "wrong too")
@@ -92,7 +93,7 @@ def test_a_refused_key_is_asked_for_again(tmp_path: Path, host: str, tenant: Ten
     assert "wrong" not in somebody.seen and not (tmp_path / "y.yaml").exists()
 
 
-def test_a_type_that_nobody_has_seen_is_asked_about(tmp_path: Path, host: str, tenant: Tenant) -> None:
+def test_init_asks_again_for_an_activity_type_that_the_tenant_lacks(tmp_path: Path, host: str, tenant: Tenant) -> None:
     somebody = person(tmp_path, "--id", "x", "--host", host, "--max", "0")
     somebody.asked("API access key", tenant.access_key)
     somebody.asked("Activity types", "Emial, Meeting")
@@ -107,7 +108,7 @@ LONG = "company.A_Very_Long_Look_Up_Indeed__gr.Another_Of_Some_Length__gr.Email_
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])
-def test_every_path_can_be_read(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_shows_every_path_whole_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     console = HarmlessConsole(width=width, soft_wrap=True)
     monkeypatch.setattr(init, "answers", console)
     fields = [

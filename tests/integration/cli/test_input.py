@@ -37,7 +37,7 @@ def run(*arguments: str, given: bytes = b"", closed: bool = False) -> tuple[int,
 
 
 @pytest.mark.parametrize("command", [("connector", "add"), IMPORT])
-def test_what_never_ends_is_not_read_to_its_end(command: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_definition_file_without_an_end_is_not_read_to_its_end(command: tuple[str, ...], tmp_path: Path) -> None:
     endless = tmp_path / f"{'endless-' * 10}.yaml"
     with endless.open("wb") as file:
         file.truncate(10**12)
@@ -53,7 +53,7 @@ def test_a_definition_as_large_as_may_be_is_read(tmp_path: Path) -> None:
     assert "host: must be text" in run("connector", "add", str(file))[1]
 
 
-def test_a_file_that_is_no_text_or_no_file_is_told(tmp_path: Path) -> None:
+def test_a_definition_file_that_is_no_text_or_no_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"id: \xff")
     assert run("connector", "add", str(tmp_path / "a")) == (
         WRONG_USE,
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_text_or_no_file_is_told(tmp_path: Path) -> None:
     assert "Is a directory" in run("connector", "add", str(tmp_path))[1]
 
 
-def test_standard_input_is_named_and_not_quoted() -> None:
+def test_a_fault_in_standard_input_is_named_and_not_quoted() -> None:
     code, said = run(*IMPORT, "-", given=b"id: acme\npassword: [SECRET\nmore: x\n")
     assert code == WRONG_USE
     assert said.startswith("Error standard input is not YAML: line 3, column 5: ")
@@ -74,7 +74,7 @@ INIT = ("connector", "init", "--yes", "--id", "acme", "--host", "https://acme.in
 
 
 @pytest.mark.parametrize("given", [b"", b"\n", b"\xff\xfe", b"x" * 200_000])
-def test_a_key_that_cannot_be_one_is_refused(given: bytes, tmp_path: Path) -> None:
+def test_standard_input_that_is_no_api_key_is_refused(given: bytes, tmp_path: Path) -> None:
     code, said = run(*INIT, str(tmp_path / "x.yaml"), given=given)
     assert code == WRONG_USE
     assert said.startswith(("Error No key was given.", "Error Standard input "))
@@ -87,7 +87,7 @@ def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
-def test_ending_at_the_key_s_prompt_is_an_end_like_any_other(typed: bytes, tmp_path: Path) -> None:
+def test_ctrl_c_and_ctrl_d_at_the_keys_prompt_abort_on_a_line_of_their_own(typed: bytes, tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if child == 0:
         os.execv(COMMAND[0], [*COMMAND, *INIT, str(tmp_path / "x.yaml")])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from setuptools import find_packages
 
-from tests.fixtures.cluster import World
+from tests.fixtures.cluster import Cluster
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -40,9 +40,9 @@ def test_an_entry_point_imports_nothing_from_the_current_folder(command: tuple[s
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_faust_finds_the_app_from_a_hostile_folder(hostile: Path, world: World) -> None:
+def test_faust_finds_the_app_from_a_hostile_folder(hostile: Path, cluster: Cluster) -> None:
     command = [str(Path(sys.executable).with_name("faust")), "-A", "enricher.app", "--help"]
-    done = subprocess.run(command, cwd=hostile, env=world.env, capture_output=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, cwd=hostile, env=cluster.env, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert b"worker" in done.stdout
 

@@ -12,7 +12,7 @@ from enricher.activity.mentions import Mention, Side
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.model import Resolved
-from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient
+from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, HttpTransport
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Clock, Limits, Tenant
@@ -271,7 +271,8 @@ async def test_others_of_the_lane_take_nothing_away_that_is_being_used(case: Cas
 
     async def resolve(number: int) -> Resolved:
         access, budget = AccessKey(case.tenant.access_key), CallBudget(case.rig.clock, 1.0, 10**9, 10**9)
-        async with GainsightClient(case.rig.url, access, budget, case.rig.clock, retry_seconds=0.0001) as client:
+        transport = HttpTransport(case.rig.url, access, budget, case.rig.clock, retry_seconds=0.0001)
+        async with GainsightClient(transport) as client:
             ask = client.query
 
             async def late(query: Any) -> Any:

@@ -7,13 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from frame_gainsight.sandbox.query.attendee_formats import FORMS, write
 
 from enricher.conversation.build import build
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.model import Reference
 from frame_gainsight.sandbox import Clock, Limits, Tenant
 from frame_gainsight.sandbox.tenant.activity import Address
+from frame_gainsight.sandbox.tenant.attendee_formats import FORMS, write
 from tests.unit.enricher.conftest import HOUR, TenantRig, raw
 
 WAYS = pytest.mark.parametrize("max_scan_rows", [20_000, 0], ids=["scanned", "by value"])

@@ -8,32 +8,34 @@ from pathlib import Path
 from frame_gainsight.connectors.definition.yaml_file import parse_yaml
 from frame_gainsight.sandbox import Morning
 from frame_gainsight.sandbox.scenarios.tenant_profiles import apply_profile
-from tests.fixtures.cluster import World, unlimited
-from tests.integration.test_commands import run
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.commands import run
 
 
-def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(world: World, tmp_path: Path) -> None:
+def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     tenant = apply_profile(unlimited(seed=5, scenario=Morning(emails=40, periods=1)), "plain")
-    host, file = world.serve(tenant), tmp_path / "birch.yaml"
+    host, file = cluster.serve(tenant), tmp_path / "birch.yaml"
     arguments = ("--yes", "--id", "birch", "--host", host, "--out", str(file))
-    done = run(world, "connector", "init", *arguments, given=tenant.access_key)
+    done = run(cluster, "connector", "init", *arguments, given=tenant.access_key)
     assert done.returncode == 0, done.stderr
     file.write_text(file.read_text() + "start: 2026-03-02T08:00:00Z\n")
-    added = run(world, "connector", "add", str(file), given=tenant.access_key)
+    added = run(cluster, "connector", "add", str(file), given=tenant.access_key)
     assert added.returncode == 0, added.stdout
-    assert run(world, "connector", "check", "birch").returncode == 0
-    world.tenants["birch"] = tenant
-    world.definitions["birch"] = parse_yaml(file.read_text())
+    assert run(cluster, "connector", "check", "birch").returncode == 0
+    cluster.tenants["birch"] = tenant
+    cluster.definitions["birch"] = parse_yaml(file.read_text())
 
-    assert world.poll()["birch"].written
-    enricher = world.enricher()
-    world.settled()
+    assert cluster.poll()["birch"].written
+    enricher = cluster.enricher()
+    cluster.settled()
     assert enricher.stop() == 0
-    assert world.waiting() == []
+    assert cluster.waiting() == []
 
     there = {a["activity_id"] for a in tenant.truth()["activities"] if a["type"] == "Email"}
-    rows = {r.name: r.value["row"] for r in world.raw() if r.value}
-    conversations = {r.name: r.value for r in world.conversations() if r.value}
+    rows = {r.name: r.value["row"] for r in cluster.raw() if r.value}
+    conversations = {r.name: r.value for r in cluster.conversations() if r.value}
     assert rows.keys() == conversations.keys() == there
     users = {user["Gsid"]: user for user in tenant.world.rows("gsuser")}
     for gsid, text in rows.items():
@@ -43,4 +45,4 @@ def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(w
             continue
         author = users[row["AuthorId"]]
         agents = {p["user_id"]: p["email"] for p in conversations[gsid]["participants"] if p["role"] == "agent"}
-        assert agents[author["Gsid"]] == author["Email"].lower()
+        assert agents[author["Gsid"]] == str(author["Email"]).lower()

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,85 +12,89 @@ import yaml
 
 from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, parse_yaml
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import PATIENCE, World, calls, unlimited
-from tests.integration.test_commands import FAILED, WRONG_USE, run, words
+from tests.fixtures.cluster import Cluster, calls, unlimited
+from tests.fixtures.commands import FAILED, WRONG_USE, Terminal, run, words
 
 
 @pytest.fixture(scope="module")
-def world(module_world: World) -> World:
-    return module_world
+def cluster(module_cluster: Cluster) -> Cluster:
+    return module_cluster
 
 
 @pytest.fixture(scope="module")
-def tenant(world: World) -> Iterator[Tenant]:
+def tenant(cluster: Cluster) -> Iterator[Tenant]:
     """A tenant with a morning behind it, registered and enriched, for a preview to be held against."""
     tenant = unlimited(seed=81, scenario=Morning(emails=30, periods=1))
-    world.add("acme", tenant)
-    world.poll()
-    enricher = world.enricher()
-    world.settled()
+    cluster.add("acme", tenant)
+    cluster.poll()
+    enricher = cluster.enricher()
+    cluster.settled()
     assert enricher.stop() == 0
     yield tenant
 
 
-def ends(world: World) -> dict[str, int]:
+def ends(cluster: Cluster) -> dict[str, int]:
     """Topic → how many records it has."""
-    settings = world.settings
-    return {t: len(world.records(t)) for t in (settings.connectors_topic, settings.raw_topic, settings.entities_topic)}
+    settings = cluster.settings
+    return {
+        t: len(cluster.records(t)) for t in (settings.connectors_topic, settings.raw_topic, settings.entities_topic)
+    }
 
 
-def preview(world: World, *arguments: str) -> dict[str, Any]:
-    done = run(world, "connector", "preview", "acme", "--json", *arguments)
+def preview(cluster: Cluster, *arguments: str) -> dict[str, Any]:
+    done = run(cluster, "connector", "preview", "acme", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
-def test_a_preview_is_what_frame_gets_and_writes_nothing(world: World, tenant: Tenant) -> None:
-    before = ends(world)
+def test_a_preview_is_what_frame_gets_and_writes_nothing(cluster: Cluster, tenant: Tenant) -> None:
+    before = ends(cluster)
     tenant.reset_calls()
-    told = preview(world, "--max", "20")
-    published = {r.name: r.value for r in world.conversations()}
+    told = preview(cluster, "--max", "20")
+    published = {r.name: r.value for r in cluster.conversations()}
     assert len(told["conversations"]) == 20
     for one in told["conversations"]:
         assert one["conversation"] == published[one["activity_id"]]
     assert told["api_calls"] == tenant.calls()["total"] <= 8
-    assert ends(world) == before
-    shown = run(world, "connector", "preview", "acme", "--max", "2")
+    assert ends(cluster) == before
+    shown = run(cluster, "connector", "preview", "acme", "--max", "2")
     assert words(shown.stdout).endswith("nothing was written.")
     assert (told["conversations"][0]["conversation"]["subject"] or "") in words(shown.stdout)
 
 
-def test_another_mapping_is_compared_at_the_price_of_what_only_it_takes(world: World, tenant: Tenant) -> None:
-    definition = yaml.safe_load(run(world, "connector", "export", "acme").stdout)
+def test_a_preview_compares_another_mapping_for_no_more_calls_than_its_columns_cost(
+    cluster: Cluster, tenant: Tenant
+) -> None:
+    definition = yaml.safe_load(run(cluster, "connector", "export", "acme").stdout)
     definition["user_profile"] = {"first_name": "person.FirstName", "zone": "person.Timezone"}
-    file = world.folder / "other.yaml"
+    file = cluster.folder / "other.yaml"
     file.write_text(yaml.safe_dump(definition))
-    plain, told = preview(world, "--max", "20"), preview(world, "--max", "20", "--mapping", str(file))
+    plain, told = preview(cluster, "--max", "20"), preview(cluster, "--max", "20", "--mapping", str(file))
     assert told["api_calls"] == plain["api_calls"]
     for one, alone in zip(told["conversations"], plain["conversations"], strict=True):
         assert one["conversation"] == alone["conversation"]
         assert one["with_mapping"]["mapping_version"] != one["conversation"]["mapping_version"]
         known = [p["email"] for p in one["conversation"]["participants"] if p["role"] == "customer" and p["profile"]]
         assert {f"{email}: zone" for email in known} <= set(one["differs"])
-    shown = run(world, "connector", "preview", "acme", "--max", "20", "--mapping", str(file))
+    shown = run(cluster, "connector", "preview", "acme", "--max", "20", "--mapping", str(file))
     assert "20 of 20 conversations would differ" in words(shown.stdout)
 
     file.write_text(yaml.safe_dump(definition | {"host": "https://other.example"}))
-    refused = run(world, "connector", "preview", "acme", "--mapping", str(file))
+    refused = run(cluster, "connector", "preview", "acme", "--mapping", str(file))
     assert refused.returncode == WRONG_USE and "its key goes nowhere else" in words(refused.stderr)
     file.write_text(yaml.safe_dump(definition | {"tags": {"gone": "company.NotThere"}}))
-    refused = run(world, "connector", "preview", "acme", "--mapping", str(file))
+    refused = run(cluster, "connector", "preview", "acme", "--mapping", str(file))
     assert refused.returncode == FAILED and "NotThere" in refused.stderr
 
 
-def test_init_without_a_terminal_writes_what_registers(world: World, tenant: Tenant, tmp_path: Path) -> None:
+def test_init_without_a_terminal_writes_what_registers(cluster: Cluster, tenant: Tenant, tmp_path: Path) -> None:
     file = tmp_path / "bolt.yaml"
-    host = world.definitions["acme"].host
+    host = cluster.definitions["acme"].host
     command = ("connector", "init", "--id", "bolt", "--host", host, "--yes", "--out", str(file), "--max", "1")
-    before = ends(world)
-    done = run(world, *command, given=tenant.access_key)
+    before = ends(cluster)
+    done = run(cluster, *command, given=tenant.access_key)
     assert done.returncode == 0, done.stderr
-    assert ends(world) == before
+    assert ends(cluster) == before
     definition = parse_yaml(file.read_text())
     assert definition.activity_types == ("Email",)
     assert definition.user_profile["first_name"] == "person.FirstName"
@@ -104,20 +103,20 @@ def test_init_without_a_terminal_writes_what_registers(world: World, tenant: Ten
     assert tenant.access_key not in done.stdout + done.stderr + file.read_text()
     schema = json.loads(file.with_name(SCHEMA_FILE).read_text())
     assert set(yaml.safe_load(file.read_text())) <= set(schema["properties"])
-    again = run(world, *command, given=tenant.access_key)
+    again = run(cluster, *command, given=tenant.access_key)
     assert again.returncode == WRONG_USE and "--force" in words(again.stderr)
-    added = run(world, "connector", "add", str(file), given=tenant.access_key)
+    added = run(cluster, "connector", "add", str(file), given=tenant.access_key)
     assert added.returncode == 0, added.stdout
-    assert run(world, "connector", "remove", "bolt", "--yes").returncode == 0
+    assert run(cluster, "connector", "remove", "bolt", "--yes").returncode == 0
 
 
-def test_init_proposes_only_what_is_filled(world: World, tenant: Tenant, tmp_path: Path) -> None:
+def test_init_proposes_only_what_is_filled(cluster: Cluster, tenant: Tenant, tmp_path: Path) -> None:
     tenant.set_variant("missing_fields", ["Industry"], object="company")
     try:
-        host = world.definitions["acme"].host
+        host = cluster.definitions["acme"].host
         out = str(tmp_path / "x.yaml")
         arguments = ("--id", "x", "--host", host, "--yes", "--out", out, "--max", "0", "--type", "QBR")
-        done = run(world, "connector", "init", *arguments, given=tenant.access_key)
+        done = run(cluster, "connector", "init", *arguments, given=tenant.access_key)
     finally:
         tenant.clear_variants()
     assert done.returncode == 0, done.stderr
@@ -125,57 +124,18 @@ def test_init_proposes_only_what_is_filled(world: World, tenant: Tenant, tmp_pat
     assert "industry" not in definition.tags and definition.activity_types == ("QBR",)
 
 
-def test_init_needs_a_terminal_or_to_be_told(world: World, tenant: Tenant) -> None:
-    done = run(world, "connector", "init", given="key")
+def test_init_without_a_terminal_names_the_options_that_it_needs(cluster: Cluster, tenant: Tenant) -> None:
+    done = run(cluster, "connector", "init", given="key")
     assert done.returncode == WRONG_USE and "--yes" in done.stderr
-    done = run(world, "connector", "init", "--yes", "--id", "x", given="key")
+    done = run(cluster, "connector", "init", "--yes", "--id", "x", given="key")
     assert done.returncode == WRONG_USE and "--host" in done.stderr
 
 
-class Terminal:
-    """A person at a terminal: types answers to questions, and sees what is shown."""
-
-    def __init__(self, world: World, *arguments: str, **env: str) -> None:
-        self._master, slave = pty.openpty()
-        self._process = subprocess.Popen(
-            [world.command, *arguments], stdin=slave, stdout=slave, stderr=slave, env=world.env | env, cwd=world.folder
-        )
-        os.close(slave)
-        self.seen = ""
-        self._read = 0
-
-    def asked(self, question: str, answer: str) -> None:
-        """Waits for a question and answers it."""
-        deadline = time.monotonic() + PATIENCE
-        while question not in self.seen[self._read :]:
-            assert time.monotonic() < deadline, self.seen
-            assert self._more(1.0), self.seen
-        self._read = self.seen.index(question, self._read) + len(question)
-        os.write(self._master, f"{answer}\n".encode())
-
-    def end(self) -> int:
-        while self._more(PATIENCE):
-            pass
-        os.close(self._master)
-        return self._process.wait(PATIENCE)
-
-    def _more(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._master], [], [], seconds)
-        if not ready:
-            return self._process.poll() is None
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:  # the terminal's other end is closed
-            return False
-        self.seen += data.decode(errors="replace")
-        return bool(data)
-
-
-def test_init_asks_a_person_and_the_key_is_not_echoed(world: World, tenant: Tenant) -> None:
-    person = Terminal(world, "connector", "init", "--max", "1")
+def test_init_asks_a_person_and_the_key_is_not_echoed(cluster: Cluster, tenant: Tenant) -> None:
+    person = Terminal(cluster, "connector", "init", "--max", "1")
     person.asked("connector's id", "No Such Id")
     person.asked("connector's id", "crux")
-    person.asked("tenant's address", world.definitions["acme"].host)
+    person.asked("tenant's address", cluster.definitions["acme"].host)
     person.asked("API access key", tenant.access_key)
     person.asked("Activity types to take", "Email, Meeting")
     person.asked("participants' profile?", "n")
@@ -186,25 +146,25 @@ def test_init_asks_a_person_and_the_key_is_not_echoed(world: World, tenant: Tena
     person.asked("tags?", "")
     assert person.end() == 0, person.seen
     assert tenant.access_key not in person.seen
-    definition = parse_yaml((world.folder / "crux.yaml").read_text())
+    definition = parse_yaml((cluster.folder / "crux.yaml").read_text())
     assert definition.activity_types == ("Email", "Meeting")
     assert definition.user_profile == {"first_name": "person.FirstName"}
     assert definition.org_profile and definition.tags
 
 
-def test_a_purge_is_asked_about_twice(world: World, tenant: Tenant) -> None:
-    before = ends(world)
+def test_a_purge_is_asked_about_twice(cluster: Cluster, tenant: Tenant) -> None:
+    before = ends(cluster)
     for answers in (("n",), ("y", "acmee")):
-        person = Terminal(world, "connector", "remove", "acme", "--purge")
+        person = Terminal(cluster, "connector", "remove", "acme", "--purge")
         for question, answer in zip(("Go on?", "Type the connector's id"), answers, strict=False):
             person.asked(question, answer)
         assert person.end() != 0
-        assert ends(world) == before
+        assert ends(cluster) == before
 
 
-def test_check_costs_what_it_says(world: World, tenant: Tenant) -> None:
+def test_check_shows_how_many_calls_it_cost(cluster: Cluster, tenant: Tenant) -> None:
     tenant.reset_calls()
-    done = run(world, "connector", "check", "acme")
+    done = run(cluster, "connector", "check", "acme")
     assert done.returncode == 0, done.stdout
     assert f"{tenant.calls()['total']} API calls" in done.stdout
     assert calls(tenant) <= tenant.calls()["total"] <= 12

@@ -10,7 +10,7 @@ from tests.chaos.storm import Plan, Storm
 
 
 @pytest.mark.timeout(300)
-def test_each_version_comes_out_once_whoever_dies(storm: Callable[..., Storm]) -> None:
+def test_each_version_comes_out_once_whatever_dies(storm: Callable[..., Storm]) -> None:
     plan = Plan(1500, rounds=4, workers=2, kills=4, leaves=1, window=25)
     log = storm(plan).run()
     print(log)

@@ -56,20 +56,20 @@ def test_missing_topics_are_all_named_with_the_command_that_creates_them(uncreat
     assert line.endswith("Create them: frame-gainsight topics create")
 
 
-def test_create_makes_them_as_they_must_be_and_a_second_time_nothing(uncreated: Settings) -> None:
+def test_topics_create_makes_topics_as_they_must_be_and_nothing_a_second_time(uncreated: Settings) -> None:
     assert [spec.name for spec in topics.create(uncreated)] == [spec.name for spec in topics.specs(uncreated)]
     topics.require(uncreated)
     assert [(state.exists, state.fault) for state in topics.inspect(uncreated)] == [(True, None)] * 7
     assert topics.create(uncreated) == []
 
 
-def test_only_the_missing_ones_are_created(uncreated: Settings) -> None:
+def test_topics_create_makes_only_the_missing_topics(uncreated: Settings) -> None:
     make(uncreated, uncreated.raw_topic)
     assert uncreated.raw_topic not in [spec.name for spec in topics.create(uncreated)]
     topics.require(uncreated)
 
 
-def test_another_cleanup_policy_is_refused_with_the_command_that_changes_it_and_nothing_is_created(
+def test_a_topic_with_another_cleanup_policy_is_refused_with_the_command_that_changes_it(
     uncreated: Settings,
 ) -> None:
     make(uncreated, uncreated.raw_topic, cleanup="delete")
@@ -79,7 +79,7 @@ def test_another_cleanup_policy_is_refused_with_the_command_that_changes_it_and_
     assert [state.exists for state in topics.inspect(uncreated)].count(True) == 1
 
 
-def test_another_partition_count_is_refused_with_the_setting_that_fits(uncreated: Settings) -> None:
+def test_a_topic_with_another_partition_count_is_refused_with_the_setting_that_fits(uncreated: Settings) -> None:
     topics.create(uncreated)
     more = uncreated.model_copy(update={"partitions": 6})
     for action in (topics.create, topics.require):
@@ -101,7 +101,7 @@ def test_another_partition_count_is_refused_with_the_setting_that_fits(uncreated
     ],
     ids=["require", "admin", "read", "end", "writer"],
 )
-def test_a_broker_that_is_not_there_is_told_with_what_to_check(action: Callable[[Settings], object]) -> None:
+def test_a_broker_that_is_not_there_is_reported_with_what_to_check(action: Callable[[Settings], object]) -> None:
     address = f"{LOOPBACK}:{free_port()}"
     with pytest.raises(BrokerError) as caught:
         action(isolated(address))
@@ -182,15 +182,13 @@ def test_an_activity_of_five_megabytes_passes(fresh_settings: Settings, writer: 
     assert [r.value for r in read(fresh_settings)] == [value]
 
 
-def test_nothing_is_written_twice_when_there_is_nothing_to_write(
-    fresh_settings: Settings, writer: KafkaLaneWriter
-) -> None:
+def test_a_transaction_without_records_writes_nothing(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
     assert writer.write([]) == []
     assert writer.write([], lambda offsets: [raw(fresh_settings, "only")]) == []
     assert [r.key for r in read(fresh_settings)] == [b"only"]
 
 
-def test_the_lane_s_next_owner_fences_this_one(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
+def test_a_lanes_next_owner_fences_its_writer(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
     writer.write([raw(fresh_settings, "mine")])
     with KafkaLaneWriter(fresh_settings, "producer", LANE) as successor:
         for _ in range(2):
@@ -200,7 +198,9 @@ def test_the_lane_s_next_owner_fences_this_one(fresh_settings: Settings, writer:
     assert [r.key for r in read(fresh_settings)] == [b"mine", b"theirs"]
 
 
-def test_it_is_fenced_also_in_the_middle_of_a_transaction(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
+def test_a_writer_is_fenced_also_in_the_middle_of_a_transaction(
+    fresh_settings: Settings, writer: KafkaLaneWriter
+) -> None:
     def records_after(offsets: Sequence[int]) -> list[ProducerRecord]:
         KafkaLaneWriter(fresh_settings, "producer", LANE).close()
         return [raw(fresh_settings, "stale too")]
@@ -211,7 +211,7 @@ def test_it_is_fenced_also_in_the_middle_of_a_transaction(fresh_settings: Settin
 
 
 @pytest.mark.parametrize(("role", "lane"), [("enricher", LANE), ("producer", LANE + 1)])
-def test_another_role_or_lane_fences_nobody(
+def test_a_writer_of_another_role_or_lane_fences_no_one(
     fresh_settings: Settings, writer: KafkaLaneWriter, role: str, lane: int
 ) -> None:
     with KafkaLaneWriter(fresh_settings, role, lane):
@@ -228,7 +228,9 @@ def test_reading_ends_where_an_empty_topic_ends(fresh_settings: Settings) -> Non
     assert end_offset(fresh_settings, fresh_settings.raw_topic, LANE) == 0
 
 
-def test_reading_starts_where_it_is_told_also_behind_the_end(fresh_settings: Settings, writer: KafkaLaneWriter) -> None:
+def test_reading_starts_at_the_given_offset_also_behind_the_end(
+    fresh_settings: Settings, writer: KafkaLaneWriter
+) -> None:
     offsets = writer.write([raw(fresh_settings, f"k{n}") for n in range(5)])
     assert [r.offset for r in read(fresh_settings, first=offsets[3])] == offsets[3:]
     assert read(fresh_settings, first=end_offset(fresh_settings, fresh_settings.raw_topic, LANE)) == []
@@ -254,7 +256,7 @@ def test_a_followed_topic_gives_what_is_on_record_its_end_and_then_what_comes(
 
 
 @pytest.mark.parametrize("partition", [0, 99])
-def test_a_topic_or_partition_that_is_not_there_is_told_at_once(
+def test_reading_a_topic_or_partition_that_is_not_there_fails_immediately(
     uncreated: Settings, fresh_settings: Settings, partition: int
 ) -> None:
     settings, words = (
@@ -282,7 +284,7 @@ def named(connector: str) -> Connector:
     return changed(CONNECTOR.updated_at + 1, id=connector)
 
 
-def test_what_is_put_is_found_and_the_last_of_an_id_counts(registry: Registry) -> None:
+def test_the_registry_finds_each_connectors_last_record(registry: Registry) -> None:
     assert registry.all() == {}
     for connector in ("zeta", "acme", "beta"):
         registry.put(named(connector))
@@ -292,7 +294,7 @@ def test_what_is_put_is_found_and_the_last_of_an_id_counts(registry: Registry) -
     assert registry.get("acme") == newer
 
 
-def test_an_unknown_one_is_named_with_those_that_are_known(registry: Registry) -> None:
+def test_an_unknown_connector_is_named_with_those_that_are_known(registry: Registry) -> None:
     with pytest.raises(UnknownConnectorError, match=r"none yet.*connector add"):
         registry.get("acme")
     registry.put(CONNECTOR)
@@ -307,7 +309,7 @@ def test_a_connector_s_record_is_in_its_lane_under_its_id(fresh_settings: Settin
     assert record.key == b"acme"
 
 
-def test_a_damaged_record_never_stops_the_others_nor_replaces_its_predecessor(
+def test_a_damaged_connector_record_stops_no_other_nor_replaces_its_predecessor(
     fresh_settings: Settings, registry: Registry
 ) -> None:
     codec = Codec()
@@ -335,7 +337,7 @@ def test_a_damaged_record_never_stops_the_others_nor_replaces_its_predecessor(
     assert registry.get("acme") == CONNECTOR
 
 
-def test_a_tombstone_removes_it(fresh_settings: Settings, registry: Registry) -> None:
+def test_a_tombstone_removes_a_connector(fresh_settings: Settings, registry: Registry) -> None:
     registry.put(CONNECTOR)
     lane = lane_of("acme", fresh_settings.partitions)
     with KafkaLaneWriter(fresh_settings, "test", lane) as writer:

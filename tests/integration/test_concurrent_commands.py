@@ -23,26 +23,26 @@ from frame_gainsight.connectors import (
 from frame_gainsight.kafka import ProducerRecord, put
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
-from tests.fixtures.cluster import World, unlimited
-from tests.integration.test_commands import FAILED, run, words
-from tests.integration.test_previews import Terminal
+from tests.fixtures.cluster import Cluster, unlimited
+from tests.fixtures.commands import FAILED, Terminal, run, words
 
 HOST = "https://acme.example"
 FIRST, SECOND, THIRD = (Secret.access_key(f"00000000-key-{n}") for n in range(3))
 
 
 @pytest.fixture(scope="module")
-def world(module_world: World) -> World:
-    return module_world
+def cluster(module_cluster: Cluster) -> Cluster:
+    return module_cluster
 
 
 class Office:
     """A registered connector, and commands of which one is slow: `meanwhile` happens after its check."""
 
-    def __init__(self, world: World, connector: str) -> None:
+    def __init__(self, cluster: Cluster, connector: str) -> None:
         self.id = connector
-        self.registry = Registry(world.settings, world.codec)
-        self.vault = world.vault
+        self.cluster = cluster
+        self.registry = Registry(cluster.settings, cluster.codec)
+        self.vault = cluster.vault
         self.add(FIRST)
 
     def add(
@@ -67,7 +67,7 @@ class Office:
         asyncio.run(work)
 
     def pause(self) -> None:
-        self.registry.change(self.id, lambda newest: replace(newest, state="PAUSED"))  # type: ignore[type-var]
+        self.cluster.set_state(self.id, "PAUSED")
 
     def remove(self) -> None:
         assert self.registry.remove(self.id)
@@ -95,8 +95,8 @@ class Slow:
         return self._vault.open(connector, host, sealed)
 
 
-def test_a_rotation_changes_the_key_and_nothing_else(world: World) -> None:
-    office = Office(world, "alpha")
+def test_a_rotation_changes_the_key_and_nothing_else(cluster: Cluster) -> None:
+    office = Office(cluster, "alpha")
 
     def meanwhile() -> None:
         office.pause()
@@ -106,8 +106,8 @@ def test_a_rotation_changes_the_key_and_nothing_else(world: World) -> None:
     assert (office.now().state, office.now().definition.period, office.key()) == ("PAUSED", 60, SECOND)
 
 
-def test_a_changed_definition_changes_neither_the_state_nor_a_newer_key(world: World) -> None:
-    office = Office(world, "beta")
+def test_a_changed_definition_changes_neither_the_state_nor_a_newer_key(cluster: Cluster) -> None:
+    office = Office(cluster, "beta")
 
     def meanwhile() -> None:
         office.pause()
@@ -118,8 +118,8 @@ def test_a_changed_definition_changes_neither_the_state_nor_a_newer_key(world: W
 
 
 @pytest.mark.parametrize("slow", ["rotate", "add", "add and keep the key"])
-def test_what_was_removed_meanwhile_does_not_come_back(world: World, slow: str) -> None:
-    office = Office(world, f"gamma-{len(slow)}")
+def test_a_connector_removed_meanwhile_does_not_come_back(cluster: Cluster, slow: str) -> None:
+    office = Office(cluster, f"gamma-{len(slow)}")
     with pytest.raises(ChangedMeanwhileError, match=r"removed meanwhile: nothing was written.*connector add"):
         if slow == "rotate":
             office.rotate(SECOND, office.remove)
@@ -128,8 +128,8 @@ def test_what_was_removed_meanwhile_does_not_come_back(world: World, slow: str) 
     assert office.id not in office.registry.all()
 
 
-def test_another_host_another_key_and_a_namesake_are_refused(world: World) -> None:
-    office = Office(world, "delta")
+def test_a_change_over_another_host_another_key_or_a_namesake_is_refused(cluster: Cluster) -> None:
+    office = Office(cluster, "delta")
     with pytest.raises(ChangedMeanwhileError, match=r"Another key was stored.*rotate-key delta"):
         office.rotate(SECOND, lambda: office.rotate(THIRD))
     assert office.key() == THIRD
@@ -144,9 +144,9 @@ def test_another_host_another_key_and_a_namesake_are_refused(world: World) -> No
     assert office.now().definition.host == "https://other.example"
 
 
-def test_whoever_writes_between_reading_and_writing_is_not_overwritten(world: World) -> None:
+def test_a_connector_written_between_anothers_read_and_write_is_not_overwritten(cluster: Cluster) -> None:
     """The last moment of all: the connector has been read for the last time, and the record is not written yet."""
-    office, seen = Office(world, "epsilon"), []
+    office, seen = Office(cluster, "epsilon"), []
 
     def shorter(newest: Connector | None) -> Connector:
         assert newest is not None
@@ -160,81 +160,81 @@ def test_whoever_writes_between_reading_and_writing_is_not_overwritten(world: Wo
     assert (office.now().state, office.now().definition.period) == ("PAUSED", 60)
 
 
-def test_a_definition_that_does_not_read_is_told_of_until_it_is_taken_out(world: World) -> None:
-    topic = world.settings.connectors_topic
-    for lane in range(world.settings.partitions):
-        put(world.settings, ProducerRecord(topic, lane, b"zeta", b"what is this"))
-    shown = run(world, "connector", "show", "zeta")
+def test_an_unreadable_definition_is_reported_until_it_is_removed(cluster: Cluster) -> None:
+    topic = cluster.settings.connectors_topic
+    for lane in range(cluster.settings.partitions):
+        put(cluster.settings, ProducerRecord(topic, lane, b"zeta", b"what is this"))
+    shown = run(cluster, "connector", "show", "zeta")
     assert shown.returncode == FAILED and "The definition of 'zeta' does not read" in words(shown.stderr)
-    listed = run(world, "connector", "list")
+    listed = run(cluster, "connector", "list")
     assert listed.returncode == 0 and words(listed.stderr).count("zeta") == 2, "once, with the command to take it out"
     assert "connector remove zeta" in words(listed.stderr) and "definition_unreadable" not in listed.stderr
-    removed = run(world, "connector", "remove", "zeta", "--yes")
+    removed = run(cluster, "connector", "remove", "zeta", "--yes")
     assert removed.returncode == 0 and "Removed zeta" in removed.stdout, removed.stderr
-    assert "zeta" not in run(world, "status", "--json").stdout
-    assert run(world, "connector", "list").stderr == ""
+    assert "zeta" not in run(cluster, "status", "--json").stdout
+    assert run(cluster, "connector", "list").stderr == ""
 
-    put(world.settings, ProducerRecord(topic, world.lane("zeta"), b"zeta", b"once more"))
-    purged = run(world, "connector", "remove", "zeta", "--purge", "--yes", "--confirm", "zeta")
+    put(cluster.settings, ProducerRecord(topic, cluster.lane("zeta"), b"zeta", b"once more"))
+    purged = run(cluster, "connector", "remove", "zeta", "--purge", "--yes", "--confirm", "zeta")
     assert "Removed zeta" in purged.stdout and "There was nothing of zeta" in purged.stdout
-    assert "zeta" not in run(world, "status", "--json").stdout
+    assert "zeta" not in run(cluster, "status", "--json").stdout
 
 
-def test_what_is_not_utf_8_is_taken_out_by_what_is_shown_of_it(world: World) -> None:
-    put(world.settings, ProducerRecord(world.settings.connectors_topic, 1, b"caf\xe9", b"x"))
-    office = Office(world, "caf")
-    assert Registry(world.settings, world.codec).remove("caf\ufffd")
-    assert not Registry(world.settings, world.codec).remove("caf\ufffd")
+def test_a_connector_whose_key_is_not_utf_8_is_removed_by_the_id_that_is_shown(cluster: Cluster) -> None:
+    put(cluster.settings, ProducerRecord(cluster.settings.connectors_topic, 1, b"caf\xe9", b"x"))
+    office = Office(cluster, "caf")
+    assert Registry(cluster.settings, cluster.codec).remove("caf\ufffd")
+    assert not Registry(cluster.settings, cluster.codec).remove("caf\ufffd")
     assert office.now().id == "caf"
 
 
-def test_a_tombstone_in_another_lane_takes_nothing_out(world: World) -> None:
-    office = Office(world, "theta")
-    for lane in set(range(world.settings.partitions)) - {world.lane("theta")}:
-        put(world.settings, ProducerRecord(world.settings.connectors_topic, lane, b"theta", None))
+def test_a_tombstone_in_another_lane_removes_no_connector(cluster: Cluster) -> None:
+    office = Office(cluster, "theta")
+    for lane in set(range(cluster.settings.partitions)) - {cluster.lane("theta")}:
+        put(cluster.settings, ProducerRecord(cluster.settings.connectors_topic, lane, b"theta", None))
     assert office.now().id == "theta"
 
 
 # ---- what else an administrator's commands are to do --------------------------------------------------------------
 
 
-def test_a_connector_whose_id_looks_like_an_option_is_taken_out(world: World) -> None:
-    registry = Registry(world.settings, world.codec)
-    sealed = Office(world, "iota").now()
+def test_a_connector_whose_id_looks_like_an_option_is_removed(cluster: Cluster) -> None:
+    registry = Registry(cluster.settings, cluster.codec)
+    sealed = Office(cluster, "iota").now()
     for id_ in ("-", "--purge"):
         named = replace(sealed, definition=sealed.definition.model_copy(update={"id": id_}))
         registry.put(named)
         assert registry.get(id_) == named
-        done = run(world, "connector", "remove", "--yes", "--", id_)
+        done = run(cluster, "connector", "remove", "--yes", "--", id_)
         assert done.returncode == 0 and f"Removed {id_}." in done.stdout, done.stderr
         assert id_ not in registry.all()
 
 
 @pytest.mark.parametrize("command", ["add", "rotate-key", "import"])
-def test_without_a_kms_key_nobody_is_asked_for_a_key(world: World, tmp_path: Path, command: str) -> None:
-    Office(world, "kappa")
+def test_without_a_kms_key_no_command_asks_for_an_api_key(cluster: Cluster, tmp_path: Path, command: str) -> None:
+    Office(cluster, "kappa")
     file = tmp_path / "new.yaml"
     file.write_text(f"id: new\nhost: {HOST}\n")
-    person = Terminal(world, "connector", command, "kappa" if command == "rotate-key" else str(file), KMS_KEY_ID="")
+    person = Terminal(cluster, "connector", command, "kappa" if command == "rotate-key" else str(file), KMS_KEY_ID="")
     assert person.end() == FAILED
     assert "KMS_KEY_ID" in person.seen and "API access key" not in person.seen
 
 
-def test_a_key_that_cannot_be_stored_is_not_tried_first(world: World, tmp_path: Path) -> None:
-    Office(world, "lambda")
+def test_an_api_key_that_cannot_be_stored_is_not_checked_first(cluster: Cluster, tmp_path: Path) -> None:
+    Office(cluster, "lambda")
     file = tmp_path / "lambda.yaml"
     file.write_text(f"id: lambda\nhost: {HOST}\nperiod: 1m\n")
-    done = run(world, "connector", "add", str(file), given="00000000-key-9", KMS_KEY_ID="")
+    done = run(cluster, "connector", "add", str(file), given="00000000-key-9", KMS_KEY_ID="")
     assert done.returncode == FAILED and "KMS_KEY_ID" in done.stderr and "Checking" not in done.stderr
-    kept = run(world, "connector", "add", str(file), "--no-check", KMS_KEY_ID="")
+    kept = run(cluster, "connector", "add", str(file), "--no-check", KMS_KEY_ID="")
     assert kept.returncode == 0, kept.stderr
-    assert world.registered("lambda").definition.period == 60
+    assert cluster.registered("lambda").definition.period == 60
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["as exported", "as the command says"])
-def test_an_oauth_client_is_asked_for_where_there_was_one(world: World, tmp_path: Path, said: bool) -> None:
+def test_import_asks_for_an_oauth_client_where_there_was_one(cluster: Cluster, tmp_path: Path, said: bool) -> None:
     tenant = unlimited(seed=79)
-    host = world.serve(tenant)
+    host = cluster.serve(tenant)
     names = {True: ("mu", "mu-key"), False: ("nu", "nu-key")}[said]
     file = tmp_path / "all.yaml"
     file.write_text("---\n".join(f"id: {name}\nhost: {host}\n" for name in names))
@@ -242,12 +242,12 @@ def test_an_oauth_client_is_asked_for_where_there_was_one(world: World, tmp_path
         for name, flags, secret in ((names[0], ["--oauth"], pair_of(tenant)), (names[1], [], tenant.access_key)):
             one = tmp_path / "one.yaml"
             one.write_text(f"id: {name}\nhost: {host}\n")
-            assert run(world, "connector", "add", str(one), *flags, given=secret).returncode == 0
-        file.write_text(run(world, "connector", "export", *names).stdout)
+            assert run(cluster, "connector", "add", str(one), *flags, given=secret).returncode == 0
+        file.write_text(run(cluster, "connector", "export", *names).stdout)
         for name in names:
-            assert run(world, "connector", "remove", name, "--yes").returncode == 0
+            assert run(cluster, "connector", "remove", name, "--yes").returncode == 0
     flags = [] if said else ["--oauth"]
-    person = Terminal(world, "connector", "import", str(file), *flags)
+    person = Terminal(cluster, "connector", "import", str(file), *flags)
     person.asked("OAuth client key", tenant.client_id)
     person.asked("OAuth client secret", tenant.client_secret)
     if said:
@@ -256,7 +256,7 @@ def test_an_oauth_client_is_asked_for_where_there_was_one(world: World, tmp_path
         person.asked("OAuth client key", tenant.client_id)
         person.asked("OAuth client secret", tenant.client_secret)
     assert person.end() == 0, person.seen
-    kinds = [world.registered(name).sealed.kind for name in names]
+    kinds = [cluster.registered(name).sealed.kind for name in names]
     assert kinds == ["oauth_client", "access_key" if said else "oauth_client"]
 
 

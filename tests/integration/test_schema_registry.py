@@ -34,7 +34,7 @@ def test_the_subject_is_the_record_s_full_name_and_the_id_in_the_bytes_is_the_re
     data = codec_for(registry_url).encode("conversation", SAMPLES["conversation"])
     registered = client.get_latest_version("ai.frame.gainsight.Conversation")
     assert int.from_bytes(data[1:5], "big") == registered.schema_id
-    assert json.loads(registered.schema.schema_str) == json.loads(catalogue().today("conversation").text)
+    assert json.loads(registered.schema.schema_str or "") == json.loads(catalogue().today("conversation").text)
 
 
 def test_registering_twice_gives_the_same_id(registry_url: str, client: SchemaRegistryClient) -> None:
@@ -93,7 +93,7 @@ def test_another_team_s_schema_is_named(registry_url: str, client: SchemaRegistr
         codec_for(registry_url).decode(b"\0" + number.to_bytes(4, "big"))
 
 
-def test_a_schema_that_is_no_avro_is_somebody_else_s_too(registry_url: str, client: SchemaRegistryClient) -> None:
+def test_a_schema_that_is_no_avro_is_not_one_of_ours(registry_url: str, client: SchemaRegistryClient) -> None:
     number = client.register_schema("json-value", Schema(JSON_SCHEMA, "JSON"))
     with pytest.raises(DecodeError, match="not an Avro schema"):
         codec_for(registry_url).decode(b"\0" + number.to_bytes(4, "big") + b"{}")
@@ -113,7 +113,7 @@ def test_a_registry_that_does_not_answer_is_named_with_its_variable_and_without_
         assert "hunter2" not in str(caught.value)
 
 
-def test_a_registry_away_does_not_look_like_connectors_that_are_gone(nobody: str, registry_url: str) -> None:
+def test_an_absent_schema_registry_does_not_look_like_removed_connectors(nobody: str, registry_url: str) -> None:
     connectors: dict[str, Connector] = {}
     record = record_of(CONNECTOR.id, encode_connector(codec_for(registry_url), CONNECTOR))
     with pytest.raises(RegistryError):
@@ -123,6 +123,6 @@ def test_a_registry_away_does_not_look_like_connectors_that_are_gone(nobody: str
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ftp://registry", "http://"])
-def test_an_address_that_is_none_is_named(address: str) -> None:
+def test_a_malformed_schema_registry_address_is_named(address: str) -> None:
     with pytest.raises(RegistryError, match="SCHEMA_REGISTRY_URL"):
         codec_for(address).encode("entity", SAMPLES["entity"])

@@ -13,7 +13,7 @@ from frame_gainsight.embedded_kafka.node import LOOPBACK
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Tenant
 from frame_gainsight.sandbox.kms import KmsStandIn
-from tests.fixtures.cluster import World, unlimited, until
+from tests.fixtures.cluster import Cluster, unlimited, until
 from tests.fixtures.door import Door
 
 QUICK = {"FRAME_GAINSIGHT_RETRY_SECONDS": "0.2", "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3"}
@@ -27,49 +27,49 @@ def door(kms_environment: KmsStandIn) -> Iterator[Door]:
         yield opened
 
 
-def added(world: World, connector: str, seed: int) -> Tenant:
+def added(cluster: Cluster, connector: str, seed: int) -> Tenant:
     tenant = unlimited(seed=seed, size=3)
     tenant.clock.run(1.0)
-    world.add(connector, tenant, period=1)
+    cluster.add(connector, tenant, period=1)
     return tenant
 
 
-def arrives(world: World, connector: str, tenant: Tenant) -> None:
+def arrives(cluster: Cluster, connector: str, tenant: Tenant) -> None:
     key = f"{connector}/{tenant.create({'TypeName': 'Email'})['id']}"
-    until(f"{key} is a conversation", lambda: key in {r.key for r in world.conversations()})
+    until(f"{key} is a conversation", lambda: key in {r.key for r in cluster.conversations()})
 
 
-def test_in_mid_run_those_that_are_open_go_on_also_when_they_change(world: World, door: Door) -> None:
+def test_without_kms_open_connectors_go_on_also_when_they_change(cluster: Cluster, door: Door) -> None:
     through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
-    acme = added(world, "acme", 61)
-    producer, enricher = world.producer(**QUICK, **through), world.enricher(**QUICK, **through)
-    arrives(world, "acme", acme)
+    acme = added(cluster, "acme", 61)
+    producer, enricher = cluster.producer(**QUICK, **through), cluster.enricher(**QUICK, **through)
+    arrives(cluster, "acme", acme)
     asked = door.connections
     assert asked > 0
     for _ in range(3):
-        arrives(world, "acme", acme)
+        arrives(cluster, "acme", acme)
     assert door.connections == asked, "KMS is not asked for a poll"
     door.shut()
-    arrives(world, "acme", acme)
-    registry = Registry(world.settings, world.codec)
-    changed = world.registered("acme").definition.model_copy(update={"deletions_every": 60})
-    registry.put(replace(world.registered("acme"), definition=changed, updated_at=SystemClock().now()))
-    arrives(world, "acme", acme)
-    bolt = added(world, "bolt", 62)
+    arrives(cluster, "acme", acme)
+    registry = Registry(cluster.settings, cluster.codec)
+    changed = cluster.registered("acme").definition.model_copy(update={"deletions_every": 60})
+    registry.put(replace(cluster.registered("acme"), definition=changed, updated_at=SystemClock().now()))
+    arrives(cluster, "acme", acme)
+    bolt = added(cluster, "bolt", 62)
     until("it is told", lambda: "KMS did not decrypt the API key of 'bolt'" in producer.text)
     assert "Check the AWS_* variables" in producer.text
-    arrives(world, "acme", acme)
+    arrives(cluster, "acme", acme)
     door.open()
-    arrives(world, "bolt", bolt)
+    arrives(cluster, "bolt", bolt)
     assert producer.running and enricher.running
 
 
-def test_at_the_start_services_wait_for_it(world: World, door: Door) -> None:
+def test_services_that_start_without_kms_wait_for_it(cluster: Cluster, door: Door) -> None:
     through = {"AWS_ENDPOINT_URL_KMS": f"http://{LOOPBACK}:{door.port}"}
-    acme = added(world, "acme", 63)
+    acme = added(cluster, "acme", 63)
     door.shut()
-    producer, enricher = world.producer(**QUICK, **through), world.enricher(**QUICK, **through)
+    producer, enricher = cluster.producer(**QUICK, **through), cluster.enricher(**QUICK, **through)
     until("it is told", lambda: "KMS did not decrypt" in producer.text)
     assert producer.running and enricher.running
     door.open()
-    arrives(world, "acme", acme)
+    arrives(cluster, "acme", acme)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
 from frame_gainsight.embedded_kafka.errors import KafkaStartError
 from frame_gainsight.embedded_kafka.node import LOOPBACK, free_port
-
-ROOT = Path(__file__).parents[2]
+from tests.fixtures.cluster import until
+from tests.fixtures.processes import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +86,6 @@ def alive(pid: int) -> bool:
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def eventually(holds: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return holds()
-
-
 def test_a_reader_sees_committed_transactions_only(broker: EmbeddedKafka) -> None:
     create(broker, "transactions")
     write(broker, "transactions", [b"aborted"], commit=False)
@@ -102,7 +93,7 @@ def test_a_reader_sees_committed_transactions_only(broker: EmbeddedKafka) -> Non
     assert read(broker, "transactions") == [b"one", b"x" * 900_000]
 
 
-def test_the_data_survives_a_crash_on_the_same_port(broker: EmbeddedKafka) -> None:
+def test_the_brokers_data_survives_a_crash_on_the_same_port(broker: EmbeddedKafka) -> None:
     create(broker, "crash")
     write(broker, "crash", [b"kept"])
     port, pid = broker.port, broker.pid
@@ -133,7 +124,7 @@ def test_a_stopped_broker_leaves_no_process_and_another_one_has_its_data(broker:
         assert AdminClient({"bootstrap.servers": second.bootstrap}).list_topics(timeout=20).cluster_id == cluster
 
 
-def test_nothing_is_left_when_our_process_is_killed(tmp_path: Path) -> None:
+def test_no_broker_and_no_data_is_left_when_its_owner_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom frame_gainsight.embedded_kafka.broker import EmbeddedKafka\n"
         "kafka = EmbeddedKafka().start()\n"
@@ -147,17 +138,17 @@ def test_nothing_is_left_when_our_process_is_killed(tmp_path: Path) -> None:
     assert alive(int(pid))
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    assert eventually(lambda: not alive(int(pid)), 15)
-    assert eventually(lambda: not Path(data_dir.strip()).exists(), 5)
+    until("the broker is gone", lambda: not alive(int(pid)), 15)
+    until("its data is gone", lambda: not Path(data_dir.strip()).exists(), 5)
 
 
-def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_brokers_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server((LOOPBACK, port)), pytest.raises(KafkaStartError, match=f"Port {port} .* is in use"):
         EmbeddedKafka(tmp_path, port).start()
 
 
-def test_a_setting_that_kafka_refuses_is_told_with_its_log(tmp_path: Path) -> None:
+def test_a_broker_setting_that_kafka_refuses_is_reported_with_its_log(tmp_path: Path) -> None:
     with pytest.raises(KafkaStartError) as caught:
         EmbeddedKafka(tmp_path, config={"log.cleanup.policy": "nonsense"}).start()
     text = str(caught.value)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from frame_gainsight.sandbox import Morning, Tenant
-from tests.fixtures.cluster import Record, World, calls, unlimited, until, versions
+from tests.fixtures.cluster import Cluster, MakeCluster, Record, calls, unlimited, until, versions
 
 PERIOD = 600
 
 
 @pytest.fixture
-def tenant(world: World) -> Tenant:
+def tenant(cluster: Cluster) -> Tenant:
     """A tenant with a morning behind it, which has been polled once."""
     tenant = unlimited(seed=3, scenario=Morning(emails=40, periods=1, edits=0, late=0))
-    world.add("acme", tenant)
-    assert world.poll()["acme"].written == 40
+    cluster.add("acme", tenant)
+    assert cluster.poll()["acme"].written == 40
     return tenant
 
 
@@ -25,53 +23,55 @@ def of(records: list[Record], gsid: str) -> list[Record]:
     return [r for r in records if r.name == gsid]
 
 
-def test_a_poll_that_meets_nothing_new_moves_the_checkpoint_and_writes_nothing(world: World, tenant: Tenant) -> None:
-    before, at = world.raw(), world.checkpoint("acme")
+def test_a_poll_that_meets_nothing_new_moves_the_checkpoint_and_writes_nothing(
+    cluster: Cluster, tenant: Tenant
+) -> None:
+    before, at = cluster.raw(), cluster.checkpoint("acme")
     tenant.advance(30)
-    result = world.poll()["acme"]
+    result = cluster.poll()["acme"]
     assert result.written == 0
     assert result.unchanged > 0, "the overlap was to be read again"
-    assert world.raw() == before
-    after = world.checkpoint("acme")
+    assert cluster.raw() == before
+    after = cluster.checkpoint("acme")
     assert at is not None
     assert after is not None
     assert after.cursor == at.cursor + 30_000
 
 
-def test_a_late_row_inside_the_overlap_is_picked_up_once(world: World, tenant: Tenant) -> None:
+def test_a_late_row_inside_the_overlap_is_picked_up_once(cluster: Cluster, tenant: Tenant) -> None:
     late = tenant.create(visible_in=300)
     for _ in range(4):
         tenant.advance(100)
-        world.poll()
-    assert versions(world.raw())[f"acme/{late['id']}", late["version_ms"]] == 1
-    checkpoint = world.checkpoint("acme")
+        cluster.poll()
+    assert versions(cluster.raw())[f"acme/{late['id']}", late["version_ms"]] == 1
+    checkpoint = cluster.checkpoint("acme")
     assert checkpoint is not None
     assert checkpoint.cursor > late["version_ms"] + 300_000, "it was to show behind the cursor"
-    assert set(versions(world.raw()).values()) == {1}
+    assert set(versions(cluster.raw()).values()) == {1}
 
 
-def test_edits_and_deletions_go_all_the_way_once(world: World, tenant: Tenant) -> None:
+def test_edits_and_deletions_become_conversations_once(cluster: Cluster, tenant: Tenant) -> None:
     edited, deleted = two(tenant)
-    enricher = world.enricher()
+    enricher = cluster.enricher()
     tenant.advance(5)
     edit = tenant.edit(edited, {"Subject": "What was agreed"})
     tenant.delete(deleted)
     for _ in range(3):  # each by a producer that starts anew, and looks into the delete log anew
         tenant.advance(2 * PERIOD)
-        world.poll()
-    raw = world.raw()
+        cluster.poll()
+    raw = cluster.raw()
     assert [r.value and r.value["modified_at"] for r in of(raw, edited)][1:] == [edit["version_ms"]]
     assert [r.value is None for r in of(raw, deleted)] == [False, True]
     assert set(versions(raw).values()) == {1}
 
-    world.settled()
-    conversations = world.conversations()
+    cluster.settled()
+    conversations = cluster.conversations()
     subjects = [r.value and (r.value["version"], r.value["subject"]) for r in of(conversations, edited)]
     assert subjects[1:] == [(edit["version_ms"], "What was agreed")]
     (_, gone) = of(conversations, deleted)
     assert gone.value is None
     assert gone.header("ce_type") == "ai.frame.gainsight.conversation.deleted"
-    world.right()
+    cluster.right()
     assert enricher.stop() == 0, enricher.text
 
 
@@ -80,20 +80,20 @@ def two(tenant: Tenant) -> tuple[str, str]:
     return first, second
 
 
-def test_the_services_follow_a_living_tenant_and_end_cleanly_when_told_to(make_world: Any) -> None:
-    world: World = make_world(partitions=2, overlap_margin_seconds=0)
+def test_the_services_follow_a_changing_tenant_and_end_cleanly_at_a_signal(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(partitions=2, overlap_margin_seconds=0)
     tenant = unlimited(seed=4, scenario=Morning(emails=20, periods=1))
     tenant.clock.run(1.0)
-    world.add("acme", tenant, period=1, overlap=60, deletions_every=1)
-    producer, enricher = world.producer(), world.enricher()
-    until("the morning is enriched", lambda: len(world.conversations()) >= 20)
+    cluster.add("acme", tenant, period=1, overlap=60, deletions_every=1)
+    producer, enricher = cluster.producer(), cluster.enricher()
+    until("the morning is enriched", lambda: len(cluster.conversations()) >= 20)
     deleted, edited = two(tenant)
     made = [tenant.create()["id"] for _ in range(3)]
     edit = tenant.edit(edited)
     tenant.delete(deleted)
 
     def arrived() -> bool:
-        newest = {r.name: r.value for r in world.conversations()}
+        newest = {r.name: r.value for r in cluster.conversations()}
         return (
             all(gsid in newest for gsid in made)
             and newest.get(deleted, {}) is None
@@ -106,5 +106,5 @@ def test_the_services_follow_a_living_tenant_and_end_cleanly_when_told_to(make_w
     assert producer.stop() == 0, producer.text
     assert enricher.stop() == 0, enricher.text
     assert "Traceback" not in producer.text + enricher.text
-    world.right()
-    assert set(versions(world.raw()).values()) == {1}
+    cluster.right()
+    assert set(versions(cluster.raw()).values()) == {1}
