@@ -12,13 +12,27 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-FIRST = ("test_short_storm", "test_connector_life", "test_secrets", "test_replay", "test_commands", "test_kafka")
+FIRST = (
+    "test_connector_life",
+    "test_secrets",
+    "test_short_storm",
+    "test_replay",
+    "test_commands",
+    "test_timeline_model",
+    "test_tenant_failures",
+    "test_bad_records",
+    "test_concurrent_commands",
+    "test_main_job",
+    "test_kafka",
+)
 """Modules that begin first, because they take the longest."""
 
 APART = {
     "test_backfill",
     "test_bad_records",
     "test_bulkhead",
+    "test_concurrent_commands",
+    "test_connector_life",
     "test_dead_letters",
     "test_demo",
     "test_enricher_kill",
@@ -30,6 +44,7 @@ APART = {
     "test_status_of_late_connectors",
     "test_tenant_changes",
     "test_tenant_failures",
+    "test_timeline_model",
 }
 """Modules whose tests share nothing, so that they need not run in one worker."""
 

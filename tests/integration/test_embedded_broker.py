@@ -102,7 +102,7 @@ def test_the_brokers_data_survives_a_crash_on_the_same_port(broker: EmbeddedKafk
     assert not alive(pid)
     broker.start()
     assert broker.port == port
-    assert read(broker, "crash") == [b"kept"]
+    until("the record is there again", lambda: read(broker, "crash") == [b"kept"])
 
 
 def test_a_second_broker_on_the_same_folder_is_refused(broker: EmbeddedKafka, folder: Path) -> None:

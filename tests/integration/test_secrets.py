@@ -9,6 +9,8 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from typing import Any
 
 import httpx
@@ -114,11 +116,11 @@ def tenants(cluster: Cluster) -> dict[str, Tenant]:
 def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
     """Everything that the commands and services say, through a whole life with failures of every class."""
     out: dict[str, bytes] = {}
-    port = free_port()
+    port, numbers = free_port(), count()
 
     def command(*arguments: str, given: str = "", **env: str) -> str:
         done = run(cluster, *arguments, given=given, **(VERBOSE | env))
-        out[f"{len(out)} {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
+        out[f"{next(numbers)} {' '.join(arguments)}"] = (done.stdout + done.stderr).encode()
         return done.stdout
 
     def keep(service: Service) -> None:
@@ -126,8 +128,9 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
 
     pair = f"{CLIENT}:{CLIENT_SECRET}"
     given = {"key": ((), KEY), "oauth": (("--oauth",), pair)}
-    for name, tenant in tenants.items():
-        flags, secret = given[name]
+
+    def onboard(name: str) -> None:
+        tenant, (flags, secret) = tenants[name], given[name]
         host = cluster.serve(tenant)
         file = cluster.folder / f"{name}.yaml"
         file.write_text(f"id: {name}\nhost: {host}\nperiod: 1s\nstart: 2026-03-02T08:00:00Z\napi_share: 1.0\n")
@@ -156,6 +159,9 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
             ("export",),
         ):
             command("connector", *arguments)
+
+    with ThreadPoolExecutor() as beside:  # a command is a process, and most of its time it waits
+        list(beside.map(onboard, tenants))
     with contextlib.ExitStack() as running:
         for service in _services(cluster, port):
             running.callback(keep, service)

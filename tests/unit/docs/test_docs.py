@@ -1,5 +1,6 @@
 """The documents say what the code says."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -77,3 +78,45 @@ def test_the_customer_s_page_names_every_field_that_is_always_read(object_name: 
     columns = required.ACTIVITY_COLUMNS if object_name == required.ACTIVITY else required.OWN_COLUMNS[object_name]
     named = row.split("|")[3].partition(", and your own")[0]
     assert [name.strip() for name in named.split(",")] == list(columns)
+
+
+def functions_in(path: Path) -> set[str]:
+    """A module's functions, and its classes' methods as `Class.method`."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    body = ast.parse(path.read_text()).body
+    methods = {
+        f"{c.name}.{m.name}" for c in body if isinstance(c, ast.ClassDef) for m in c.body if isinstance(m, kinds)
+    }
+    return methods | {f.name for f in body if isinstance(f, kinds)}
+
+
+def test_one_activitys_way_names_files_and_functions_that_exist() -> None:
+    steps = re.findall(r"^\d+\. `([\w/]+\.py)`: `([\w.]+)`", (ROOT / "docs/how-it-works.md").read_text(), re.MULTILINE)
+    assert 10 <= len(steps) <= 20
+    assert [(file, name) for file, name in steps if name not in functions_in(ROOT / file)] == []
+
+
+def test_glossary_has_25_words_at_most() -> None:
+    words = re.findall(r"^\| \*\*(.+?)\*\* \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    assert 0 < len(words) <= 25 and words == sorted(words)
+
+
+RETIRED = (
+    "as a whole",
+    "came to",
+    "ledger",
+    "left alone",
+    "parking lot",
+    "riding",
+    "rode along",
+    "roster",
+    "shaky",
+    "spare work",
+    "unheard of",
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_uses_no_retired_word(page: Path) -> None:
+    text = " ".join(page.read_text().lower().split())
+    assert [word for word in RETIRED if word in text] == []
