@@ -146,9 +146,9 @@ class Lane:
     async def recovered(self, connector: str) -> None:
         """Clears the connector's failure, if one is recorded. Raises BrokerError, FencedError."""
         known = self._connectors.get(connector)
-        if known is not None and (failure := known.failure) is not None:
+        if known is not None and known.failure is not None:
             records = Records(self._context, connector, self.number)
-            await self._write([], lambda _: [records.poll_failure_cleared(failure)])
+            await self._write([], lambda _: [records.poll_failure_cleared()])
             known.failure = None
 
     def backfill_of(self, connector: str) -> Backfill | None:

@@ -17,7 +17,7 @@ from frame_gainsight.connectors import Connector
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Failure
 from schemas.dead_letter import DeadLetter
-from schemas.raw_topic import connector_of
+from schemas.raw_topic import RawKey
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class DeadLetters:
         """The dead letter of a raw record that cannot be read."""
         log.warning("dead_letter", topic=source.topic, partition=source.partition, offset=source.offset, cause=cause)
         letter = DeadLetter(
-            connector_of(source.key),
+            key.connector if (key := RawKey.parse(source.key)) is not None else "",
             source.topic,
             source.partition,
             source.offset,

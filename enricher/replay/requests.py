@@ -64,14 +64,18 @@ class RequestFollower:
                 self._known.take(record)
 
     def poll(self) -> None:
-        """Takes the records that have come since. Blocks for a moment."""
+        """Takes the records that have come since. Blocks for a moment. Raises BrokerError; the next poll reads anew."""
         with self._lock:
             if self._news is None:
                 lanes = range(self._settings.partitions)
                 self._news = follow(self._settings, self._settings.checkpoints_topic, lanes, timeout=0)
-            while (item := next(self._news)) is not None:
-                if isinstance(item, ConsumedRecord):
-                    self._known.take(item)
+            try:
+                while (item := next(self._news)) is not None:
+                    if isinstance(item, ConsumedRecord):
+                        self._known.take(item)
+            except BaseException:
+                self._news = None  # a generator that has raised gives nothing any more
+                raise
 
     def of(self, lane: int) -> list[Replay]:
         """The lane's replays, open or not, in the order in which they were requested."""

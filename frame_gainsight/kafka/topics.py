@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, admin, unreachable
-from frame_gainsight.runtime.errors import TopicError
+from frame_gainsight.runtime.errors import BrokerError, TopicError
 from frame_gainsight.runtime.settings import Settings
 
 Cleanup = Literal["compact", "delete"]
@@ -166,7 +166,15 @@ def _create(client: AdminClient, settings: Settings, missing: Sequence[TopicSpec
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another command was quicker: that is as good
                 continue
             raise TopicError(f"Topic {name} could not be created: {error.args[0].str()}.") from error
-    deadline = time.monotonic() + KNOWN_SECONDS
-    while not all(state.exists for state in inspect(settings, client)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    names, deadline = {s.name for s in missing}, time.monotonic() + KNOWN_SECONDS
+    while not _are_known(client, settings, names) and time.monotonic() < deadline:
+        time.sleep(0.05)  # no broker reports that it has learnt of a topic
     require(settings)
+
+
+def _are_known(client: AdminClient, settings: Settings, names: Collection[str]) -> bool:
+    """Whether the broker asked, and the one that describes configurations, know the topics."""
+    try:
+        return all(state.exists for state in inspect(settings, client) if state.spec.name in names)
+    except BrokerError:
+        return False

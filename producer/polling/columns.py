@@ -70,7 +70,7 @@ class Columns:
             return await self._client.describe(required.TIMELINE_OBJECTS)
         except GainsightError as error:
             described = await self._client.describe([required.ACTIVITY])
-            log.info("joined_columns_refused", connector=self._definition.id, cause=str(error))
+            log.info("joined_objects_not_described", connector=self._definition.id, cause=str(error))
             return described
 
     def answered(self) -> None:

@@ -11,7 +11,7 @@ from frame_gainsight.runtime import Failure
 from producer.context import ProducerContext
 from producer.state.backfill import Backfill
 from producer.state.checkpoint import Checkpoint, OpenPeriod
-from producer.state.checkpoint_keys import format_key
+from producer.state.checkpoint_keys import POLL_FAILURE, format_key
 from producer.state.poll_failure import PollFailure
 from producer.timeline.keyset_reader import Activity, Unreadable
 from schemas import raw_topic
@@ -74,9 +74,9 @@ class Records:
     def poll_failure(self, failure: PollFailure) -> ProducerRecord:
         return self._checkpoints(failure.key, failure.encode(self.context.codec))
 
-    def poll_failure_cleared(self, failure: PollFailure) -> ProducerRecord:
-        """The failure's tombstone: a poll went well."""
-        return self._checkpoints(failure.key, None)
+    def poll_failure_cleared(self) -> ProducerRecord:
+        """The tombstone of the connector's failure: a poll went well."""
+        return self._checkpoints(format_key(self.connector, POLL_FAILURE), None)
 
     def dead_letter(self, row: Unreadable, headers: Headers, fetched_at: int) -> ProducerRecord:
         """The row itself is the source record; it has no offset in any topic."""

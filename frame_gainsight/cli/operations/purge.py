@@ -90,7 +90,7 @@ class Purge:
                     raise RegisteredAgainError(self._connector, len(self._alive))
                 self._send(with_conversations=now - enricher_wrote_at >= enricher_seconds)
                 self._report()
-                if not self._alive and now - begun >= seconds:
+                if found is None and not self._alive and now - begun >= seconds:  # also nothing fetched and unread
                     break
         return self._state
 
