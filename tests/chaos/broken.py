@@ -11,6 +11,8 @@ from enricher.consumer.transaction import TransactionalPublisher
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import load_settings
 
+GAP_SECONDS = 0.4  # between the two commits, so that kills fall into it
+
 
 def offsets_apart() -> None:
     """The position is committed after the transaction, and not in it."""
@@ -19,6 +21,7 @@ def offsets_apart() -> None:
     async def publish(self: TransactionalPublisher, records: Sequence[ProducerRecord], after: int | None) -> None:
         await whole(self, records, None)
         if after is not None:
+            await asyncio.sleep(GAP_SECONDS)
             await whole(self, [], after)
 
     TransactionalPublisher.publish = publish  # type: ignore[method-assign]
@@ -31,7 +34,7 @@ def offsets_first() -> None:
     async def publish(self: TransactionalPublisher, records: Sequence[ProducerRecord], after: int | None) -> None:
         if after is not None:
             await whole(self, [], after)
-            await asyncio.sleep(0.1)  # for which a kill is the likelier to fall between
+            await asyncio.sleep(GAP_SECONDS)
         await whole(self, records, None)
 
     TransactionalPublisher.publish = publish  # type: ignore[method-assign]

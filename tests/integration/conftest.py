@@ -32,7 +32,6 @@ APART = {
     "test_bad_records",
     "test_bulkhead",
     "test_concurrent_commands",
-    "test_connector_life",
     "test_dead_letters",
     "test_demo",
     "test_enricher_kill",
