@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
+from frame_gainsight.kafka import end_offset
 from frame_gainsight.runtime.logging import set_up_logging
 from frame_gainsight.sandbox import Clock, Morning
 from tests.fixtures.cluster import Cluster, Record, Service, unlimited, until
@@ -186,8 +187,11 @@ class Storm:
             writing = threading.Thread(target=self._write, daemon=True)
             writing.start()
             for blow in self._blows():
-                blow()
+                seen = self._published()
+                # Not while all of them only wait for a rebalance: such a blow hits nobody at work.
+                until("conversations come", lambda: self._published() > seen or not writing.is_alive())  # noqa: B023
                 time.sleep(self._rng.uniform(0.2, 2.5))  # a moment like any other
+                blow()
             writing.join()
             cluster.settled(patience=240)
         log = self._crew.log
@@ -195,6 +199,11 @@ class Storm:
         log.calls = sum(t.calls()["total"] for t in cluster.tenants.values())
         log.seconds = time.monotonic() - began
         return log
+
+    def _published(self) -> int:
+        settings = self._cluster.settings
+        with self._broker_up:
+            return sum(end_offset(settings, settings.conversations_topic, p) for p in range(settings.partitions))
 
     def _blows(self) -> list[Callable[[], None]]:
         plan, crew = self._plan, self._crew
