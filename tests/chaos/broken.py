@@ -15,10 +15,17 @@ GAP_SECONDS = 0.4  # between the two commits, so that kills fall into it
 
 
 def offsets_apart() -> None:
-    """The position is committed after the transaction, and not in it."""
-    whole = TransactionalPublisher.publish
+    """The position is committed after the transaction, and not in it.
+
+    A lane's first batch is left whole: conversations without any position are what a worker refuses to go on from.
+    """
+    whole, begun = TransactionalPublisher.publish, set()
 
     async def publish(self: TransactionalPublisher, records: Sequence[ProducerRecord], after: int | None) -> None:
+        if after is not None and self._tp not in begun:
+            begun.add(self._tp)
+            await whole(self, records, after)
+            return
         await whole(self, records, None)
         if after is not None:
             await asyncio.sleep(GAP_SECONDS)
