@@ -17,6 +17,7 @@ from benchmarks.show import Report, note
 from benchmarks.stage import Stage, Tenants
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, ProducerRecord, read_to_end
 from frame_gainsight.runtime import Settings
+from schemas.raw_topic import PERIOD_MARKER
 
 WELL = "127.0.1.1"
 TROUBLES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,7 +30,7 @@ EMAILS = 30  # of a tenant, which are the models of all that are written
 A_TIME = 10  # emails of each tenant written at once
 EVERY = 1.0  # seconds
 NO_LIMIT = 10_000  # calls a minute: what is measured is not the allowance
-MARKER = "/!period"
+MARKER = f"/{PERIOD_MARKER}"
 _ADDRESS = re.compile(r"([\w.+-]+)@")
 
 

@@ -14,10 +14,11 @@ from confluent_kafka import OFFSET_BEGINNING, Producer, TopicPartition
 from benchmarks.edge_workers import KINDS
 from benchmarks.measured import Measured
 from benchmarks.show import Report, note
-from benchmarks.stage import MARKER, Stage
+from benchmarks.stage import Stage
 from frame_gainsight.kafka import reader, topics
 from frame_gainsight.kafka.clients import confluent_config
 from frame_gainsight.runtime import Settings
+from schemas.raw_topic import PERIOD_MARKER
 
 PERIOD = 1000  # records before a marker
 BODY = "x" * 800
@@ -81,7 +82,7 @@ def _fill(settings: Settings, records: int) -> int:
                 producer.produce(
                     settings.raw_topic, value, f"c{lane}/{period:05}{number:05}", lane, headers=headers
                 )  # fmt: skip
-            producer.produce(settings.raw_topic, b"", f"c{lane}/{MARKER}", lane, headers=headers)
+            producer.produce(settings.raw_topic, b"", f"c{lane}/{PERIOD_MARKER}", lane, headers=headers)
             producer.poll(0)
         producer.flush(60)
     return periods * PERIOD * settings.partitions

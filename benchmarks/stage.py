@@ -37,10 +37,10 @@ from frame_gainsight.kafka.clients import admin, confluent_config
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox.kms import KmsStandIn
 from schemas import codec_for
+from schemas.raw_topic import PERIOD_MARKER
 
 _OURS = ("FRAME_GAINSIGHT_", "KAFKA_", "KMS_", "AWS_", "SCHEMA_REGISTRY_")
 _TOPICS = [name for name in Settings.model_fields if name.endswith("_topic")]
-MARKER = "!period"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class Stage:
         starts: dict[int, int | None] = dict.fromkeys(range(settings.partitions))
         for record in read_to_end(settings, settings.raw_topic, starts):
             name = (record.key or b"").decode().rpartition("/")[2]
-            if name == MARKER or record.value is None:
+            if name == PERIOD_MARKER or record.value is None:
                 continue
             last = max(last, record.timestamp)
             if record.value[:1] == b"{":  # a peer's: the row itself
