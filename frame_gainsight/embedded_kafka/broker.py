@@ -215,7 +215,7 @@ class EmbeddedKafka:
         log = BrokerLog(self.log_file)
         beside = self.data_dir / f"{_LOG_DIR}.formatting"
         shutil.rmtree(beside, ignore_errors=True)
-        config = self._write_config("format.properties", beside.name, free_port(), free_port())
+        config = self._write_config("format.properties", beside.name, free_port())
         tool = ("kafka.tools.StorageTool", "format", "-t", _new_cluster_id(), "-c", config.name)
         process = SupervisedProcess(
             java.command(*tool, heap_mb=self._heap_mb), folder=self.data_dir, log=self.log_file, hold=(lock,)
@@ -231,7 +231,7 @@ class EmbeddedKafka:
     def _try_start(self, java: Java, cluster_id: str, attempt: int, lock: int) -> bool:
         """Starts the JVM and waits; False when another attempt may work, `KafkaStartError` when none would."""
         port = self._port if self._port is not None else free_port()
-        config = self._write_config("kafka.properties", _LOG_DIR, port, free_port(avoid=port))
+        config = self._write_config("kafka.properties", _LOG_DIR, port)
         log = BrokerLog(self.log_file)
         command = java.command("kafka.Kafka", config.name, heap_mb=self._heap_mb, record=self._aot_output)
         temporary = self._dir if self._given_dir is None else None
@@ -256,9 +256,10 @@ class EmbeddedKafka:
                 return False  # the JVM itself crashed
         raise KafkaStartError(log.report(f"The broker ended while starting (exit code {code})."))
 
-    def _write_config(self, name: str, log_dir: str, port: int, controller_port: int) -> Path:
+    def _write_config(self, name: str, log_dir: str, port: int) -> Path:
         path = self.data_dir / name
-        path.write_text(server_properties(port, controller_port, log_dir, self._config), encoding="ascii")
+        properties = server_properties(port, free_port(avoid=port), log_dir, self._config)
+        path.write_text(properties, encoding="ascii")
         return path
 
     # ---- ending -------------------------------------------------------------------------------------------------
