@@ -36,7 +36,7 @@ FOUND_BY_ALL = ("mixed", "emails", "angle", "names", "json_strings", "json_objec
 
 @pytest.fixture(params=[1, 2, 3, 11], ids=lambda s: f"seed {s}")
 def tenant(request: Any) -> Tenant:
-    scenario = Morning(emails=150, edits=0.1, deletes=0.05, resolution="ms" if request.param % 2 else "s")
+    scenario = Morning(emails=80, edits=0.1, deletes=0.05, resolution="ms" if request.param % 2 else "s")
     return Tenant(seed=request.param, scenario=scenario, size=12, limits=Limits(None, None))
 
 
