@@ -27,10 +27,6 @@ log = structlog.get_logger(__name__)
 REMEMBERED_MS = 2 * 3_600_000
 REMEMBERED_ROWS = 100_000
 
-# Part of the period: the end of a window for which alone no further page is requested. It is read with the next window,
-# as if this one had ended a little sooner; the overlap is read in whole pages then.
-TAIL = 0.05
-
 
 @dataclass(slots=True)
 class PollResult:
@@ -109,9 +105,8 @@ class Poller:
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
         source = self._feed.source(Priority.LIVE)
-        tail = int(TAIL * 1000 * self._feed.definition.period)
         try:
-            async with aclosing(ahead(read_pages(source, period.window, period.position, tail=tail))) as pages:
+            async with aclosing(ahead(read_pages(source, period.window, period.position))) as pages:
                 async for page in pages:
                     period = await self._write_page(page, period, result)
                     page.release()

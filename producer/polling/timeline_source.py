@@ -13,16 +13,13 @@ from frame_gainsight.gainsight import (
     Priority,
     Query,
     ReplyTooLargeError,
-    Row,
-    parse_date,
-    value_of,
 )
 from frame_gainsight.gainsight.query import ROUND
 from frame_gainsight.runtime import Clock
 from producer.polling.columns import Columns
 from producer.polling.page_size import LEAST_ROWS, PageEnd, PageSize
 from producer.state.write_order import WriteOrder
-from producer.timeline.keyset_reader import BY_GSID, GSID, MODIFIED, PageReply, Tail
+from producer.timeline.keyset_reader import BY_GSID, GSID, PageReply
 
 PROBE_EVERY = 86_400.0  # seconds between two queries for the most rows that the tenant gives
 
@@ -55,9 +52,7 @@ class TimelineSource:
         self._unreleased: dict[int, Callable[[], None]] = {}
         self.calls = 0
 
-    async def fetch(
-        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> PageReply:
+    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> PageReply:
         """One page; requested again with fewer rows when it is too large, or without a column that has vanished."""
         where = list(conditions)
         if self._definition.activity_types:
@@ -81,11 +76,10 @@ class TimelineSource:
             rows = len(got.rows)
             self._size.received(rows, got.size)
             end = self._size.end_of(rows, limit)
-            # Rows that may follow are read now, or by live polling in its next window: where they can only be a few,
-            # and where the page's length is no round number, which is what caps are.
-            unsure = end is not PageEnd.LAST and leaves_few(got.rows, tail)
-            unsure = unsure or (end is PageEnd.MAY_BE_CAPPED and self._may_defer and rows % ROUND != 0)
-            if end is PageEnd.LIKELY_CAPPED and not unsure and await self._gives_more(rows):
+            # Live polling leaves what may follow to its next window only where hardly anything does: behind a short
+            # page whose length is no round number, which is what caps are.
+            unsure = end is PageEnd.MAY_BE_CAPPED and self._may_defer and rows % ROUND != 0
+            if end is PageEnd.LIKELY_CAPPED and await self._gives_more(rows):
                 end = PageEnd.LAST
             full = end is not PageEnd.LAST and not unsure
             release = partial(self._release, request)
@@ -112,15 +106,3 @@ class TimelineSource:
         if (release := self._unreleased.pop(request, None)) is not None:
             release()
             self._write_order.end_request(request)
-
-
-def leaves_few(rows: Sequence[Row], tail: Tail | None) -> bool:
-    """Whether only a few rows of the tail can follow; False also where the last row does not lead on."""
-    gsid = value_of(rows[-1], GSID) if rows else None
-    if tail is None or not isinstance(gsid, str) or not gsid:
-        return False
-    try:
-        first, last = (parse_date(value_of(row, MODIFIED)) for row in (rows[0], rows[-1]))
-    except ValueError:
-        return False
-    return first is not None and last is not None and tail.is_all_that_follows(first, last)

@@ -29,7 +29,6 @@ GSID = "Gsid"
 SECOND = 1000
 BY_DATE = {MODIFIED: "asc", GSID: "asc"}
 BY_GSID = {GSID: "asc"}
-FEW = 10  # times fewer rows than the page before them has
 MAX_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
 
 
@@ -55,28 +54,11 @@ class PageReply:
     release: Callable[[], None] = _nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The end of a window (milliseconds), for whose rows alone no further page is requested if they are few."""
-
-    start: int
-    end: int
-
-    def is_all_that_follows(self, first: int, last: int) -> bool:
-        """Whether behind a page from `first` to `last` there can only be a few rows, by how close its rows are."""
-        return last >= self.start and (self.end - last) * FEW <= last - first
-
-
 class Source(Protocol):
     """A source of pages."""
 
-    async def fetch(
-        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> PageReply:
+    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> PageReply:
         """One page of the rows for which all conditions hold; as many as the source finds wise to request.
-
-        Args:
-            tail: a page behind which only a few rows of it follow is taken for the last one, `unsure`.
 
         Raises RefusedQueryError when the tenant does not take such a query.
         """
@@ -133,22 +115,17 @@ class StuckError(Exception):
 
 
 async def read_pages(
-    source: Source, window: Window, position: Position, taken: Collection[str] = (), tail: int = 0
+    source: Source, window: Window, position: Position, taken: Collection[str] = ()
 ) -> AsyncGenerator[Page]:
     """The window's pages, from a position on (at the beginning, the window's start) without the `taken` rows.
 
-    Every row that is in the window during the whole reading is given once. Raises what `fetch` raises, and StuckError.
-
-    Args:
-        tail: milliseconds at the end of the window for which no further page is requested: the few rows that a page
-            which reaches so far has left are the next window's (`Page.unsure_from`).
+    Every row that is in the window during the whole reading is given once, but for those that may be behind an
+    `unsure` reply (`Page.unsure_from`). Raises what `fetch` raises, and StuckError.
     """
     reading = _Reading(source, set(taken))
     while True:
         if position.drained_after is None:
-            # Never a page of one second alone: the next window would not get further.
-            end = Tail(max(window.end - tail, whole_second(position.at) + SECOND), window.end) if tail else None
-            reply = await source.fetch(_between(position.at, window.end), BY_DATE, tail=end)
+            reply = await source.fetch(_between(position.at, window.end), BY_DATE)
             activities, unreadable = _read(reply.rows)
             fresh = reading.fresh(activities, reply)
             if _is_last(activities, reply):

@@ -25,11 +25,12 @@ import frame_gainsight.gainsight.delete_log
 import producer.backfilling.runner
 import producer.polling.page_size
 import producer.polling.poller
-import producer.timeline.keyset_reader
+from frame_gainsight.gainsight import parse_date
 from frame_gainsight.runtime import Settings
 from producer.polling.page_size import PageEnd, PageSize
+from producer.polling.timeline_source import TimelineSource
 from producer.state.write_order import WriteOrder
-from producer.timeline.keyset_reader import BY_DATE, Page, Position, _between, _read, read_pages
+from producer.timeline.keyset_reader import BY_DATE, MODIFIED, Page, PageReply, Position, _between, _read, read_pages
 from producer.timeline.window import Window
 from tests.fixtures.poll_model import OVERLAP, PERIOD, SECOND, T0, PolledTenant
 
@@ -193,8 +194,6 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(frame_gainsight.gainsight.delete_log, "LEAST_CAP", 2)
     monkeypatch.setattr(frame_gainsight.gainsight.batch_query, "LEAST_CAP", 2)
     monkeypatch.setattr(producer.polling.poller, "REMEMBERED_ROWS", 4)
-    monkeypatch.setattr(producer.polling.poller, "TAIL", 0.4)  # a second
-    monkeypatch.setattr(producer.timeline.keyset_reader, "FEW", 1)
     monkeypatch.setattr(asyncio, "to_thread", directly)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
@@ -308,6 +307,21 @@ def broken_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
     return Schedule
 
 
+def broken_pace(patch: pytest.MonkeyPatch) -> type[Schedule]:
+    """A full page that reaches the last second of its window counts as the last one; the next poll has the rest."""
+    fetch = TimelineSource.fetch
+
+    async def near_enough(source: TimelineSource, conditions: Any, order: Any, offset: int = 0) -> PageReply:
+        reply = await fetch(source, conditions, order, offset)
+        (end,) = (parse_date(c.values[0]) for c in conditions if c.operator == "LT")
+        last = parse_date(reply.rows[-1][MODIFIED]) if reply.rows else None
+        near = order == BY_DATE and end is not None and last is not None and last >= end - SECOND
+        return replace(reply, full=False, unsure=True) if near and reply.full else reply
+
+    patch.setattr(TimelineSource, "fetch", near_enough)
+    return Schedule
+
+
 def broken_page_end(patch: pytest.MonkeyPatch) -> type[Schedule]:
     """Every page that is shorter than requested is taken for the last one."""
     patch.setattr("producer.polling.page_size.PageSize.end_of", _never_capped)
@@ -321,10 +335,19 @@ def _never_capped(size: PageSize, rows: int, limit: int) -> PageEnd:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "breaking",
-    [broken_overlap, broken_offset, broken_cursor, broken_order, broken_resume, broken_page_end, broken_end],
+    [
+        broken_overlap,
+        broken_offset,
+        broken_cursor,
+        broken_order,
+        broken_resume,
+        broken_page_end,
+        broken_end,
+        broken_pace,
+    ],
 )
 def test_broken_variants_of_the_producer_are_found(breaking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = breaking(monkeypatch)
     found_soon = settings(QUIET, max_examples=20_000, phases=(Phase.generate,))  # far more than it ever took
-    with pytest.raises(AssertionError, match=r"missed|written twice|behind|stands"):
+    with pytest.raises(AssertionError, match=r"missed|left for|written twice|behind|stands"):
         run_state_machine_as_test(machine, settings=found_soon)

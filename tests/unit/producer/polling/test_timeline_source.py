@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from producer.polling.page_size import LEAST_ROWS
 from tests.unit.producer.rig import Rig
 
 HOUR = 3600
+MARGIN = 3  # seconds between a window's end and the tenant's clock, rounded up
 
 
 class Spy:
@@ -70,8 +71,7 @@ def fill(rig: Rig, rows: int, seconds: float, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [60, 0], ids=["spread", "crowded"])
-@pytest.mark.parametrize("cap", [50, 77, 333, 1000])
-@pytest.mark.parametrize("more", [0, 1, 3])
+@pytest.mark.parametrize(("cap", "more"), [*product([50, 77, 333], [0, 1, 3]), (1000, 1)])
 async def test_a_cap_of_any_size_loses_nothing_and_costs_few_calls(
     rig: Rig, cap: int, more: int, seconds: float
 ) -> None:
@@ -171,52 +171,38 @@ def timeline_calls(rig: Rig) -> int:
     return int(rig.tenant.calls()["by_endpoint"]["query activity_timeline"])
 
 
-@pytest.mark.parametrize("rows", [150, 200, 1000])
-async def test_a_page_of_round_length_that_reaches_the_windows_end_costs_no_call(rig: Rig, rows: int) -> None:
-    fill(rig, rows, 590)
-    rig.tenant.advance(5)
-    assert (await rig.poll()).written == rows
-    assert timeline_calls(rig) == 1
-    for _ in range(3):
-        fill(rig, rows, 600)
-        assert (await rig.poll()).window is not None
-    assert timeline_calls(rig) == 4, "as long as the longest, again and again"
-    rig.tenant.advance(60)
-    await rig.poll()
-    each_once(rig)
+def quiet_then_a_burst(rig: Rig, quiet: int, burst: int, seconds: float) -> None:
+    """A period of ten minutes that is quiet but for its last `seconds`; the next poll's window has all of it."""
+    fill(rig, quiet, 600 - seconds)
+    fill(rig, burst, seconds)
+    rig.tenant.advance(MARGIN)
 
 
-async def test_a_page_that_ends_long_before_its_windows_end_is_followed_by_another(rig: Rig) -> None:
-    fill(rig, 150, 300)
-    rig.tenant.set_variant("page_cap", 100)
-    rig.tenant.advance(5)
-    assert (await rig.poll()).written == 150
-    each_once(rig)
-
-
-async def test_few_rows_behind_full_pages_are_left_for_the_next_poll(rig: Rig) -> None:
-    rig.set(page_rows=50)
-    fill(rig, 101, 606)  # one every six seconds: the last one behind two pages
-    rig.tenant.advance(1)
+@pytest.mark.parametrize("seconds", [0.5, 20, 29, 60])
+@pytest.mark.parametrize("quiet", [97, 99, 100, 101, 150])
+@pytest.mark.parametrize("cap", [None, 100], ids=["uncapped", "capped"])
+async def test_a_burst_at_the_end_of_a_window_is_read_by_its_poll(
+    rig: Rig, cap: int | None, quiet: int, seconds: float
+) -> None:
+    rig.set(page_rows=1000 if cap else 100)
+    if cap:
+        rig.tenant.set_variant("page_cap", cap)
+    quiet_then_a_burst(rig, quiet, 120, seconds)
     first = await rig.poll()
-    assert (first.pages, first.written, timeline_calls(rig)) == (2, 99, 2), "a row is read twice: the seam"
-    left = rig.lane.checkpoint().unsure_from
-    assert left is not None
-    rig.kill()
-    rig.tenant.advance(600)
-    second = await rig.poll()
-    assert second.window is not None and second.window.start <= left
-    assert second.late == [], "what was left was not late"
-    each_once(rig)
-
-
-async def test_many_rows_behind_full_pages_are_read_in_the_same_poll(rig: Rig) -> None:
-    rig.set(page_rows=50)
-    fill(rig, 55, 600)
-    rig.tenant.advance(1)
-    first = await rig.poll()
-    assert (first.pages, first.written) == (2, 55)
+    assert first.written == quiet + 120
     assert rig.lane.checkpoint().unsure_from is None
+    each_once(rig)
+    fill(rig, 10, 1)
+    rig.tenant.advance(30)
+    assert (await rig.poll()).written == 10, "and so is the next one, a minute later"
+
+
+async def test_a_full_page_at_the_end_of_a_window_costs_one_call_more(rig: Rig) -> None:
+    rig.set(page_rows=100)
+    fill(rig, 100, 590)
+    rig.tenant.advance(20)
+    first = await rig.poll()
+    assert (first.written, first.pages, timeline_calls(rig)) == (100, 2, 2)
 
 
 # Large bodies

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from frame_gainsight.gainsight import Condition, Row, format_date, parse_date, whole_second
 from producer.polling.page_size import PageEnd, PageSize
-from producer.polling.timeline_source import leaves_few
 from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
-from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, Tail, read_pages
+from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, read_pages
 from producer.timeline.window import Window, next_window
 
 T0 = 1_772_438_400_000
@@ -75,19 +74,15 @@ class Paged:
         self._limit = limit
         self._size = PageSize(limit)
 
-    async def fetch(
-        self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0, *, tail: Tail | None = None
-    ) -> PageReply:
+    async def fetch(self, conditions: Sequence[Condition], order: Mapping[str, str], offset: int = 0) -> PageReply:
         given = (conditions, order, self._limit, offset) if offset else (conditions, order, self._limit)
         rows = await self._fetch(*given)
         end = self._size.end_of(len(rows), self._limit)
-        if end is not PageEnd.LAST and leaves_few(rows, tail):
-            return PageReply(rows, False, unsure=True)
         return PageReply(rows, end is not PageEnd.LAST, end is not PageEnd.FULL)
 
 
-def reading(fetch: Any, window: Window, position: Position, limit: int, tail: int = 0) -> AsyncIterator[Page]:
-    return read_pages(Paged(fetch, limit), window, position, tail=tail)
+def reading(fetch: Any, window: Window, position: Position, limit: int) -> AsyncIterator[Page]:
+    return read_pages(Paged(fetch, limit), window, position)
 
 
 def numbered(count: int, at: Callable[[int], int]) -> Memory:
@@ -95,10 +90,10 @@ def numbered(count: int, at: Callable[[int], int]) -> Memory:
 
 
 async def pages(
-    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None, tail: int = 0
+    memory: Memory, limit: int, until: int = T0 + 60 * SECOND, position: Position | None = None
 ) -> list[Page]:
     window = Window(T0, until)
-    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit, tail)]
+    return [p async for p in reading(memory.fetch, window, position or Position(T0), limit)]
 
 
 def gsids(read: Sequence[Page]) -> list[str]:
@@ -139,37 +134,6 @@ async def test_paging_costs_about_a_call_a_page() -> None:
     memory = numbered(200, lambda n: T0 + n * 250)
     await pages(memory, 50)
     assert len(memory.requests) <= 200 / 50 + 1
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("limit", [2, 3, 5, 19, 20])
-@pytest.mark.parametrize("tail", [1, 5, 30, 59])
-async def test_unsure_from_names_the_tail_that_comes_with_the_next_window(
-    shape: str, limit: int, tail: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("producer.timeline.keyset_reader.FEW", 1)
-    memory = numbered(20, SHAPES[shape])
-    until = T0 + 60 * SECOND
-    read = await pages(memory, limit, until, tail=tail * SECOND)
-    calls, left = len(memory.requests), read[-1].unsure_from
-    assert all(p.unsure_from is None for p in read[:-1])
-    if left is None:
-        assert sorted(gsids(read)) == sorted(memory.rows)
-        return
-    assert left >= until - tail * SECOND
-    assert {g for g, at in memory.rows.items() if at < left} <= set(gsids(read)), "nothing but the end is left"
-    further = [p async for p in reading(memory.fetch, Window(left, until + 60 * SECOND), Position(left), limit)]
-    assert set(gsids(read)) | set(gsids(further)) == set(memory.rows)
-    memory.requests.clear()
-    await pages(memory, limit, until)
-    assert calls < len(memory.requests), "it spared a call"
-
-
-async def test_a_few_rows_behind_a_full_page_cost_no_call() -> None:
-    memory = numbered(62, lambda n: T0 + n * 960)
-    (page,) = await pages(memory, 60, tail=4 * SECOND)
-    assert (len(memory.requests), page.unsure_from) == (1, T0 + 56 * SECOND)
-    assert len(await pages(memory, 50, tail=4 * SECOND)) == 2, "many are read at once"
 
 
 async def test_the_window_is_half_open() -> None:
