@@ -12,6 +12,7 @@ import structlog
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
 from frame_gainsight.kafka.records import ProducerRecord
 from frame_gainsight.kafka.topics import MAX_BYTES, how_to_raise, limits
+from frame_gainsight.runtime.clock import Clock
 from frame_gainsight.runtime.errors import BrokerError
 from frame_gainsight.runtime.settings import Settings
 
@@ -71,12 +72,22 @@ class RecordLimits:
         """Index → `refusal` of the records that do not fit, by limits read anew when one does not."""
         found = self._refusals(records)
         if found and self._is_old():
-            try:
-                await asyncio.to_thread(self.read)
-            except BrokerError as error:
-                log.warning("record_limits_not_read", cause=str(error))
+            await self._read_again()
             return self._refusals(records)
         return found
+
+    async def raised(self, clock: Clock) -> None:
+        """Returns when some topic takes larger records than now."""
+        before = self._limits
+        while not any(limit > before.get(topic, limit) for topic, limit in self._limits.items()):
+            await clock.sleep(READ_EVERY)
+            await self._read_again()
+
+    async def _read_again(self) -> None:
+        try:
+            await asyncio.to_thread(self.read)
+        except BrokerError as error:  # those that are known count on
+            log.warning("record_limits_not_read", cause=str(error))
 
     def _refusals(self, records: Sequence[ProducerRecord]) -> dict[int, str]:
         return {i: cause for i, record in enumerate(records) if (cause := self.refusal(record)) is not None}
