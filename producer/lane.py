@@ -51,6 +51,7 @@ class Lane:
         self._connectors: dict[str, LaneConnector] = {}
         self._raw_end = 0
         self._last_raw = -1
+        self._lost: asyncio.Future[dict[str, LaneConnector]] | None = None
         self._batch = BATCH_BYTES
 
     @staticmethod
@@ -106,6 +107,8 @@ class Lane:
         if known.feed is not None and known.registered == connector:
             return known.feed
         await self._close_feed(connector.id)
+        if known.checkpoint is None:
+            await self._restore_lost(connector, known)
         client = await open_client(
             context.settings,
             context.vault,
@@ -247,6 +250,35 @@ class Lane:
         found, _ = await in_thread(lambda: self._reader.restore(connector))
         self._connectors[connector] = found.get(connector, LaneConnector())
         return self._connectors[connector]
+
+    async def _restore_lost(self, connector: Connector, known: LaneConnector) -> None:
+        """Restores a connector without checkpoint from the raw topic, where that has records of it from behind its
+        start: its checkpoint is lost. The topic is read once for all of them."""
+        if self._raw_end == 0:
+            return
+        if self._lost is None:
+            with_checkpoint = {id_ for id_, known in self._connectors.items() if known.checkpoint is not None}
+            self._lost = asyncio.ensure_future(in_thread(lambda: self._reader.lost(with_checkpoint)))
+        try:
+            lost = await asyncio.shield(self._lost)
+        except BaseException:
+            if self._lost is not None and self._lost.done():
+                self._lost = None
+            raise
+        found = lost.pop(connector.id, None)
+        if found is None or found.restored is None or found.restored.cursor < _start_of(connector, 0):
+            return
+        restored = found.restored
+        every = connector.definition.deletions_every * 1000
+        restored = replace(restored, deletions_cursor=max(0, min(restored.deletions_cursor, restored.cursor - every)))
+        log.warning(
+            "checkpoint_lost",
+            connector=connector.id,
+            cursor=restored.cursor,
+            hint="it goes on behind the last period that the raw topic has of it, and writes nothing twice; a backfill "
+            "that was under way is not known any more: frame-gainsight backfill ID --since DATE reads what is missing",
+        )
+        known.restored, known.seen = restored, found.seen
 
     def _known(self, connector: str) -> LaneConnector:
         return self._connectors.setdefault(connector, LaneConnector())

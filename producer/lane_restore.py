@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from frame_gainsight.connectors import Connector
 from frame_gainsight.kafka import ConsumedRecord, end_offset, read_to_end
 from producer.context import ProducerContext
+from producer.lost_checkpoints import traces
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill
 from producer.state.checkpoint import Checkpoint
@@ -112,6 +113,29 @@ class LaneReader:
             if key.connector == connector and (version := self._version(key, record)) is not None:
                 yield version
 
+    def lost(self, known: Collection[str]) -> dict[str, LaneConnector]:
+        """The connectors that the raw topic has records of and that are not known: their checkpoints are lost.
+
+        Each goes on behind the last period that it wrote to its end.
+        """
+        found: dict[str, LaneConnector] = {}
+        first: list[int] = []
+        for id_, trace in traces(self._raw(None, markers=True), known).items():
+            first.append(trace.raw_offset)
+            found[id_] = LaneConnector(
+                Checkpoint(
+                    id_,
+                    trace.end,
+                    trace.raw_offset,
+                    trace.remembered_from,
+                    remembered_from=trace.remembered_from,
+                    unsure_from=trace.start,
+                )
+            )
+        if first:
+            self._restore_seen(found, min(first))
+        return found
+
     def _restore(self, connectors: dict[str, LaneConnector], record: ConsumedRecord) -> None:
         id_, part = parse_key(record.key)
         if part and part != POLL_FAILURE and not part.startswith(BACKFILL):
@@ -149,10 +173,10 @@ class LaneReader:
                 seen = Seen(version.at, version.fingerprint, record.offset, record.header(COLUMNS) or "")
                 connector.seen.restore(version.gsid, seen, connector.restored.remembered_from or 0)
 
-    def _raw(self, first: int | None) -> Iterator[tuple[RawKey, ConsumedRecord]]:
+    def _raw(self, first: int | None, markers: bool = False) -> Iterator[tuple[RawKey, ConsumedRecord]]:
         settings = self._context.settings
         for record in read_to_end(settings, settings.raw_topic, {self._lane: first}):
-            if (key := RawKey.parse(record.key)) is not None and key.gsid != PERIOD_MARKER:
+            if (key := RawKey.parse(record.key)) is not None and (markers or key.gsid != PERIOD_MARKER):
                 yield key, record
 
     def _version(self, key: RawKey, record: ConsumedRecord) -> Version | None:

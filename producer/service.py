@@ -237,7 +237,7 @@ class ProducerService:
             try:
                 await self._work_in(owned)
                 return
-            except Exception as error:  # noqa: BLE001 - the lane's boundary
+            except Exception as error:  # the lane's boundary
                 if clock.monotonic() - begun >= STEADY_SECONDS:
                     failures = fenced = 0
                 failures += 1

@@ -65,7 +65,13 @@ def deleted_at(header: str | None, written_at: int) -> int:
 
     Whatever else a header says is no moment from 1970 to the year 9999.
     """
+    at = moment(header)
+    return written_at if at is None else at
+
+
+def moment(header: str | None) -> int | None:
+    """The milliseconds that a header has; None for whatever is no moment from 1970 to the year 9999."""
     if header is None or not (header.isascii() and header.isdigit() and len(header) <= _DIGITS):
-        return written_at
+        return None
     at = int(header)
-    return at if at <= LAST_MOMENT else written_at
+    return at if at <= LAST_MOMENT else None
