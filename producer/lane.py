@@ -12,8 +12,11 @@ import structlog
 from frame_gainsight.connectors import Connector, ConnectorError, open_client
 from frame_gainsight.gainsight import GainsightClient
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, LaneWriter, ProducerRecord
+from frame_gainsight.kafka.transactions import BATCH_BYTES
+from frame_gainsight.runtime import BrokerError, RecordTooLargeError, TopicError, UnforeseenError
+from frame_gainsight.runtime.aio import in_thread
 from producer.context import ProducerContext
-from producer.lane_restore import LaneConnector, LaneReader
+from producer.lane_restore import LaneConnector, LaneReader, decode_backfill
 from producer.polling.columns import Columns
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, overlaps
@@ -47,6 +50,9 @@ class Lane:
         self._writing = asyncio.Lock()
         self._connectors: dict[str, LaneConnector] = {}
         self._raw_end = 0
+        self._last_raw = -1
+        self._lost: asyncio.Future[dict[str, LaneConnector]] | None = None
+        self._batch = BATCH_BYTES
 
     @staticmethod
     async def open(context: ProducerContext, number: int) -> Lane:
@@ -55,7 +61,13 @@ class Lane:
         When it is cancelled, it first waits for the writer that is being opened and closes it: opened later, it would
         fence the lane's next owner. Raises BrokerError.
         """
-        opening = asyncio.ensure_future(asyncio.to_thread(KafkaLaneWriter, context.settings, ROLE, number))
+
+        def open_writer() -> KafkaLaneWriter:
+            context.limits.read()
+            batch = min(BATCH_BYTES, context.limits.smallest)
+            return KafkaLaneWriter(context.settings, ROLE, number, batch_bytes=batch)
+
+        opening = asyncio.ensure_future(asyncio.to_thread(open_writer))
         try:
             writer = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -63,6 +75,7 @@ class Lane:
                 await asyncio.to_thread((await opening).close)
             raise
         lane = Lane(context, number, writer)
+        lane._batch = min(BATCH_BYTES, context.limits.smallest)
         restoring = asyncio.ensure_future(asyncio.to_thread(lane._reader.restore))
         try:
             lane._connectors, lane._raw_end = await asyncio.shield(restoring)
@@ -70,6 +83,7 @@ class Lane:
             await asyncio.wait([restoring])
             await lane.close()
             raise
+        lane._last_raw = lane._raw_end - 1
         log.info("lane_opened", lane=number, connectors=len(lane._connectors), raw_end=lane._raw_end)
         return lane
 
@@ -87,18 +101,22 @@ class Lane:
         """
         context, known = self._context, self._known(connector.id)
         if known.damaged is not None:
+            known = await self._restored_anew(connector.id)
+        if known.damaged is not None:
             raise CheckpointError(known.damaged)
         if known.feed is not None and known.registered == connector:
             return known.feed
-        if known.feed is not None:
-            await known.feed.client.close()
+        await self._close_feed(connector.id)
+        if known.checkpoint is None:
+            await self._restore_lost(connector, known)
         client = await open_client(
             context.settings,
             context.vault,
             context.clock,
             connector,
             role="producer",
-            spent_today=_spent(known),
+            spent_today=known.spent,
+            budgets=context.budgets,
             reply_slots=context.reply_slots,
         )
         columns = Columns(connector.definition, client, context.clock)
@@ -106,7 +124,7 @@ class Lane:
             try:
                 checkpoint = known.restored or await self._first_checkpoint(connector, client, columns)
             except BaseException:
-                await client.close()
+                await self._close_client(connector.id, client)
                 raise
             known.write_order = WriteOrder(checkpoint, known.seen)
         known.registered = connector
@@ -126,18 +144,33 @@ class Lane:
     async def keep_only(self, connectors: Iterable[str]) -> None:
         """Closes the feeds of all other connectors: they are paused, or not registered (any more)."""
         for id_ in self._connectors.keys() - set(connectors):
-            known = self._connectors[id_]
-            if (feed := known.feed) is not None:
-                known.feed = None
-                await feed.client.close()
+            await self._close_feed(id_)
+
+    async def _close_feed(self, connector: str) -> None:
+        known = self._connectors[connector]
+        if (feed := known.feed) is not None:
+            known.feed = None
+            await self._close_client(connector, feed.client)
+
+    async def _close_client(self, connector: str, client: GainsightClient) -> None:
+        try:
+            await client.close()
+        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            log.warning("client_not_closed", connector=connector, cause=str(UnforeseenError(error)))
+
+    async def limits_raised(self) -> None:
+        """Returns when some topic takes larger records than now."""
+        await self._context.limits.raised(self._context.clock)
 
     async def failed(self, connector: str, failure: str, cause: str) -> None:
-        """Records why the connector is not polled. Raises BrokerError, FencedError."""
+        """Records why the connector is not polled, and the calls that it made. Raises BrokerError, FencedError."""
         known, now = self._known(connector), self._context.clock.now()
+        budget = self._context.budgets.get(connector)
+        calls = budget.spent if budget is not None else known.spent or (0, 0)
         if known.failure is None:
-            further: PollFailure | None = PollFailure(connector, failure, cause, now, now)
+            further: PollFailure | None = PollFailure(connector, failure, cause, now, now, calls)
         else:
-            further = known.failure.after(failure, cause, now)
+            further = known.failure.after(failure, cause, now, calls)
         if further is not None:
             record = Records(self._context, connector, self.number).poll_failure(further)
             await self._write([], lambda _: [record])
@@ -182,9 +215,11 @@ class Lane:
     def on_checkpoint_record(self, record: ConsumedRecord) -> str | None:
         """Follows the checkpoints topic for requests and cancellations of backfills; our own records come by too.
 
-        Returns the connector whose backfills were requested or cancelled.
+        Returns the connector whose backfills were requested or cancelled, or whose damaged record was replaced.
         """
         connector, part = parse_key(record.key)
+        if self.is_damaged(connector) and (not part or part.startswith(BACKFILL)):
+            return connector
         if record.value is None:
             if not part:
                 self._forget(connector)
@@ -192,7 +227,7 @@ class Lane:
         if not part.startswith(BACKFILL):
             return None
         try:
-            backfill = Backfill.decode(self._context.codec, record.value)
+            backfill = decode_backfill(self._context.codec, connector, part, record.value)
         except DecodeError as error:
             log.error("backfill_unreadable", lane=self.number, offset=record.offset, cause=str(error))
             return None
@@ -204,6 +239,46 @@ class Lane:
         else:
             return None
         return backfill.connector
+
+    def is_damaged(self, connector: str) -> bool:
+        """Whether a record of the connector does not read, so that it is not polled until that is replaced."""
+        known = self._connectors.get(connector)
+        return known is not None and known.damaged is not None
+
+    async def _restored_anew(self, connector: str) -> LaneConnector:
+        """The connector as it is on record now."""
+        found, _ = await in_thread(lambda: self._reader.restore(connector))
+        self._connectors[connector] = found.get(connector, LaneConnector())
+        return self._connectors[connector]
+
+    async def _restore_lost(self, connector: Connector, known: LaneConnector) -> None:
+        """Restores a connector without checkpoint from the raw topic, where that has records of it from behind its
+        start: its checkpoint is lost. The topic is read once for all of them."""
+        if self._raw_end == 0:
+            return
+        if self._lost is None:
+            with_checkpoint = {id_ for id_, known in self._connectors.items() if known.checkpoint is not None}
+            self._lost = asyncio.ensure_future(in_thread(lambda: self._reader.lost(with_checkpoint)))
+        try:
+            lost = await asyncio.shield(self._lost)
+        except BaseException:
+            if self._lost is not None and self._lost.done():
+                self._lost = None
+            raise
+        found = lost.pop(connector.id, None)
+        if found is None or found.restored is None or found.restored.cursor < _start_of(connector, 0):
+            return
+        restored = found.restored
+        every = connector.definition.deletions_every * 1000
+        restored = replace(restored, deletions_cursor=max(0, min(restored.deletions_cursor, restored.cursor - every)))
+        log.warning(
+            "checkpoint_lost",
+            connector=connector.id,
+            cursor=restored.cursor,
+            hint="it goes on behind the last period that the raw topic has of it, and writes nothing twice; a backfill "
+            "that was under way is not known any more: frame-gainsight backfill ID --since DATE reads what is missing",
+        )
+        known.restored, known.seen = restored, found.seen
 
     def _known(self, connector: str) -> LaneConnector:
         return self._connectors.setdefault(connector, LaneConnector())
@@ -238,14 +313,51 @@ class Lane:
     async def _write(
         self, records: Sequence[ProducerRecord], then: Callable[[Sequence[int]], Sequence[ProducerRecord]]
     ) -> list[int]:
+        """Writes all in one transaction, or nothing. Raises RecordTooLargeError for what a topic does not take."""
+
+        limits = self._context.limits
+
+        def fitting(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
+            made = then(offsets)
+            if any(limits.refusal(record) is not None for record in made):
+                limits.read()
+            for record in made:
+                if (refusal := limits.refusal(record)) is not None:
+                    raise RecordTooLargeError(refusal)
+            return made
+
         async with self._writing:
-            writing = asyncio.ensure_future(asyncio.to_thread(self._writer.write, records, then))
+            writing = asyncio.ensure_future(asyncio.to_thread(self._writer.write, records, fitting))
             try:
-                return await asyncio.shield(writing)
+                offsets = await asyncio.shield(writing)
             except asyncio.CancelledError:  # the work is being given up: the transaction in flight ends first
                 await asyncio.wait([writing])
                 writing.result()  # had it failed, our state in memory would be ahead of what was committed
                 raise
+            except RecordTooLargeError as error:
+                await self._read_limits(error)
+                raise
+        self._note_raw(offsets)
+        return offsets
+
+    async def _read_limits(self, error: RecordTooLargeError) -> None:
+        """Reads the limits after a refusal. Raises BrokerError when batches are larger than a topic takes now: they
+        are smaller when the lane is opened anew."""
+        await asyncio.to_thread(self._context.limits.read)
+        if self._context.limits.smallest < self._batch:
+            raise BrokerError(f"{error} Batches are made smaller.") from error
+
+    def _note_raw(self, offsets: Sequence[int]) -> None:
+        """Raises TopicError when the raw topic was created anew: its offsets begin again."""
+        if not offsets:
+            return
+        if offsets[0] <= self._last_raw:
+            raise TopicError(
+                f"Topic {self._context.settings.raw_topic} was deleted and created anew (partition {self.number}: "
+                f"offset {offsets[0]} after {self._last_raw}). The lane is opened anew, and what the overlap reads is "
+                "written again; what the topic held before is read by: frame-gainsight backfill ID --since DATE"
+            )
+        self._last_raw = offsets[-1]
 
 
 def _covered_from(known: LaneConnector) -> int | None:
@@ -258,13 +370,6 @@ def _covered_from(known: LaneConnector) -> int | None:
         if backfill.state in ("REQUESTED", "RUNNING", "DONE") and reaches and backfill.since < covered:
             covered = backfill.since
     return covered
-
-
-def _spent(known: LaneConnector) -> tuple[int, int] | None:
-    """The connector's calls of today so far."""
-    if known.feed is not None:
-        return known.feed.client.spent
-    return known.checkpoint.calls if known.checkpoint is not None else None
 
 
 def _start_of(connector: Connector, default: int) -> int:

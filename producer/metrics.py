@@ -20,10 +20,17 @@ class ProducerMetrics:
         self._metrics = metrics
         self._calls: dict[str, Counter[str]] = {}
         self._backfills: dict[str, tuple[int, int]] = {}
+        self._stopped: set[int] = set()
         metrics.set("lanes", lanes, service=SERVICE)
+        metrics.set("lanes_stopped", 0, service=SERVICE)
 
     def lanes(self, owned: int) -> None:
         self._metrics.set("lanes_owned", owned, service=SERVICE)
+
+    def lane_stopped(self, lane: int, stopped: bool) -> None:
+        """Counts the lanes that cannot be worked in now."""
+        (self._stopped.add if stopped else self._stopped.discard)(lane)
+        self._metrics.set("lanes_stopped", len(self._stopped), service=SERVICE)
 
     def forget(self, connector: str) -> None:
         """Drops the figures of a connector that this process polls no more."""

@@ -8,26 +8,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 import xxhash
 
-from frame_gainsight.connectors import Connector, ConnectorError, VaultUnavailableError
-from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError
-from frame_gainsight.runtime import Clock, cause_of
+from frame_gainsight.connectors import Connector, VaultUnavailableError
+from frame_gainsight.gainsight import ThrottledError, TransientError
+from frame_gainsight.runtime import Clock, RecordTooLargeError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
+from producer.boundary import ends_lane, foreseen
 from producer.lane import Lane
 from producer.polling.feed import Feed
 from producer.polling.poller import Poller, PollResult
 from producer.state.backfill import Backfill
 from producer.state.poll_failure import failure_of
-from producer.timeline.keyset_reader import StuckError
+from schemas import RegistryError
+
+log = structlog.get_logger(__name__)
 
 MAX_POLLS = 64  # of a process, at the same time
 SLOW_SECONDS = 10.0  # after which a poll does not count among them any more, so that slow tenants starve no other
 FIRST_RETRY = 15.0  # seconds after a first failure that may pass by itself
 LONGEST_RETRY = 3600.0  # seconds after a failure that somebody must set right, or a period where that is longer
-
-POLL_ERRORS = (GainsightError, ConnectorError, StuckError)
 
 
 class PollSlots:
@@ -75,6 +77,9 @@ class _Work:
 class LaneSchedule:
     """Runs the work of one lane. Each connector has a task of its own; Kafka's failure ends them all, a tenant's none.
 
+    Whatever else a connector's work raises is that connector's failure: it is counted, recorded with its cause, and the
+    work tried again after a back-off.
+
     Args:
         wanted: the connectors that are to be polled at present.
         removed: connectors that were removed, registered anew since or not; `run` clears their recorded failures, and
@@ -107,10 +112,12 @@ class LaneSchedule:
         """Wakes the schedule: a definition came, changed or went."""
         self._changed.set()
 
-    def backfills_changed(self, connector: str) -> None:
-        """Wakes the connector's task: a backfill was requested, or cancelled."""
+    def state_changed(self, connector: str) -> None:
+        """Wakes the connector's task: a backfill was requested or cancelled, or a damaged checkpoint was replaced."""
         if (work := self._work.get(connector)) is not None:
             work.backfills_changed.set()
+            if self._lane.is_damaged(connector):
+                work.changed.set()
 
     async def run(self) -> None:
         """Works until cancelled. Raises BrokerError, FencedError."""
@@ -146,46 +153,62 @@ class LaneSchedule:
             work.changed.clear()
             try:
                 feed = await self._lane.feed(connector)
-            except POLL_ERRORS as error:
+                polling = self._keep_polling(feed, restarted)
+                backfilling = self._keep_backfilling(feed, work.backfills_changed)
+                if self._once:
+                    await _all_of(polling, backfilling)
+                    return
+                await _first_of(work.changed.wait(), polling, backfilling)
+                failures, restarted = 0, True
+            except Exception as error:  # the connector's boundary
+                if ends_lane(error):
+                    raise
                 failures += 1
-                await self._failed(id_, error)
+                delay = await self._failed(id_, error, failures, connector.definition.period)
                 if self._once:
                     return
-                delay = _retry_wait(error, failures, connector.definition.period)
-                await _first_of(work.changed.wait(), self._clock.sleep(delay))
-                continue
-            polling = self._keep_polling(feed, restarted)
-            backfilling = self._keep_backfilling(feed, work.backfills_changed)
-            if self._once:
-                await _all_of(polling, backfilling)
-                return
-            await _first_of(work.changed.wait(), polling, backfilling)
-            failures, restarted = 0, True
+                await _first_of(work.changed.wait(), self._wait(error, delay))
 
     async def _keep_polling(self, feed: Feed, restarted: bool) -> None:
         poller, failures = Poller(feed), 0
         delay = 0.0 if restarted or self._once else self._first_wait(feed)
+        failed: Exception | None = None
         while True:
-            await self._clock.sleep(delay)
-            begun = self._clock.monotonic()
+            await self._wait(failed, delay)
+            begun, failed = self._clock.monotonic(), None
             try:
                 async with self._slots.acquire():
                     result = await poller.poll()
-            except POLL_ERRORS as error:
-                failures += 1
-                await self._failed(feed.definition.id, error)
-                delay = _retry_wait(error, failures, feed.definition.period)
-            else:
                 failures = 0
                 await self._lane.recovered(feed.definition.id)
                 self._observer.on_poll(result, feed, self._clock.monotonic() - begun)
                 delay = self._next_wait(feed, least=feed.definition.period / 10)
+            except Exception as error:  # the connector's boundary
+                if ends_lane(error):
+                    raise
+                failures, failed = failures + 1, error
+                delay = await self._failed(feed.definition.id, error, failures, feed.definition.period)
             if self._once:
                 return
 
-    async def _failed(self, connector: str, error: Exception) -> None:
-        self._observer.on_failure(connector, error)
-        await self._lane.failed(connector, failure_of(error), cause_of(error, connector))
+    async def _failed(self, connector: str, error: Exception, failures: int, period: float) -> float:
+        """Counts, logs and records a connector's failure; returns the seconds until the next try."""
+        error = foreseen(error)
+        try:
+            self._observer.on_failure(connector, error)
+            await self._lane.failed(connector, failure_of(error), cause_of(error, connector))
+        except Exception as second:
+            if ends_lane(second):
+                raise
+            log.exception("failure_not_recorded", connector=connector, cause=str(foreseen(second)))
+        return _retry_wait(error, failures, period)
+
+    async def _wait(self, failed: Exception | None, delay: float) -> None:
+        """Waits for `delay` seconds; after a record that was too large, only until topics take larger ones."""
+        if isinstance(failed, RecordTooLargeError):
+            await _first_of(self._lane.limits_raised(), self._clock.sleep(delay))
+        else:
+            await self._clock.sleep(delay)
 
     def _first_wait(self, feed: Feed) -> float:
         """Seconds until the first poll after the lane was taken: none when it is due, else the rest of the period."""
@@ -277,6 +300,6 @@ def _retry_wait(error: Exception, failures: int, period: float) -> float:
     """Seconds until the next try. A failure that may pass by itself is tried again soon, others less and less often."""
     if isinstance(error, ThrottledError) and error.retry_after:
         return error.retry_after
-    if isinstance(error, TransientError | VaultUnavailableError):
+    if isinstance(error, TransientError | VaultUnavailableError | RegistryError):
         return Backoff(FIRST_RETRY, max(period, 1.0)).seconds(failures)
     return max(period, Backoff(period, LONGEST_RETRY).seconds(failures))

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.connectors import Connector, apply
-from frame_gainsight.kafka import consumed_record, reader
+from frame_gainsight.kafka import consumed_record, put_all, reader
 from frame_gainsight.kafka.clients import unreachable
-from frame_gainsight.runtime import FencedError, OperationalError, cause_of
+from frame_gainsight.runtime import BrokerError, Failure, FencedError, OperationalError, cause_of
+from frame_gainsight.runtime.backoff import Backoff
 from frame_gainsight.runtime.metrics import Metrics
+from producer.boundary import foreseen
 from producer.context import ProducerContext
 from producer.lane import Lane
 from producer.metrics import ProducerMetrics
 from producer.polling.feed import Feed
 from producer.polling.poller import PollResult
 from producer.schedule import LaneSchedule, Observer, PollSlots
-from producer.state.poll_failure import failure_of
-from schemas import SchemaError
+from producer.state.poll_failure import PollFailure, failure_of
+from producer.state.records import Records
+from schemas import RegistryError
 
 log = structlog.get_logger(__name__)
 
 SESSION_SECONDS = 8  # after which a dead producer's lanes go to others
-REOPEN_SECONDS = 2.0  # after Kafka failed
+# After a lane stopped. What a person corrects takes effect within the longest.
+REOPEN = Backoff(first=1.0, longest=5.0)
+REGISTRY_SECONDS = 2.0  # until a schema registry that did not answer is asked again
+RECORDED_AFTER = 3  # failures of a lane in a row, after which they are recorded as its connectors' failure
+STEADY_SECONDS = 60.0  # for which a lane must have been open, so that its next failure is a first one
 # A lane that another process has taken is revoked by the group within a session, unless that one is no member of it.
-FENCED_SECONDS = 4.0 * SESSION_SECONDS
+FENCED = Backoff(first=4.0 * SESSION_SECONDS, longest=600.0)
 
 
 @dataclass(slots=True)
@@ -40,6 +49,7 @@ class _Owned:
         removed: connectors that were removed, and whose recorded failure the lane is still to clear.
         behind: topics that have not been read to their end yet.
         known: set when its connectors have been read once and its requests are followed.
+        stopped: why it cannot be worked in, as recorded; `stopped_at`: since when (milliseconds).
     """
 
     number: int
@@ -47,6 +57,8 @@ class _Owned:
     removed: set[str] = field(default_factory=set)
     behind: set[str] = field(default_factory=set)
     known: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: str | None = None
+    stopped_at: int | None = None
     lane: Lane | None = None
     schedule: LaneSchedule | None = None
     task: asyncio.Task[None] | None = None
@@ -79,6 +91,8 @@ class ProducerService:
         self._on_failure = on_failure
         self._metrics = ProducerMetrics(metrics or Metrics(), context.settings.partitions)
         self._lanes: dict[int, _Owned] = {}
+        self._unread: deque[Message] = deque()
+        self._read_again = -math.inf
         self._stopping = asyncio.Event()
         self._slots = PollSlots(context.clock)
         self.failures: dict[str, str] = {}
@@ -116,8 +130,8 @@ class ProducerService:
         consumer.subscribe(list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked)
         try:
             while not self._finished():
-                for message in await asyncio.to_thread(consumer.consume, 500, 0.2):
-                    self._on_message(message)
+                self._unread += await asyncio.to_thread(consumer.consume, 500, 0.2)
+                self._read_messages()
         finally:
             await self._give_up(list(self._lanes))
             await asyncio.to_thread(consumer.close)
@@ -133,6 +147,20 @@ class ProducerService:
         return (
             self._once and bool(self._lanes) and all(o.task is not None and o.task.done() for o in self._lanes.values())
         )
+
+    def _read_messages(self) -> None:
+        """Takes in what was consumed; from a record on that the schema registry does not let us read, later."""
+        now = self._context.clock.monotonic()
+        if now < self._read_again:
+            return
+        while self._unread:
+            try:
+                self._on_message(self._unread[0])
+            except RegistryError as error:
+                log.warning("records_wait_for_registry", waiting=len(self._unread), cause=str(error))
+                self._read_again = now + REGISTRY_SECONDS
+                return
+            self._unread.popleft()
 
     def _on_message(self, message: Message) -> None:
         error = message.error()
@@ -150,6 +178,21 @@ class ProducerService:
             raise unreachable(self._settings, KafkaException(error))
         if owned is None:
             return
+        try:
+            self._follow(owned, message)
+        except RegistryError:
+            raise
+        except Exception as fault:  # noqa: BLE001 - one record must not end the process
+            log.error(
+                "record_not_followed",
+                topic=message.topic(),
+                partition=message.partition(),
+                offset=message.offset(),
+                cause=str(foreseen(fault)),
+            )
+
+    def _follow(self, owned: _Owned, message: Message) -> None:
+        """Takes in a definition, or what another process wrote into the checkpoints topic."""
         if message.topic() == self._settings.connectors_topic:
             record = consumed_record(message)
             connector = apply(self._context.codec, owned.connectors, record)
@@ -163,7 +206,7 @@ class ProducerService:
         elif owned.lane is not None and owned.schedule is not None:
             connector = owned.lane.on_checkpoint_record(consumed_record(message))
             if connector is not None:
-                owned.schedule.backfills_changed(connector)
+                owned.schedule.state_changed(connector)
 
     def _take(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -172,7 +215,8 @@ class ProducerService:
             self._lanes[number] = owned
         self._metrics.lanes(len(self._lanes))
 
-    async def _give_up(self, numbers: Iterable[int]) -> None:
+    async def _give_up(self, numbers: Collection[int]) -> None:
+        self._unread = deque(m for m in self._unread if m.partition() not in numbers)
         given = [self._lanes.pop(n) for n in numbers if n in self._lanes]
         tasks = [owned.task for owned in given if owned.task is not None]
         for task in tasks:
@@ -185,24 +229,53 @@ class ProducerService:
         self._metrics.lanes(len(self._lanes))
 
     async def _work(self, owned: _Owned) -> None:
-        """Keeps a lane open and works in it; opens it again after Kafka failed. Raises FencedError."""
+        """Keeps a lane open and works in it; opens it again after it failed, whatever the cause: other lanes go on."""
         await owned.known.wait()
+        clock, failures, fenced = self._context.clock, 0, 0
         while True:
+            begun = clock.monotonic()
             try:
                 await self._work_in(owned)
                 return
-            except FencedError as error:
-                # Reopened it would fence the new owner in turn: the group decides whose it is.
-                log.warning("lane_fenced", lane=owned.number, cause=str(error))
-                await self._context.clock.sleep(FENCED_SECONDS)
-                raise
-            except (OperationalError, SchemaError) as error:
-                log.warning("lane_reopening", lane=owned.number, cause=str(error))
-                await self._context.clock.sleep(REOPEN_SECONDS)
+            except Exception as error:  # the lane's boundary
+                if clock.monotonic() - begun >= STEADY_SECONDS:
+                    failures = fenced = 0
+                failures += 1
+                if self._once and not isinstance(error, BrokerError):
+                    raise
+                self._metrics.lane_stopped(owned.number, True)
+                if isinstance(error, FencedError):
+                    # Reopened at once it would fence the new owner in turn: the group decides whose it is.
+                    fenced += 1
+                    log.warning("lane_fenced", lane=owned.number, cause=str(error))
+                    await clock.sleep(FENCED.seconds(fenced))
+                    continue
+                cause = str(error if isinstance(error, OperationalError) else foreseen(error))
+                log.warning("lane_reopening", lane=owned.number, failures=failures, cause=cause)
+                if failures >= RECORDED_AFTER:
+                    await self._record_stopped(owned, cause)
+                await clock.sleep(REOPEN.seconds(failures))
+
+    async def _record_stopped(self, owned: _Owned, cause: str) -> None:
+        """Records why the lane's connectors are not polled, outside of its transactions: it cannot be opened."""
+        now = self._context.clock.now()
+        text = f"Lane {owned.number} (a partition of every topic) cannot be worked in, and is tried again: {cause}"
+        failures = [
+            PollFailure(c.id, Failure.TRANSIENT.value, text, owned.stopped_at or now, now) for c in self._wanted(owned)
+        ]
+        if text == owned.stopped:
+            return
+        owned.stopped, owned.stopped_at = text, owned.stopped_at or now
+        try:
+            made = [Records(self._context, f.connector, owned.number).poll_failure(f) for f in failures]
+            await asyncio.to_thread(put_all, self._settings, made, 15.0)
+        except Exception as error:  # noqa: BLE001 - it is in the log, and in the metrics
+            log.warning("lane_failure_not_recorded", lane=owned.number, cause=str(foreseen(error)))
 
     async def _work_in(self, owned: _Owned) -> None:
         lane = await Lane.open(self._context, owned.number)
-        owned.lane = lane
+        owned.lane, owned.stopped, owned.stopped_at = lane, None, None
+        self._metrics.lane_stopped(owned.number, False)
         owned.schedule = LaneSchedule(
             lane,
             self._context.clock,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
-from fastavro.schema import SchemaParseException, UnknownType
 
 from schemas.catalogue import Catalogue, Schema, catalogue, parse
-from schemas.errors import DecodeError, EncodeError, UnknownSchemaError
+from schemas.errors import DecodeError, EncodeError, RegistryError, SchemaError, UnknownSchemaError
 from schemas.registry import ConfluentRegistry, Registry
 
 SINGLE_OBJECT = b"\xc3\x01"  # Avro specification, "Single-object encoding"; 8 bytes of fingerprint follow
 CONFLUENT = b"\x00"  # Confluent wire format; a 4-byte big-endian schema id follows
 _CONFLUENT_PREFIX = struct.Struct(">bI")
+_LAST_SCHEMA_ID = 2**31 - 1  # registries count in signed integers
 
 Value = dict[str, Any]
 
@@ -48,8 +50,8 @@ class Codec:
         out.write(self._prefix(schema))
         try:
             fastavro.schemaless_writer(out, schema.parsed, value)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            raise EncodeError(f"This {record} does not fit its schema: {error}") from error
+        except Exception as error:  # whatever fastavro raises for a value of another shape
+            raise EncodeError(f"This {record} does not fit its schema: {words(error)}") from error
         return out.getvalue()
 
     def decode(self, data: bytes) -> Decoded:
@@ -76,10 +78,10 @@ class Codec:
         body.seek(start)
         try:
             value = fastavro.schemaless_reader(body, writer, None if writer is reader.parsed else reader.parsed)
-        except (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError) as error:
-            raise DecodeError(f"The {reader.record} is damaged: {error or type(error).__name__}") from error
         except fastavro.read.SchemaResolutionError as error:
             raise DecodeError(f"The {reader.record} was written by a schema that cannot be read: {error}") from error
+        except Exception as error:  # whatever fastavro raises: the bytes may be anybody's
+            raise DecodeError(f"The {reader.record} is damaged: {words(error)}") from error
         if body.tell() != len(data):
             raise DecodeError(f"The {reader.record} has {len(data) - body.tell()} bytes too many.")
         if not isinstance(value, dict):
@@ -110,11 +112,15 @@ class Codec:
                 raise DecodeError(
                     f"The value names schema {schema_id} of a registry: set SCHEMA_REGISTRY_URL to read it."
                 )
+            if schema_id > _LAST_SCHEMA_ID:
+                raise DecodeError(f"The value names schema {schema_id}, and no registry has one of that number.")
             try:
                 writer = parse(self._registry.fetch(schema_id))
             except UnknownSchemaError as error:
                 raise DecodeError(f"{error} Look at who writes to the topic.") from error
-            except (ValueError, TypeError, KeyError, SchemaParseException, UnknownType) as error:
+            except RegistryError:
+                raise
+            except Exception as error:
                 raise DecodeError(
                     f"Schema {schema_id} of the registry is not an Avro schema. Look at who writes to the topic."
                 ) from error
@@ -124,6 +130,24 @@ class Codec:
                 raise DecodeError(f"Schema {schema_id} of the registry is '{name}', which is not one of ours.")
             found = self._writers_by_id[schema_id] = (reader, writer)
         return found
+
+
+@contextmanager
+def taken_apart(record: str) -> Iterator[None]:
+    """Whatever is raised while a decoded value is taken apart becomes a DecodeError: Avro says nothing of what is in
+    its texts and numbers, and the bytes may be anybody's."""
+    try:
+        yield
+    except SchemaError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"The {record} is damaged: {words(error)}") from error
+
+
+def words(error: Exception, most: int = 300) -> str:
+    """An error's text, of at most so many characters; its type's name where it has none."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def codec_for(registry_url: str | None) -> Codec:

@@ -6,7 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PERIOD_MARKER = "!period"
-"""In a key, in the place of an activity's Gsid: the record closes a polled period. No Gsid has such a character."""
+"""In a key, in the place of an activity's Gsid: the record closes a polled period. An activity of this very Gsid is not
+written: it would have the marker's key. One that ends with it, behind a slash, is."""
+
+LAST_MOMENT = 253_402_300_799_999
+"""The last moment in milliseconds that dates can express: that of the year 9999."""
 
 CONNECTOR = "connector"
 PERIOD_START = "period_start"
@@ -19,7 +23,8 @@ COLUMNS = "columns"
 DELETED_AT = "deleted_at"
 """Header of a tombstone: when the activity was deleted, in milliseconds."""
 
-_MARKER_SUFFIX = f"/{PERIOD_MARKER}".encode()
+_MARKER = PERIOD_MARKER.encode()
+_DIGITS = len(str(LAST_MOMENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class RawKey:
 
 def is_period_marker(key: bytes | None) -> bool:
     """Whether the record closes a polled period; decided without decoding it."""
-    return (key or b"").endswith(_MARKER_SUFFIX)
+    connector, _, name = (key or b"").partition(b"/")
+    return name == _MARKER and connector != b""
 
 
 def connector_of(key: bytes | None) -> str:
@@ -55,5 +61,17 @@ def gsid_of(key: bytes | None) -> str:
 
 
 def deleted_at(header: str | None, written_at: int) -> int:
-    """When an activity was deleted (milliseconds): as its tombstone's header has it, else when that was written."""
-    return int(header) if header and header.isdigit() else written_at
+    """When an activity was deleted (milliseconds): as its tombstone's header has it, else when that was written.
+
+    Whatever else a header says is no moment from 1970 to the year 9999.
+    """
+    at = moment(header)
+    return written_at if at is None else at
+
+
+def moment(header: str | None) -> int | None:
+    """The milliseconds that a header has; None for whatever is no moment from 1970 to the year 9999."""
+    if header is None or not (header.isascii() and header.isdigit() and len(header) <= _DIGITS):
+        return None
+    at = int(header)
+    return at if at <= LAST_MOMENT else None

@@ -21,6 +21,7 @@ async def open_client(
     *,
     role: Role | None = None,
     spent_today: tuple[int, int] | None = None,
+    budgets: dict[str, CallBudget] | None = None,
     reply_slots: ReplySlots | None = None,
 ) -> GainsightClient:
     """A client for one service. Raises VaultError when the key cannot be decrypted.
@@ -28,21 +29,26 @@ async def open_client(
     Args:
         role: the service whose part of the connector's share of calls is taken; None: half of the share.
         spent_today: the client's `spent` in an earlier process, so that a restart does not begin the day anew.
+        budgets: connector → the budget of its last client in this process, so that a new one does not begin anew.
         reply_slots: the slots for large replies that the process's clients share.
     """
     definition = connector.definition
     secret = await asyncio.to_thread(vault.open, connector.id, definition.host, connector.sealed)
+    budget = CallBudget(
+        clock,
+        definition.api_share * _part(settings, role),
+        definition.calls_per_minute,
+        definition.calls_per_day,
+        spent_today,
+        budgets.get(connector.id) if budgets is not None else None,
+    )
+    if budgets is not None:
+        budgets[connector.id] = budget
     return GainsightClient(
         HttpTransport(
             definition.host,
             secret.credentials(clock),
-            CallBudget(
-                clock,
-                definition.api_share * _part(settings, role),
-                definition.calls_per_minute,
-                definition.calls_per_day,
-                spent_today,
-            ),
+            budget,
             clock,
             retry_seconds=settings.retry_seconds,
             timeout=settings.http_timeout_seconds,

@@ -104,6 +104,13 @@ class _Window:
         reserve = self.reserve if priority is Priority.BACKFILL else 0
         return 0.0 if left > reserve else (self.index + 1) * self.seconds - now
 
+    def go_on(self, before: _Window) -> None:
+        """Counts the calls that were counted in `before`, where that is of the same time."""
+        if before.index > self.index:
+            self.index, self.used, self.remaining = before.index, before.used, before.remaining
+        elif before.index == self.index:
+            self.used, self.remaining = max(self.used, before.used), before.remaining
+
     def take(self, now: float) -> None:
         """Counts one call."""
         self.turn(now)
@@ -120,6 +127,7 @@ class CallBudget:
         clock: its wall clock names the windows.
         per_minute, per_day: the tenant's allowance.
         spent_today: `spent` of an earlier process; ignored when that day is over.
+        after: the budget that this one replaces in the process: its calls, and its waits, are this one's too.
     """
 
     def __init__(
@@ -129,6 +137,7 @@ class CallBudget:
         per_minute: int = PER_MINUTE,
         per_day: int = PER_DAY,
         spent_today: tuple[int, int] | None = None,
+        after: CallBudget | None = None,
     ) -> None:
         self._clock = clock
         minute, day = _part(per_minute, share), _part(per_day, share)
@@ -141,6 +150,11 @@ class CallBudget:
         self._blocked_until = -math.inf  # by the tenant's `Retry-After` or reset
         self._throttled_until = -math.inf  # throttled without a time
         self._throttlings = 0
+        if after is not None:
+            self._minute.go_on(after._minute)
+            self._day.go_on(after._day)
+            self._blocked_until, self._throttled_until = after._blocked_until, after._throttled_until
+            self._throttlings = after._throttlings
         self._lines: dict[Priority, deque[asyncio.Future[None]]] = {p: deque() for p in Priority}
         self._waker: asyncio.Task[None] | None = None
         self._wakes_at = 0.0

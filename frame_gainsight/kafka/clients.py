@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 # An activity's body reaches 131,000 characters; as text and as HTML, in UTF-8, that is more than Kafka's 1 MB.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""The size of records that topics are created for; what counts is each topic's own limit (`RecordLimits`)."""
+ANY_SIZE = 1_000_000_000  # the most that librdkafka allows: the topic decides, and not the client
 
 
 def confluent_config(settings: Settings, **more: Any) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -19,7 +21,10 @@ from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, admin, unreachable
 from frame_gainsight.runtime.errors import BrokerError, TopicError
 from frame_gainsight.runtime.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 Cleanup = Literal["compact", "delete"]
+MAX_BYTES = "max.message.bytes"
 DEAD_LETTER_DAYS = 30
 KNOWN_SECONDS = 10.0  # in which brokers learn of topics that their controller has created
 
@@ -36,11 +41,18 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is. `fault` is None when it has the required form."""
+    """A topic as it is.
+
+    Attributes:
+        fault: why services do not start with it; None when it has the required form.
+        too_small: that it takes smaller records than it should; services start all the same, and set aside those that
+            do not fit. None when it is large enough.
+    """
 
     spec: TopicSpec
     exists: bool
     fault: str | None
+    too_small: str | None = None
 
 
 def specs(settings: Settings) -> list[TopicSpec]:
@@ -53,7 +65,7 @@ def specs(settings: Settings) -> list[TopicSpec]:
         settings.conversations_topic,
         settings.parked_topic,
     ]
-    large = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    large = {MAX_BYTES: str(MAX_MESSAGE_BYTES)}
     retention = {"retention.ms": str(DEAD_LETTER_DAYS * 86_400_000)}
     return [
         *(TopicSpec(name, "compact", settings.partitions, large) for name in compacted),
@@ -67,19 +79,46 @@ def inspect(settings: Settings, client: AdminClient | None = None) -> list[Topic
     wanted = specs(settings)
     try:
         present = client.list_topics(timeout=10).topics
-        resources = [ConfigResource(ResourceType.TOPIC, s.name) for s in wanted if s.name in present]
-        futures = client.describe_configs(resources) if resources else {}
-        policies = {r.name: f.result(timeout=10)["cleanup.policy"].value for r, f in futures.items()}
     except KafkaException as error:
         raise unreachable(settings, error) from error
-    return [
-        _state(s, policies.get(s.name), len(present[s.name].partitions) if s.name in present else 0) for s in wanted
-    ]
+    configs = _configs(settings, client, [s.name for s in wanted if s.name in present])
+    return [_state(s, configs.get(s.name), len(present[s.name].partitions) if s.name in present else 0) for s in wanted]
 
 
-def _state(spec: TopicSpec, policy: str | None, partitions: int) -> TopicState:
-    if policy is None:
+def limits(settings: Settings, names: Iterable[str] | None = None, client: AdminClient | None = None) -> dict[str, int]:
+    """Topic → the bytes that its largest record may have (`max.message.bytes`), of the named ones or of all that exist.
+
+    Blocks. Raises BrokerError when the cluster does not answer, or when a named topic does not exist.
+    """
+    client = client or admin(settings)
+    if names is None:
+        try:
+            present = client.list_topics(timeout=10).topics
+        except KafkaException as error:
+            raise unreachable(settings, error) from error
+        names = [s.name for s in specs(settings) if s.name in present]
+    return {name: _limit(config) for name, config in _configs(settings, client, list(names)).items()}
+
+
+def _limit(config: dict[str, ConfigEntry]) -> int:
+    return int(config[MAX_BYTES].value or MAX_MESSAGE_BYTES)
+
+
+def _configs(settings: Settings, client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, ConfigEntry]]:
+    """Each topic's configuration."""
+    if not names:
+        return {}
+    try:
+        futures = client.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
+        return {resource.name: future.result(timeout=10) for resource, future in futures.items()}
+    except KafkaException as error:
+        raise unreachable(settings, error) from error
+
+
+def _state(spec: TopicSpec, config: dict[str, ConfigEntry] | None, partitions: int) -> TopicState:
+    if config is None:
         return TopicState(spec, False, missing_topics([spec.name]))
+    policy = config["cleanup.policy"].value
     if policy != spec.cleanup:
         return TopicState(
             spec,
@@ -95,12 +134,36 @@ def _state(spec: TopicSpec, policy: str | None, partitions: int) -> TopicState:
             f"Topic {spec.name} has {partitions} partitions, but the setting is {spec.partitions}. All topics must "
             f"have the same count: set FRAME_GAINSIGHT_PARTITIONS={partitions}, or name another topic in the settings.",
         )
-    return TopicState(spec, True, None)
+    return TopicState(spec, True, None, _too_small(spec, _limit(config)))
+
+
+def _too_small(spec: TopicSpec, limit: int) -> str | None:
+    wanted = int(spec.config[MAX_BYTES])
+    if limit >= wanted:
+        return None
+    return (
+        f"Topic {spec.name} takes records of at most {limit:,} bytes ({MAX_BYTES}), and should take {wanted:,}: what "
+        f"is larger goes to the dead letters, cut. {how_to_raise(spec.name, wanted)}"
+    )
+
+
+def how_to_raise(name: str, size: int) -> str:
+    """The command that makes a topic take records of `size` bytes."""
+    return (
+        f"Raise it (kafka-configs --alter --entity-type topics --entity-name {name} --add-config {MAX_BYTES}={size}); "
+        "that takes effect at once."
+    )
 
 
 def require(settings: Settings) -> None:
-    """Raises TopicError naming every topic that is missing or not as it must be; BrokerError without a cluster."""
+    """Raises TopicError naming every topic that is missing or not as it must be; BrokerError without a cluster.
+
+    Warns of every one that takes smaller records than it should.
+    """
     states = inspect(settings)
+    for state in states:
+        if state.too_small is not None:
+            log.warning("topic_too_small", topic=state.spec.name, cause=state.too_small)
     faults = [state.fault for state in states if state.fault and state.exists]
     if missing := [state.spec.name for state in states if not state.exists]:
         faults.append(missing_topics(missing))

@@ -10,12 +10,13 @@ from typing import Protocol, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, confluent_config, unreachable
+from frame_gainsight.kafka.clients import ANY_SIZE, confluent_config, unreachable
 from frame_gainsight.kafka.records import ProducerRecord
-from frame_gainsight.runtime.errors import BrokerError, FencedError
+from frame_gainsight.runtime.errors import BrokerError, FencedError, RecordTooLargeError
 from frame_gainsight.runtime.settings import Settings
 
 TRANSACTION_SECONDS = 60
+BATCH_BYTES = 1024 * 1024
 _FENCED = {
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -34,7 +35,8 @@ class LaneWriter(Protocol):
         """Writes the records and `records_after(their offsets)` in one transaction; returns the offsets of the former.
 
         Raises FencedError when another process has taken the lane, BrokerError when Kafka failed: the transaction
-        is aborted and may be tried again.
+        is aborted and may be tried again. RecordTooLargeError when a topic does not take one of the records: the
+        same ones fail again.
         """
 
     def close(self) -> None:
@@ -46,9 +48,12 @@ class KafkaLaneWriter:
 
     Args:
         role: `producer` or `enricher`; part of the transactional id, with the prefix and the lane.
+        batch_bytes: the most that records which are sent together have; no topic's limit may be smaller.
     """
 
-    def __init__(self, settings: Settings, role: str, lane: int, start_timeout: float = 60.0) -> None:
+    def __init__(
+        self, settings: Settings, role: str, lane: int, start_timeout: float = 60.0, batch_bytes: int = BATCH_BYTES
+    ) -> None:
         self._settings = settings
         self.transactional_id = f"{settings.prefix}-{role}-{lane}"
         self._producer = Producer(
@@ -57,10 +62,10 @@ class KafkaLaneWriter:
                 **{
                     "transactional.id": self.transactional_id,
                     "transaction.timeout.ms": TRANSACTION_SECONDS * 1000,
-                    "message.max.bytes": MAX_MESSAGE_BYTES,
+                    "message.max.bytes": ANY_SIZE,
                     "compression.type": "lz4",
                     "linger.ms": 5,
-                    "batch.size": 1024 * 1024,
+                    "batch.size": batch_bytes,
                 },
             )
         )
@@ -170,5 +175,10 @@ class KafkaLaneWriter:
             return FencedError(
                 f"Another process has taken over '{self.transactional_id}' ({cause.str()}). This one stops; "
                 "nothing was written twice. Two installations on one cluster need different FRAME_GAINSIGHT_PREFIX."
+            )
+        if cause.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return RecordTooLargeError(
+                f"Kafka at {self._settings.brokers()} refused a record as too large; its transaction was undone. "
+                "Which topic takes too little: frame-gainsight topics check"
             )
         return BrokerError(f"Kafka at {self._settings.brokers()} failed a transaction ({cause.str()}); it was undone.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaException, Producer
 
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, confluent_config, unreachable
+from frame_gainsight.kafka.clients import ANY_SIZE, confluent_config, unreachable
 from frame_gainsight.kafka.records import ProducerRecord
 from frame_gainsight.runtime.errors import BrokerError
 from frame_gainsight.runtime.settings import Settings
@@ -23,7 +23,7 @@ def put_all(settings: Settings, records: Iterable[ProducerRecord], timeout: floa
     config = {
         "enable.idempotence": True,
         "message.timeout.ms": int(timeout * 1000),
-        "message.max.bytes": MAX_MESSAGE_BYTES,
+        "message.max.bytes": ANY_SIZE,
         "linger.ms": 5,
     }
     faults: dict[str, str] = {}

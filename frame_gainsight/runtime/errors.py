@@ -26,6 +26,10 @@ class BrokerError(OperationalError):
     """Kafka could not be reached, or refused."""
 
 
+class RecordTooLargeError(BrokerError):
+    """A topic does not take a record of this size; nothing of its transaction was written."""
+
+
 class TopicError(OperationalError):
     """A topic is missing, or exists with another cleanup policy or partition count."""
 

@@ -119,6 +119,7 @@ METRICS: tuple[Metric, ...] = (
     # Kafka
     Metric("lanes", "gauge", "How many lanes there are: the topics' partitions.", ("service",)),
     Metric("lanes_owned", "gauge", "Lanes that this process has.", ("service",)),
+    Metric("lanes_stopped", "gauge", "Lanes of these that cannot be worked in now; the log has why.", ("service",)),
     Metric(
         "transaction_duration_seconds",
         "histogram",

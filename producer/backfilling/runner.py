@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from frame_gainsight.gainsight import (
-    GainsightError,
     Priority,
     ThrottledError,
     TransientError,
@@ -20,15 +19,16 @@ from frame_gainsight.gainsight import (
     whole_second,
 )
 from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.runtime import cause_of
+from frame_gainsight.runtime import RecordTooLargeError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.estimate import estimate
 from producer.backfilling.known_versions import KnownVersions
+from producer.boundary import ends_lane, foreseen
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
 from producer.state.checkpoint import OpenPeriod
 from producer.state.seen_versions import fingerprint_of
-from producer.timeline.keyset_reader import Activity, Page, StuckError, ahead, read_pages
+from producer.timeline.keyset_reader import Activity, Page, ahead, read_pages
 from producer.timeline.window import Window
 
 log = structlog.get_logger(__name__)
@@ -86,11 +86,13 @@ class BackfillRunner:
             before = self.backfill.rows
             try:
                 return await work()
-            except (GainsightError, StuckError) as error:
+            except Exception as error:  # the backfill's boundary
+                if ends_lane(error):
+                    raise
                 failures = 1 if self.backfill.rows > before else failures + 1
-                await self._wait(error, failures)
+                await self._wait(foreseen(error), failures)
 
-    async def _wait(self, error: GainsightError | StuckError, failures: int) -> None:
+    async def _wait(self, error: Exception, failures: int) -> None:
         """Records why the backfill does not go on, and waits."""
         seconds = RETRY.seconds(failures)
         if isinstance(error, ThrottledError) and error.retry_after:
@@ -98,7 +100,15 @@ class BackfillRunner:
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
         await self._record_cause(cause_of(error, self._feed.definition.id))
-        await self._feed.context.clock.sleep(seconds)
+        context = self._feed.context
+        waits = [asyncio.ensure_future(context.clock.sleep(seconds))]
+        if isinstance(error, RecordTooLargeError):
+            waits.append(asyncio.ensure_future(context.limits.raised(context.clock)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _record_cause(self, cause: str) -> None:
         """Records why the backfill does not go on, once."""
@@ -191,8 +201,9 @@ class BackfillRunner:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            fresh = [(a, f) for a in current if self._is_new(a, f := fingerprint_of(a))]
-            outgoing = [feed.records.activity(a, f, columns, headers, fetched_at) for a, f in fresh]
+            new = [(a, f) for a in current if self._is_new(a, f := fingerprint_of(a))]
+            fitting = await feed.records.fitting(new, columns, headers, fetched_at)
+            fresh, outgoing = fitting.activities, list(fitting.records)
             following = replace(
                 slice_,
                 position=page.next or slice_.position,
@@ -203,7 +214,8 @@ class BackfillRunner:
             if last and following.written:
                 marker = replace(period, page=following.page, written=following.written)
                 outgoing.append(feed.records.marker(marker, headers, fetched_at))
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in page.unreadable]
+            refused = [*page.unreadable, *fitting.refused]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in refused]
 
             def progress(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for activity, _ in fresh:
@@ -220,7 +232,7 @@ class BackfillRunner:
                 )
                 return [*trailing, feed.records.backfill(self.backfill)]
 
-            await feed.write(outgoing, progress)
+            await self._commit(outgoing, progress)
         self._page_written.set()
         if self._on_progress is not None:
             self._on_progress(self.backfill)
@@ -241,9 +253,21 @@ class BackfillRunner:
             return [self._feed.records.backfill(self.backfill)]
 
         async with self._feed.write_order.turn:
-            await self._feed.write([], state)
+            await self._commit([], state)
         if self._on_progress is not None:
             self._on_progress(self.backfill)
+
+    async def _commit(
+        self, records: Sequence[ProducerRecord], then: Callable[[Sequence[int]], Sequence[ProducerRecord]]
+    ) -> None:
+        """Writes; what was noted of a transaction that failed is taken back."""
+        before = self.backfill
+        try:
+            with self._feed.write_order.undone_on_error():
+                await self._feed.write(records, then)
+        except Exception:
+            self.backfill = before
+            raise
 
     def _poll_id(self, window: Window) -> str:
         return f"{self.backfill.connector}@backfill/{self.backfill.id}/{format_date(window.start)}"

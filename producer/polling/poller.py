@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-import orjson
 import structlog
-import xxhash
 
-from frame_gainsight.gainsight import ConfigError, Priority, Row, format_date, whole_second
+from frame_gainsight.gainsight import ConfigError, Priority, format_date, whole_second
 from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import Seen, Verdict, fingerprint_of
+from producer.state.seen_versions import Seen, Verdict, fingerprint_of, row_hash
 from producer.timeline.keyset_reader import Activity, Page, Position, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
 from producer.timeline.window import Window, next_window
@@ -122,11 +120,13 @@ class Poller:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            fresh = [
+            new = [
                 (a, f) for a in current if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
             ]
-            outgoing = [feed.records.activity(a, f, columns, headers, fetched_at) for a, f in fresh]
-            dead = [row for row in page.unreadable if write_order.seen.is_new_unreadable(_content_hash(row.row))]
+            fitting = await feed.records.fitting(new, columns, headers, fetched_at)
+            fresh, outgoing = fitting.activities, list(fitting.records)
+            refused = [*page.unreadable, *fitting.refused]
+            dead = [row for row in refused if write_order.seen.is_new_unreadable(row_hash(row.row))]
             following = replace(
                 period,
                 page=period.page + 1,
@@ -145,11 +145,12 @@ class Poller:
                 self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
                 return [*trailing, feed.records.checkpoint(write_order.checkpoint)]
 
-            await feed.write(outgoing, checkpoint)
+            with write_order.undone_on_error():
+                await feed.write(outgoing, checkpoint)
         result.pages += 1
         result.rows += len(page.activities) + len(page.unreadable)
         result.written += len(fresh)
-        result.unchanged += len(page.activities) - len(fresh)
+        result.unchanged += len(page.activities) - len(new)
         result.dead += len(dead)
         result.late += late
         return following
@@ -212,11 +213,11 @@ class Poller:
         try:
             deleted = await self._deletions.poll(write_order.checkpoint, feed.overlap, write_order.seen.is_deleted)
             if deleted is not None:
-                result.tombstones += await self._write_tombstones(deleted, request)
+                await self._write_tombstones(deleted, request, result)
         finally:
             write_order.end_request(request)
 
-    async def _write_tombstones(self, deleted: Deleted, request: int) -> int:
+    async def _write_tombstones(self, deleted: Deleted, request: int, result: PollResult) -> None:
         feed, write_order = self._feed, self._write_order
         fetched_at = feed.context.clock.now()
         period = OpenPeriod(
@@ -230,7 +231,11 @@ class Poller:
         alive = await self._deletions.alive(doubtful) if doubtful else set()
         async with write_order.turn:
             fresh = {g: at for g, at in fresh.items() if g not in alive and not write_order.is_stale(g, request)}
+            refused = await feed.records.refused_tombstones(fresh, headers, fetched_at)
+            fresh = {g: at for g, at in fresh.items() if g not in refused}
             outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
+            dead = [row for row in refused.values() if seen.is_new_unreadable(row_hash(row.row))]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 
@@ -244,16 +249,14 @@ class Poller:
                     deletion_cursors=deleted.cursors,
                     raw_offset=seen.first_offset(default),
                 )
-                return [feed.records.checkpoint(write_order.checkpoint)]
+                return [*trailing, feed.records.checkpoint(write_order.checkpoint)]
 
-            await feed.write(outgoing, checkpoint)
-        return len(fresh)
+            with write_order.undone_on_error():
+                await feed.write(outgoing, checkpoint)
+        result.tombstones += len(fresh)
+        result.dead += len(dead)
 
 
 def _poll_id(connector: str, window: Window) -> str:
     """Names a poll by what it reads, so that a poll that is taken up again keeps its name."""
     return f"{connector}@{format_date(window.start)}/{format_date(window.end)}"
-
-
-def _content_hash(row: Row) -> str:
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from frame_gainsight.gainsight import whole_second
 from frame_gainsight.gainsight.query import MAX_ROWS
 from producer.state.checkpoint_keys import BACKFILL, format_key
+from producer.state.ranges import require_count, require_time
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
-from schemas import Codec
+from schemas import Codec, DecodeError
 
 State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED", "FAILED"]
 OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
@@ -123,8 +124,22 @@ class Backfill:
 
     @staticmethod
     def decode(codec: Codec, data: bytes) -> Backfill:
-        """Raises schemas.DecodeError."""
+        """Raises schemas.DecodeError, also for numbers that are no times or counts."""
         value = codec.decode_as("backfill", data)
+        if value["state"] not in get_args(State):
+            raise DecodeError(f"The state is {value['state'][:40]!r}, and none of {', '.join(get_args(State))}.")
+        for name in ("since", "until", "requested_at", "started_at", "updated_at"):
+            require_time(value[name], name)
+        for name in ("rows", "written", "calls"):
+            require_count(value[name], name)
+        for slice_ in value["slices"]:
+            for name in ("start", "end", "position"):
+                require_time(slice_[name], f"a slice's {name}")
+            for name in ("page", "written"):
+                require_count(slice_[name], f"a slice's {name}")
+        for mark in value["marks"]:
+            require_time(mark["at"], "the time of a mark")
+            require_count(mark["rows"], "the rows of a mark")
         slices = tuple(
             Slice(
                 Window(s["start"], s["end"]),

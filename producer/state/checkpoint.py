@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from producer.state.ranges import require_count, require_time
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec
@@ -83,9 +84,22 @@ class Checkpoint:
 
     @staticmethod
     def decode(codec: Codec, data: bytes) -> Checkpoint:
-        """Raises schemas.DecodeError."""
+        """Raises schemas.DecodeError, also for numbers that are no times or counts."""
         value = codec.decode_as("checkpoint", data)
         period = value["period"]
+        for name in ("cursor", "deletions_cursor", "remembered_from", "begun", "unsure_from"):
+            require_time(value[name], name)
+        for name in ("raw_offset", "proven_rows", "calls_day", "calls_spent"):
+            require_count(value[name], name)
+        for source, cursor in value["deletion_cursors"].items():
+            require_time(cursor, f"the cursor of {source}")
+        for count in value["lateness"]:
+            require_count(count, "a count of lateness")
+        if period is not None:
+            for name in ("start", "end", "position"):
+                require_time(period[name], f"the period's {name}")
+            for name in ("page", "written"):
+                require_count(period[name], f"the period's {name}")
         return Checkpoint(
             value["connector"],
             value["cursor"],

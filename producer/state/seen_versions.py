@@ -14,6 +14,34 @@ from producer.timeline.keyset_reader import MODIFIED, Activity
 MAX_UNREADABLE = 10_000  # rows that are remembered
 
 
+def row_bytes(row: Row) -> bytes:
+    """A row as JSON, its keys in their order; a column that cannot be written so, as text that says that."""
+    try:
+        return orjson.dumps(row, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # nested more deeply than orjson writes, or text that is none
+        return orjson.dumps({_text(name): _column(value) for name, value in row.items()})
+
+
+def row_hash(row: Row) -> str:
+    """A hash of the row's content, whatever the order of its columns."""
+    return xxhash.xxh3_128_hexdigest(row_bytes(dict(sorted(row.items(), key=lambda pair: str(pair[0])))))
+
+
+def _text(value: object) -> str:
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def _column(value: object) -> object:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        try:
+            return _text(value)
+        except RecursionError:
+            return "(nested too deeply to be written)"
+    return value
+
+
 class Verdict(Enum):
     """The decision on a row that was read."""
 
@@ -59,7 +87,10 @@ def fingerprint_of(activity: Activity) -> str:
         if "." not in key and key != MODIFIED and value is not None and value != ""
     }
     own[MODIFIED] = activity.modified_at
-    return xxhash.xxh3_128_hexdigest(orjson.dumps(own, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
+    try:
+        return xxhash.xxh3_128_hexdigest(orjson.dumps(own, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS))
+    except TypeError:  # such a row cannot be written either
+        return row_hash(own)
 
 
 class SeenVersions:
@@ -71,6 +102,14 @@ class SeenVersions:
 
     def __len__(self) -> int:
         return len(self._seen)
+
+    def copy(self) -> dict[str, Seen]:
+        """The remembered versions, for `replace`."""
+        return dict(self._seen)
+
+    def replace(self, seen: dict[str, Seen]) -> None:
+        """Remembers these versions, and no others."""
+        self._seen = seen
 
     def verdict(self, activity: Activity, fingerprint: str, columns: str = "") -> Verdict:
         """Whether a version, read with that version of the column list, is to be written.

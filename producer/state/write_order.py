@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from producer.state.checkpoint import Checkpoint
 from producer.state.seen_versions import Seen, SeenVersions
@@ -16,7 +18,8 @@ class WriteOrder:
     of the two say: `begin_request` before the call, `is_stale` before the writing, `end_request` when the reply is
     done with.
 
-    After an error of the writer the object is not to be used again: it may be ahead of what was committed.
+    After an error of the writer it may be ahead of what was committed: a transaction that may fail for this connector
+    alone is written inside `undone_on_error`.
     """
 
     def __init__(self, checkpoint: Checkpoint, seen: SeenVersions) -> None:
@@ -26,6 +29,17 @@ class WriteOrder:
         self._last_request = 0
         self._open: set[int] = set()
         self._written_by: dict[str, int] = {}
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Takes back whatever was noted within, when that raises: nothing of it was committed."""
+        checkpoint, written_by, seen = self.checkpoint, dict(self._written_by), self.seen.copy()
+        try:
+            yield
+        except Exception:
+            self.checkpoint, self._written_by = checkpoint, written_by
+            self.seen.replace(seen)
+            raise
 
     def begin_request(self) -> int:
         """The next request's sequence number."""

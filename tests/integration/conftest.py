@@ -38,6 +38,7 @@ APART = {
     "test_kms_unavailable",
     "test_lost_records",
     "test_producer_hand_over",
+    "test_producer_isolation",
     "test_producer_kill",
     "test_purge",
     "test_status_of_late_connectors",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from frame_gainsight.connectors import Registry, UnknownConnectorError
 from frame_gainsight.connectors.registry import Connector, encode_connector
@@ -21,9 +29,11 @@ from frame_gainsight.kafka import (
     follow,
     lane_of,
     read_to_end,
+    record_limits,
     topics,
 )
 from frame_gainsight.kafka.clients import admin
+from frame_gainsight.kafka.record_limits import RecordLimits, size_of
 from frame_gainsight.runtime import BrokerError, FencedError, Settings, TopicError
 from schemas import Codec
 from tests.fixtures.cluster import until
@@ -343,3 +353,57 @@ def test_a_tombstone_removes_a_connector(fresh_settings: Settings, registry: Reg
     with KafkaLaneWriter(fresh_settings, "test", lane) as writer:
         writer.write([ProducerRecord(fresh_settings.connectors_topic, lane, b"acme", None)])
     assert registry.all() == {}
+
+
+# ---- the size of records ------------------------------------------------------------------------------------------
+
+
+def set_limit(settings: Settings, name: str, size: int) -> None:
+    entry = ConfigEntry(topics.MAX_BYTES, str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+    client = admin(settings)  # held: a client that is gone never answers
+    client.incremental_alter_configs([resource])[resource].result(20)
+    until("the broker tells of the limit", lambda: topics.limits(settings, [name])[name] == size)
+
+
+@pytest.mark.parametrize("field", TOPICS)
+def test_a_topic_that_takes_smaller_records_than_it_should_is_named_but_not_refused(
+    fresh_settings: Settings, field: str
+) -> None:
+    name = getattr(fresh_settings, field)
+    set_limit(fresh_settings, name, 100_000)
+    topics.require(fresh_settings)
+    (small,) = [state for state in topics.inspect(fresh_settings) if state.too_small is not None]
+    assert small.spec.name == name
+    assert small.too_small is not None
+    assert "100,000 bytes" in small.too_small
+    assert f"--entity-name {name} --add-config max.message.bytes=8388608" in small.too_small
+    assert set(topics.limits(fresh_settings).values()) == {100_000, 8_388_608}
+
+
+def test_a_record_fits_by_the_limit_of_its_topic_exactly(fresh_settings: Settings) -> None:
+    set_limit(fresh_settings, fresh_settings.raw_topic, 50_000)
+    limits = RecordLimits(fresh_settings)
+    limits.read()
+    key, headers = "acme/1I00", (("poll_id", b"x" * 3000), ("page", b"0"))
+    empty = ProducerRecord(fresh_settings.raw_topic, LANE, key.encode(), b"", headers)
+    largest = replace(empty, value=random.Random(1).randbytes(50_000 - size_of(empty)))
+    assert limits.refusal(largest) is None
+    assert limits.refusal(replace(largest, value=(largest.value or b"") + b"x")) is not None
+    with KafkaLaneWriter(fresh_settings, "producer", LANE) as writer:
+        assert len(writer.write([largest])) == 1
+
+
+async def test_a_raised_limit_is_read_when_a_record_does_not_fit(
+    fresh_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_limits, "READ_EVERY", 0.0)
+    set_limit(fresh_settings, fresh_settings.raw_topic, 50_000)
+    limits = RecordLimits(fresh_settings)
+    limits.read()
+    records = [raw(fresh_settings, "small"), raw(fresh_settings, "large", b"x" * 60_000)]
+    (cause,) = (await limits.refusals(records)).values()
+    assert "60,102 bytes" in cause
+    assert "50,000" in cause
+    set_limit(fresh_settings, fresh_settings.raw_topic, 60_102)
+    assert await limits.refusals(records) == {}

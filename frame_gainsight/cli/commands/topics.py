@@ -24,12 +24,13 @@ def create() -> None:
 
 @app.command()
 def check() -> None:
-    """Check that every topic exists with its cleanup policy and partition count."""
+    """Check that every topic exists, with its cleanup policy, partition count and size of records."""
     states = inspect(load_settings())
     for state in states:
-        mark = "[green]ok[/]    " if state.fault is None else "[bold red]wrong[/] "
+        fault = state.fault or state.too_small
+        mark = "[green]ok[/]    " if fault is None else "[bold red]wrong[/] "
         answers.print(f"{mark} {state.spec.name}  ({state.spec.cleanup}, {state.spec.partitions} partitions)")
-        if state.fault:
-            answers.print(f"       {state.fault}", markup=False)
-    if any(state.fault for state in states):
+        if fault:
+            answers.print(f"       {fault}", markup=False)
+    if any(state.fault or state.too_small for state in states):
         raise typer.Exit(FAILED)

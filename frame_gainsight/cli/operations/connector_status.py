@@ -18,7 +18,8 @@ from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
 from producer import Checkpoint
-from producer.state.checkpoint_keys import POLL_FAILURE, parse_key
+from producer.state.backfill import Backfill
+from producer.state.checkpoint_keys import BACKFILL, POLL_FAILURE, parse_key
 from producer.state.poll_failure import PollFailure
 from schemas import Codec, DecodeError
 from schemas.raw_topic import connector_of, is_period_marker
@@ -87,6 +88,7 @@ class _Read:
         written: when its latest checkpoint was written: by the records' timestamps (milliseconds), which are of the
             producer's clock, whatever the tenant's shows.
         ended: the same of the latest checkpoint that ended a poll.
+        backfill_waits: why an open backfill does not go on.
         enricher_calls: day since 1970 (UTC), and the enricher's API calls on it.
         lag: raw records that are not settled; `lag_more`: not all of them were counted.
     """
@@ -95,6 +97,7 @@ class _Read:
     written: dict[str, int] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     failures: dict[str, PollFailure] = field(default_factory=dict)
+    backfill_waits: dict[str, str] = field(default_factory=dict)
     enricher_calls: dict[str, tuple[int, int]] = field(default_factory=dict)
     parked: dict[str, ParkedSummary] = field(default_factory=dict)
     dead: Counter[str] = field(default_factory=Counter)
@@ -124,7 +127,9 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
     id_, definition = connector.id, connector.definition
     checkpoint, failure = read.checkpoints.get(id_), read.failures.get(id_)
     today = now // DAY
-    calls = [checkpoint.calls if checkpoint is not None else (0, 0), read.enricher_calls.get(id_, (0, 0))]
+    # A poll that fails writes no checkpoint, but its calls count.
+    ours = max((at.calls for at in (checkpoint, failure) if at is not None), default=(0, 0))
+    calls = [ours, read.enricher_calls.get(id_, (0, 0))]
     fresh = max(0.0, (now - checkpoint.cursor) / 1000) if checkpoint is not None else None
     ended = read.ended.get(id_)
     late = _late(connector, read, now)
@@ -150,6 +155,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         state, error = "starting", f"Its start is {definition.start}: nothing from before that is read."
     elif checkpoint is None or (checkpoint.period is not None and checkpoint.cursor == checkpoint.begun):
         state = "starting"
+    elif (backfill := read.backfill_waits.get(id_)) is not None:
+        error = backfill
     elif _is_long(connector, checkpoint, ended, now):
         state, error = (
             "waiting",
@@ -233,6 +240,7 @@ def _everywhere(settings: Settings) -> dict[int, int | None]:
 
 
 def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
+    backfills: dict[bytes, Backfill] = {}
     for record in read_to_end(settings, settings.checkpoints_topic, _everywhere(settings)):
         connector, part = parse_key(record.key)
         try:
@@ -241,6 +249,10 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
                     read.failures.pop(connector, None)
                 else:
                     read.failures[connector] = PollFailure.decode(codec, record.value)
+            elif part.startswith(BACKFILL):
+                backfills.pop(record.key or b"", None)
+                if record.value is not None:
+                    backfills[record.key or b""] = Backfill.decode(codec, record.value)
             elif not part:
                 if record.value is None:
                     for known in (read.checkpoints, read.written, read.ended):
@@ -252,6 +264,9 @@ def _checkpoints(settings: Settings, codec: Codec, read: _Read) -> None:
                         read.ended[connector] = record.timestamp
         except DecodeError:  # the producer reports it, as a poll failure
             continue
+    for key, backfill in backfills.items():
+        if backfill.is_open and backfill.cause is not None:
+            read.backfill_waits[parse_key(key)[0]] = f"Backfill {backfill.id}: {backfill.cause}"
 
 
 def _enricher_calls(settings: Settings, codec: Codec, read: _Read) -> None:

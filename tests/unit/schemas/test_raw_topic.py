@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.raw_topic import PERIOD_MARKER, RawKey, connector_of, deleted_at, gsid_of, is_period_marker
+from schemas.raw_topic import LAST_MOMENT, PERIOD_MARKER, RawKey, connector_of, deleted_at, gsid_of, is_period_marker
 
 CONNECTORS = st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
 GSIDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)  # anything that UTF-8 can hold, slashes too
@@ -46,6 +46,8 @@ def test_a_key_of_another_form_has_the_parts_that_it_has(
     [
         (RawKey("acme", PERIOD_MARKER).format(), True),
         (RawKey("acme", "1I00").format(), False),
+        (RawKey("acme", "a/!period").format(), False),
+        (b"/!period", False),
         (b"!period", False),
         (b"acme/!periods", False),
         (b"", False),
@@ -57,7 +59,19 @@ def test_a_period_marker_is_known_by_its_key(key: bytes | None, marker: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("header", "at"), [("1772445600000", 1_772_445_600_000), ("0", 0), (None, 5), ("", 5), ("-1", 5), ("soon", 5)]
+    ("header", "at"),
+    [
+        ("1772445600000", 1_772_445_600_000),
+        ("0", 0),
+        (str(LAST_MOMENT), LAST_MOMENT),
+        *((header, 5) for header in (None, "", "-1", "soon", "²", "١٢", "1_0", " 1", "1.0", "9" * 5000)),
+        *((header, 5) for header in ("253402300800000", "99999999999999999")),
+    ],
 )
 def test_a_deletion_has_its_header_s_time_or_else_that_of_its_writing(header: str | None, at: int) -> None:
     assert deleted_at(header, 5) == at
+
+
+@given(st.text())
+def test_every_header_is_a_time_of_deletion_that_dates_can_express(header: str) -> None:
+    assert 0 <= deleted_at(header, 5) <= LAST_MOMENT

@@ -1,0 +1,18 @@
+"""The ranges of the numbers on record: Avro's 64 bits hold more than any clock, or topic, has."""
+
+from __future__ import annotations
+
+from schemas import DecodeError
+from schemas.raw_topic import LAST_MOMENT
+
+
+def require_time(value: int | None, name: str) -> None:
+    """Raises DecodeError for milliseconds that are no moment from 1970 to the year 9999; None is none at all."""
+    if value is not None and not 0 <= value <= LAST_MOMENT:
+        raise DecodeError(f"{name} is {value}, which is no time in milliseconds from 1970 to 9999.")
+
+
+def require_count(value: int, name: str) -> None:
+    """Raises DecodeError for a negative number."""
+    if value < 0:
+        raise DecodeError(f"{name} is {value}, and cannot be negative.")
