@@ -38,6 +38,7 @@ REFRESH = "!refresh"
 OVERLAP = 120_000  # milliseconds that each poll reaches back behind the last one, for rows that become visible late
 MAX_PAGES = 4  # of changes: more are not worth reading
 DAY = 86_400_000
+AHEAD = DAY // 24  # of the present, that a cursor may be: clocks are set back; one still later counts from now
 REFUSED_FOR = DAY // 4  # before an object whose changes could not be read is polled again
 
 
@@ -99,7 +100,11 @@ class IncrementalRefresh:
 
     def _cursors(self) -> RefreshCursors:
         note = self._lookup.cache.get(self._lookup.key(REFRESH, "tenant", self._lookup.definition.host))
-        return note.rows[0]["until"] if note is not None and note.rows else {}
+        until = note.rows[0].get("until") if note is not None and note.rows else None
+        if not isinstance(until, dict):
+            return {}
+        latest = self._now() + AHEAD
+        return {name: at for name, at in until.items() if type(at) is int and 0 <= at <= latest}
 
     def _now(self) -> int:
         at = self._lookup.client.tenant_now()
@@ -181,11 +186,13 @@ class IncrementalRefresh:
 
     async def _pages(self, query: Query) -> list[Row] | None:
         rows: list[Row] = []
+        read = 0
         for _ in range(MAX_PAGES):
             page = await self._lookup.client.query(
-                Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, len(rows), query.either)
+                Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, read, query.either)
             )
-            rows += page
+            read += len(page)
+            rows += self._lookup.usable(query.object_name, page)
             if not page or self._lookup.capabilities.page_cap.is_last(len(page)):
                 return rows
         return None

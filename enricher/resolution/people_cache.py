@@ -323,12 +323,12 @@ class PeopleCache:
 
 def memberships_of(row: Row) -> list[Row]:
     held = row.get(MEMBERSHIPS)
-    return held if isinstance(held, list) else []
+    return [row for row in held if isinstance(row, dict)] if isinstance(held, list) else []
 
 
 def _merged(before: Sequence[Row], changed: Sequence[Row]) -> list[Row]:
-    new = {m.get(GSID) for m in changed}
-    return [*(m for m in before if m.get(GSID) not in new), *changed]
+    new = {str(m.get(GSID)) for m in changed}
+    return [*(m for m in before if str(m.get(GSID)) not in new), *changed]
 
 
 def filled(row: Row) -> Row:

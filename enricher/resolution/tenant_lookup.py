@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import structlog
 
 from enricher.resolution.entity_cache import GSID, Change, Entity, EntityCache, EntityKey
 from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT, TenantCapabilities
@@ -20,6 +24,10 @@ from frame_gainsight.gainsight import (
 )
 from frame_gainsight.runtime import Clock
 
+log = structlog.get_logger(__name__)
+
+LOGGED_FIELDS = 20
+_PLAIN = frozenset((str, bool, float, type(None)))
 DESCRIBE = "!describe"
 """The cache's notes that hold objects' descriptions: no Gainsight object has such a name."""
 
@@ -126,7 +134,10 @@ class TenantLookup:
             if entity is None:
                 missing.append(name)
             elif entity.rows:
-                known[name] = _description(entity.rows[0])
+                try:
+                    known[name] = _description(entity.rows[0])
+                except (TypeError, ValueError, LookupError, AttributeError):  # not of this form: it is fetched again
+                    missing.append(name)
         if missing:
             fetched = await self.client.describe(missing)
             for name in missing:
@@ -189,7 +200,19 @@ class TenantLookup:
             except UnknownFieldError as error:
                 columns = self.without(error, object_name, columns, field)
                 continue
-            return rows, columns
+            return self.usable(object_name, rows), columns
+
+    def usable(self, object_name: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows of a reply, less the fields that cannot be kept as JSON, such as what is nested hundreds deep."""
+        found = []
+        for row in rows:
+            unusable = [name for name, value in row.items() if type(value) not in _PLAIN and not _is_json(value)]
+            if unusable:
+                log.warning(
+                    "fields_left_out", connector=self.definition.id, object=object_name, fields=unusable[:LOGGED_FIELDS]
+                )
+            found.append({name: row[name] for name in row if name not in unusable} if unusable else row)
+        return found
 
     def without(
         self, error: UnknownFieldError, object_name: str, columns: tuple[str, ...], *needed: str
@@ -213,5 +236,20 @@ def _compact(description: ObjectDescription) -> Row:
 
 
 def _description(row: Row) -> ObjectDescription:
-    fields = [Field(n, t, lookup, tuple(objects), options) for n, t, lookup, objects, options in row["fields"]]
-    return ObjectDescription(row["name"], {f.name.lower(): f for f in fields})
+    """Raises TypeError, ValueError, LookupError or AttributeError for a row of another form."""
+    fields = []
+    for name, kind, lookup, objects, options in row["fields"]:
+        texts = (name, kind, *objects, *options, *options.values(), *(() if lookup is None else (lookup,)))
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a description has texts only")
+        fields.append(Field(name, kind, lookup, tuple(objects), options))
+    return ObjectDescription(str(row["name"]), {f.name.lower(): f for f in fields})
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be kept in a cached row, which is nested a little deeper still."""
+    try:
+        orjson.dumps([[[[value]]]])
+    except TypeError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 
 from enricher import decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
-from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
+from enricher.resolution.tenant_capabilities import CAPABILITIES, spent_of
 from frame_gainsight.connectors import Connector, Definition, Registry
 from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.kafka import read_to_end
@@ -261,10 +261,10 @@ def _enricher_calls(settings: Settings, codec: Codec, read: _Read) -> None:
             continue
         try:
             entity = decode_entity(codec, record.value)
-        except (DecodeError, ValueError):  # only a cache
+        except DecodeError:  # only a cache
             continue
-        if entity.rows and (spent := entity.rows[0].get(SPENT)):
-            read.enricher_calls[entity.key.connector] = (int(spent[0]), int(spent[1]))
+        if entity.rows and (spent := spent_of(entity.rows[0])):
+            read.enricher_calls[entity.key.connector] = spent
 
 
 def _parked(settings: Settings, codec: Codec, read: _Read) -> None:
