@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 
 import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
+from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, admin
+from frame_gainsight.kafka.topics import specs
+from frame_gainsight.runtime import Settings
 from schemas import words
 
 log = structlog.get_logger(__name__)
@@ -26,6 +31,17 @@ def size_of(record: ProducerRecord) -> int:
     """The bytes of a record's key, value and headers."""
     headers = sum(len(key.encode("utf-8", "replace")) + len(value or b"") + 16 for key, value in record.headers)
     return len(record.key) + len(record.value or b"") + headers
+
+
+def read_limits(settings: Settings) -> dict[str, int]:
+    """The limits of all topics that there are. Blocks. Raises BrokerError, KafkaException."""
+    resources = [ConfigResource(ResourceType.TOPIC, spec.name) for spec in specs(settings)]
+    found = {}
+    client = admin(settings)  # held: a client that is gone never answers
+    for resource, answer in client.describe_configs(resources).items():
+        with suppress(KafkaException):  # a topic that is not there, or not ours to describe
+            found[resource.name] = int(answer.result(timeout=10)["max.message.bytes"].value)
+    return found
 
 
 class TopicLimits:
