@@ -95,13 +95,12 @@ def _read(codec: Codec, record: ConsumedRecord) -> Arrival:
     key = RawKey.parse(record.key)
     if key is None:
         raise DataError("The key is not <connector>/<activity Gsid>. Look at who writes to the raw topic.")
-    if (closes := is_period_marker(record.key)) and record.value is None:
+    if is_period_marker(record.key):
+        if _is_activity(codec, record.value or b""):
+            raise DataError("An activity has the key of a period's marker: no Gsid is like that. Look at its tenant.")
         return Marker(record, key.connector)
     if record.value is None:
         return Deletion(record, key.connector, key.gsid)
-    if closes:
-        codec.decode_as("period_marker", record.value)
-        return Marker(record, key.connector)
     value = codec.decode_as("raw_activity", record.value)
     try:
         row = orjson.loads(value["row"])
@@ -114,3 +113,11 @@ def _read(codec: Codec, record: ConsumedRecord) -> Arrival:
     except ValueError as error:
         raise DataError(f"The activity's modified_at cannot be read: {error}.") from error
     return RawActivity(record, key.connector, key.gsid, modified_at, value["fingerprint"], row)
+
+
+def _is_activity(codec: Codec, value: bytes) -> bool:
+    """Whether the value is an activity's; nothing else is needed of what a marker's key stands at."""
+    try:
+        return codec.decode(value).record == "raw_activity"
+    except DecodeError:
+        return False

@@ -7,6 +7,8 @@ it by an unknown value. No call is made while no activities come: the next ones 
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -229,10 +231,13 @@ class IncrementalRefresh:
             log.info("deletions_not_reported", connector=lookup.definition.id, way=name, cause=str(error))
             return ""
         named = {n.lower(): n for n in objects}
+        by_object: defaultdict[str, set[str]] = defaultdict(set)
         for object_name, gsid in found:
-            name_of = named.get(object_name, object_name)
-            remove = self._people.remove if name_of in self._people.scans else lookup.remove_row
-            remove(name_of, gsid)
+            by_object[named.get(object_name, object_name)].add(gsid)
+        for name_of, gsids in by_object.items():  # each of them looks through all answers about its object
+            await asyncio.sleep(0)
+            remove = self._people.remove if name_of in self._people.scans else lookup.remove_rows
+            remove(name_of, gsids)
         return name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -82,12 +82,12 @@ class TenantLookup:
             self.cache.drop(key)
             self._new[key] = key
 
-    def remove_row(self, object_name: str, gsid: str) -> None:
-        """Takes a deleted row out of the answers that hold it."""
+    def remove_rows(self, object_name: str, gsids: Collection[str]) -> None:
+        """Takes deleted rows out of the answers that hold them."""
         for key in self.cache.keys(self.definition.id, object_name):
             entity = self.cache.get(key)
-            if entity is not None and any(value_of(row, GSID) == gsid for row in entity.rows):
-                left = [row for row in entity.rows if value_of(row, GSID) != gsid]
+            if entity is not None and any(_gsid(row) in gsids for row in entity.rows):
+                left = [row for row in entity.rows if _gsid(row) not in gsids]
                 self.keep(object_name, key.field, key.value, entity.columns, left)
 
     def drop_all(self, object_name: str) -> None:
@@ -226,6 +226,11 @@ class TenantLookup:
         self._refused.add((object_name, gone))
         self._columns.clear()
         return tuple(c for c in columns if c.lower() != gone)
+
+
+def _gsid(row: Row) -> str:
+    value = value_of(row, GSID)
+    return value if isinstance(value, str) else ""
 
 
 def _compact(description: ObjectDescription) -> Row:
