@@ -77,6 +77,7 @@ class Enricher:
             raise UnexpectedError(unexpected(error, "activities were resolved", **where)) from error
 
     async def _enrich(self, connector: Connector, activities: Sequence[RawActivity], *, renew: bool) -> Enriched:
+        await self._services.limits.refresh()
         pace, faults = Pace(), dict[int, str]()
         references: dict[int, Reference] = {}
         for activity in activities:
