@@ -10,6 +10,7 @@ from enricher.lane_processor import LaneProcessor
 from enricher.metrics import EnricherMetrics
 from enricher.processing.services import EnricherServices
 from enricher.processing.tenants import ClientPool, ConnectorDirectory
+from enricher.processing.topic_limits import TopicLimits, read_limits
 from enricher.replay.requests import RequestFollower
 from frame_gainsight.connectors import KmsVault
 from frame_gainsight.kafka.topics import require
@@ -26,7 +27,8 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
     clock = SystemClock()
     directory = ConnectorDirectory(settings, codec)
     clients = ClientPool(settings, KmsVault(settings.kms_key_id), clock)
-    services = EnricherServices(settings, codec, directory, clients, clock)
+    limits = TopicLimits(lambda: read_limits(settings))
+    services = EnricherServices(settings, codec, directory, clients, clock, limits)
     requests = RequestFollower(settings, codec)
     metrics = Metrics()
     enricher_metrics = EnricherMetrics(metrics, settings, clock)
@@ -42,7 +44,7 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
         requests.stop()
         metrics.close()
 
-    return faust_worker.create(settings, work, finish=finish, web_port=web_port)
+    return faust_worker.create(settings, work, room=limits.room, finish=finish, web_port=web_port)
 
 
 # A full collection visits every cached entity, and no batch moves meanwhile: a tenth of a second at 200,000 objects.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
-import orjson
 import structlog
 
 from enricher.activity.raw_record import DataError, Deletion, Marker, RawActivity, read
@@ -18,8 +18,10 @@ from enricher.conversation import build as conversation
 from enricher.metrics import EnricherMetrics
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enricher
+from enricher.processing.pace import Pace
 from enricher.processing.retry import PAUSED, Finish, Rejection, RetryScheduler, class_of, nothing
 from enricher.processing.services import EnricherServices
+from enricher.processing.unexpected import unexpected
 from enricher.replay.requests import RequestFollower
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution import entity_cache as entities
@@ -88,7 +90,7 @@ class LaneProcessor:
         for record in read_to_end(settings, settings.entities_topic, {self._lane: None}):
             try:
                 entities.restore(codec, self._cache, record)
-            except (DecodeError, orjson.JSONDecodeError) as error:  # only a cache: the entity is looked up again
+            except DecodeError as error:  # only a cache: the entity is looked up again
                 log.warning("entity_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
         self._retries.restore()
         if self._replays is not None:
@@ -101,7 +103,8 @@ class LaneProcessor:
 
     async def handle(self, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The records to publish for a batch, in its order; new entities first, so that a replay has them."""
-        begun = self._services.clock.monotonic()
+        begun, pace = self._services.clock.monotonic(), Pace()
+        await self._services.limits.refresh()
         if self._replays is not None:
             self._replays.observe(records)
         outputs: dict[int, list[ProducerRecord]] = {}
@@ -109,7 +112,7 @@ class LaneProcessor:
         deletions: list[Deletion] = []
         for record in records:
             try:
-                arrival = read(self._services.codec, record)
+                arrival = await pace.do(len(record.value or b""), partial(read, self._services.codec, record))
             except DataError as error:
                 outputs[record.offset] = [self._dead_letters.of_unreadable(record, str(error))]
                 continue
@@ -124,6 +127,7 @@ class LaneProcessor:
             new += found
             outputs |= done
         for deletion in deletions:  # after the batch's own activities, which may have been parked just now
+            await pace.pause()
             outputs[deletion.source.offset] = self._deletion(deletion)
         self._metrics.handled(len(records), self._services.clock.monotonic() - begun)
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
@@ -171,7 +175,12 @@ class LaneProcessor:
         parked = self._parked.get(source.key or b"")
         is_older = parked is not None and parked.source.offset < source.offset
         obsolete = self._retries.unpark(source) if is_older else []
-        return [*obsolete, conversation.tombstone(self._services.settings, deletion)]
+        try:
+            return [*obsolete, conversation.tombstone(self._services.settings, deletion)]
+        except Exception as error:  # noqa: BLE001 - it costs this record
+            where = {"connector": deletion.connector, "offset": source.offset}
+            cause = unexpected(error, "it was converted", **where)
+            return [*obsolete, self._dead_letters.of_unreadable(source, cause)]
 
     # In the background
 

@@ -85,12 +85,17 @@ async def preview(
         raise UnknownObjectError(f"The tenant does not describe {required.ACTIVITY} to this key.")
     rows, columns = await _latest(client, together, lookup, limit)
     activities = [a for number, row in enumerate(rows) if (a := _activity(together.id, number, row, columns))]
-    references = [Reference.of(activity) for activity in activities]
+    result, references = Preview(), []
+    for activity in activities:
+        try:
+            references.append(Reference.of(activity))
+        except DataError as error:
+            none, causes = [None] * len(definitions), [str(error)] * len(definitions)
+            result.shown.append(Shown(activity.gsid, none, causes))
     found = await Resolver(together, client, cache, clock).resolve(references)
-    result = Preview()
     for reference in references:
         values: list[dict[str, Any] | None] = []
-        causes: list[str] = []
+        causes = []
         for definition in definitions:
             try:
                 values.append(conversation.build(reference, definition, found))

@@ -8,12 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from html import unescape
+from itertools import islice
 from typing import Any
 from unicodedata import category
 
 import orjson
 
-from enricher.activity.raw_record import RawActivity
+from enricher.activity.raw_record import DataError, RawActivity
+
+MAX_PEOPLE = 5000  # whom one activity names: each may be a call, and a participant
+MAX_LENGTH = 1_000_000  # characters, and items of lists, of one field
+MAX_EMAIL = 320  # characters: 64 before the @ and 255 behind it (RFC 3696, erratum 1690)
+MAX_NAME = 300  # characters of a name that is compared and looked up
 
 
 class Side(StrEnum):
@@ -67,10 +73,15 @@ _PLACEHOLDER = re.compile(r"n/a|nil|none|null|object object|undefined|undisclose
 
 
 def mentions(activity: RawActivity) -> list[Mention]:
-    """Everyone named in the activity, in the order From, To, Cc, internal attendees, external attendees, author."""
+    """Everyone named in the activity, in the order From, To, Cc, internal attendees, external attendees, author.
+
+    Raises DataError for a field that is no list of people by its size.
+    """
     found: list[Mention] = []
     for field, side in _FIELDS:
         found += parse_attendees(activity.get(field), side)
+        if len(found) > MAX_PEOPLE:
+            raise _too_many()
     return found + _author(activity)
 
 
@@ -79,11 +90,16 @@ def parse_attendees(value: Any, side: Side = Side.UNLISTED) -> list[Mention]:
 
     Tenants write a JSON list of strings or of objects (as such or as text), a list separated by commas, semicolons or
     lines, `Name <email>`, bare emails, bare names, Gsids, or null; any of these may have been escaped for HTML.
+
+    Raises DataError for a value that is no list of people by its size.
     """
     found: list[Mention] = []
-    waiting = [value]  # not by recursion: lists may be nested to any depth
+    waiting, left = [value], MAX_LENGTH  # not by recursion: lists may be nested to any depth
     while waiting:
         item = waiting.pop()
+        left -= 1 + (len(item) if isinstance(item, str | list | dict) else 0)
+        if left < 0 or len(found) > MAX_PEOPLE:
+            raise _too_many()
         if isinstance(item, str) and (read := _from_json(item)) is not None:
             item = read
         if isinstance(item, dict):
@@ -93,6 +109,12 @@ def parse_attendees(value: Any, side: Side = Side.UNLISTED) -> list[Mention]:
         elif isinstance(item, str):
             found += _from_text(_clean(item), side)
     return found
+
+
+def _too_many() -> DataError:
+    return DataError(
+        f"Its attendees are more than {MAX_PEOPLE} people, or a field of them has more than {MAX_LENGTH} characters."
+    )
 
 
 def _author(activity: RawActivity) -> list[Mention]:
@@ -168,7 +190,7 @@ def _emails(text: str) -> dict[str, tuple[int, int]]:
         return found
     for match in _EMAIL.finditer(text):
         local, _, domain = match[0].strip("'").rstrip(".'").lower().partition("@")
-        if local and domain:
+        if local and domain and len(match[0]) <= MAX_EMAIL:
             found.setdefault(f"{local}@{domain}", match.span())
     return found
 
@@ -177,7 +199,7 @@ def _from_text(text: str, side: Side) -> list[Mention]:
     if "<" in text:
         text = _SURNAME_FIRST.sub(lambda m: f'{m["lead"]}"{m["last"]}, {m["first"].rstrip()}" <', text)
     parts = (part.strip() for part in _split(text))
-    return [mention for part in parts if part for mention in _from_part(part, side)]
+    return list(islice((mention for part in parts if part for mention in _from_part(part, side)), MAX_PEOPLE + 1))
 
 
 def _split(text: str) -> list[str]:
@@ -230,7 +252,7 @@ def _unquoted(name: str) -> str:
 
 def _name(text: str) -> str | None:
     """The name; None for placeholders: `N/A`, `-`, `null`, and a group's own name in `undisclosed-recipients:;`."""
-    if not text or text[-1] == ":" or not any(char.isalnum() for char in text):
+    if not text or len(text) > MAX_NAME or text[-1] == ":" or not any(char.isalnum() for char in text):
         return None
     return None if _PLACEHOLDER.fullmatch(text.strip("[]()<>{}'\" .-")) else text
 

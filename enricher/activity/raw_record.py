@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from frame_gainsight.gainsight import Row, value_of
+from frame_gainsight.gainsight import Row, parse_date, value_of
 from frame_gainsight.kafka import ConsumedRecord
-from schemas import Codec, DecodeError
+from schemas import Codec, DecodeError, RegistryError, words
 from schemas.raw_topic import COLUMNS, DELETED_AT, RawKey, deleted_at, is_period_marker
 
 
@@ -39,9 +40,12 @@ class RawActivity:
         return None if value == "" else value
 
     def text(self, path: str) -> str | None:
-        """The row's value by path as text; None where it is absent."""
+        """The row's value by path as text; None where it is absent. Raises DataError for one that is no text."""
         value = self.get(path)
-        return None if value is None else str(value)
+        try:
+            return None if value is None else str(value)
+        except RecursionError:
+            raise DataError(f"{path} of activity {self.gsid[:100]} is nested too deeply.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,13 @@ class Deletion:
 
     @property
     def moment(self) -> int:
-        """When the activity was deleted, else when the tombstone was written (milliseconds)."""
-        return deleted_at(self.source.header(DELETED_AT), self.source.timestamp)
+        """When the activity was deleted, else when the tombstone was written (milliseconds); 0 where neither is a
+        date of the years 1 to 9999."""
+        written_at = self.source.timestamp
+        for header in (self.source.header(DELETED_AT), None):
+            with suppress(ValueError):
+                return parse_date(deleted_at(header, written_at)) or 0
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +79,45 @@ Arrival = RawActivity | Deletion | Marker
 
 
 def read(codec: Codec, record: ConsumedRecord) -> Arrival:
-    """Decodes a raw record. Raises DataError; RegistryError when the schema registry does not answer."""
+    """Decodes a raw record, whatever its bytes. Raises DataError; RegistryError when the schema registry does not
+    answer."""
+    try:
+        return _read(codec, record)
+    except (DataError, RegistryError):
+        raise
+    except DecodeError as error:
+        raise DataError(str(error)) from error
+    except Exception as error:
+        raise DataError(f"The record cannot be read: {type(error).__name__}: {words(error)}") from error
+
+
+def _read(codec: Codec, record: ConsumedRecord) -> Arrival:
     key = RawKey.parse(record.key)
     if key is None:
         raise DataError("The key is not <connector>/<activity Gsid>. Look at who writes to the raw topic.")
     if is_period_marker(record.key):
+        if _is_activity(codec, record.value or b""):
+            raise DataError("An activity has the key of a period's marker: no Gsid is like that. Look at its tenant.")
         return Marker(record, key.connector)
     if record.value is None:
         return Deletion(record, key.connector, key.gsid)
-    try:
-        value = codec.decode_as("raw_activity", record.value)
-    except DecodeError as error:
-        raise DataError(str(error)) from error
+    value = codec.decode_as("raw_activity", record.value)
     try:
         row = orjson.loads(value["row"])
     except orjson.JSONDecodeError as error:
         raise DataError(f"The activity's row is not JSON: {error}.") from error
     if not isinstance(row, dict):
         raise DataError("The activity's row is not a JSON object.")
-    return RawActivity(record, key.connector, key.gsid, value["modified_at"], value["fingerprint"], row)
+    try:
+        modified_at = parse_date(value["modified_at"]) or 0
+    except ValueError as error:
+        raise DataError(f"The activity's modified_at cannot be read: {error}.") from error
+    return RawActivity(record, key.connector, key.gsid, modified_at, value["fingerprint"], row)
+
+
+def _is_activity(codec: Codec, value: bytes) -> bool:
+    """Whether the value is an activity's; nothing else is needed of what a marker's key stands at."""
+    try:
+        return codec.decode(value).record == "raw_activity"
+    except DecodeError:
+        return False

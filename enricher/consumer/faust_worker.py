@@ -27,12 +27,14 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from enricher.consumer.lane import Lane, LaneWork
+from enricher.consumer.lane import Lane, LaneWork, LostPositionError
 from enricher.consumer.offset_gaps import FetchedRange
+from enricher.consumer.topic_identity import TopicIdentity
+from enricher.consumer.transaction import whole_batches
 from enricher.consumer.windowing import WindowPolicy
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.kafka.clients import ssl_context
-from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime import BrokerError, Settings
 from frame_gainsight.runtime.aio import gather_or_cancel
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,8 @@ FETCH_BYTES = 16 * 1024 * 1024
 # Faust makes folders for tables, which are not used here: by default in the current folder, which may be read-only.
 _FAUST_FOLDER = Path(tempfile.gettempdir()) / "frame-gainsight-faust"
 CHECK_SECONDS = 1.0  # between checks whether a lane's background work has failed
+REOPEN_SECONDS = 2.0  # between looks at a stopped lane, whether a person has set it right
+IDENTITY_SECONDS = 10.0  # between checks whether the raw topic is still the same one
 
 MakeWork = Callable[[int], LaneWork]
 
@@ -181,20 +185,23 @@ async def _committed(app: faust.App, tp: TopicPartition) -> Any:
     return await thread.call_thread(thread._ensure_consumer().committed, tp)
 
 
-async def _close(opening: asyncio.Task[Lane]) -> None:
-    await (await opening).close()
+async def _close(opening: asyncio.Task[Lane | None]) -> None:
+    if (lane := await opening) is not None:
+        await lane.close()
 
 
 def create(
     settings: Settings,
     make_work: MakeWork,
     *,
+    room: Callable[[str], int] = whole_batches,
     finish: Callable[[], Awaitable[None]] | None = None,
     web_port: int | None = None,
 ) -> faust.App:
     """A Faust app whose worker settles every record of the raw topic with one `LaneWork` per lane.
 
     Args:
+        room: bytes of the records that a topic takes at once.
         finish: called after the last batch.
         web_port: the port of Faust's own pages; None: no web server.
     """
@@ -221,23 +228,41 @@ def create(
         logging_config=None,
     )
     app.transport.Consumer = type("Consumer", (_Consumer,), {"settings": settings})
-    lanes: dict[tuple[int, TP], asyncio.Task[Lane]] = {}
+    lanes: dict[tuple[int, TP], asyncio.Task[Lane | None]] = {}
+    stopped: dict[TP, tuple[str, float]] = {}  # cause, and when it was last looked at (seconds of a steady clock)
+    identity, identity_checked = TopicIdentity(settings), monotonic() - IDENTITY_SECONDS
     batch_in_progress = _BatchInProgress()
 
-    def lane_of(generation: int, tp: TP) -> asyncio.Task[Lane]:
+    async def open_lane(tp: TP) -> Lane | None:
+        """The opened lane; None for one that must not go on: nothing is read of it, and the others go on."""
+        partition = TopicPartition(tp.topic, tp.partition)
+        committed = partial(_committed, app, partition)
+        try:
+            lane = await Lane.open(settings, app.conf.id, partition, make_work(tp.partition), committed, room)
+        except LostPositionError as error:
+            app.consumer.pause_partitions({tp})
+            if stopped.get(tp, ("",))[0] != str(error):
+                log.error("lane_stopped", lane=tp.partition, cause=str(error))
+            stopped[tp] = str(error), monotonic()
+            return None
+        if stopped.pop(tp, None) is not None:  # what was fetched of it before was left out
+            await app.consumer.seek(tp, lane.position)
+            app.consumer.resume_partitions({tp})
+        return lane
+
+    def lane_of(generation: int, tp: TP) -> asyncio.Task[Lane | None]:
         if (generation, tp) not in lanes:
-            partition = TopicPartition(tp.topic, tp.partition)
-            committed = partial(_committed, app, partition)
-            opening = Lane.open(settings, app.conf.id, partition, make_work(tp.partition), committed)
-            lanes[generation, tp] = asyncio.create_task(opening, name=f"lane-{tp.partition}")
+            lanes[generation, tp] = asyncio.create_task(open_lane(tp), name=f"lane-{tp.partition}")
         return lanes[generation, tp]
 
     async def settle(generation: int, batch: dict[TP, FetchedRange]) -> None:
-        mine = dict(zip(batch, await asyncio.gather(*(lane_of(generation, tp) for tp in batch)), strict=True))
+        opened = await asyncio.gather(*(lane_of(generation, tp) for tp in batch))
         # Any failure ends the process.
-        await gather_or_cancel(*(mine[tp].settle(fetched) for tp, fetched in batch.items()))
+        jobs = [lane.settle(fetched) for lane, fetched in zip(opened, batch.values(), strict=True) if lane is not None]
+        await gather_or_cancel(*jobs)
 
     async def close_lanes(*_: Any, **__: Any) -> None:
+        stopped.clear()
         closing = [lanes.pop(key) for key in list(lanes)]
         for result in await asyncio.gather(*(_close(task) for task in closing), return_exceptions=True):
             if isinstance(result, Exception):  # the next owner fences this producer anyway
@@ -271,8 +296,19 @@ def create(
 
     @app.timer(interval=CHECK_SECONDS, name="check")  # type: ignore[untyped-decorator]
     async def check() -> None:
-        for opening in list(lanes.values()):
-            lane = await opening
+        nonlocal identity_checked
+        if monotonic() - identity_checked >= IDENTITY_SECONDS:
+            identity_checked = monotonic()
+            try:
+                await asyncio.to_thread(identity.check)
+            except BrokerError as error:
+                log.warning("topic_identity_unknown", cause=str(error))
+        for (generation, tp), opening in list(lanes.items()):
+            if (lane := await opening) is None:
+                if lanes.get((generation, tp)) is opening and monotonic() - stopped[tp][1] >= REOPEN_SECONDS:
+                    del lanes[generation, tp]
+                    lane_of(generation, tp)
+                continue
             lane.check()  # a lane that could not be opened, or failed since, ends the process here
             if not batch_in_progress.active:
                 await lane.check_stalled(batch_in_progress.idle_since)

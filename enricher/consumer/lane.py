@@ -15,7 +15,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from enricher.consumer.offset_gaps import FetchedRange, GapError
-from enricher.consumer.transaction import TransactionalPublisher, deadline
+from enricher.consumer.transaction import TransactionalPublisher, deadline, whole_batches
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, end_offset, first_between
 from frame_gainsight.runtime import BrokerError, Settings
 
@@ -60,7 +60,7 @@ class StalledError(Exception):
 
 
 class LostPositionError(Exception):
-    """The group's committed position is gone: going on would repeat what is published."""
+    """The group's committed position is gone, or is in no log: going on would repeat or leave out conversations."""
 
 
 class Lane:
@@ -81,6 +81,11 @@ class Lane:
         self._closed = False
         self._background = asyncio.create_task(self._work_in_background(), name=f"lane-{tp.partition}-background")
 
+    @property
+    def position(self) -> int:
+        """The offset of the first raw record that is not settled."""
+        return self._position
+
     @staticmethod
     async def open(
         settings: Settings,
@@ -88,18 +93,25 @@ class Lane:
         tp: TopicPartition,
         work: LaneWork,
         committed: Callable[[], Awaitable[int | None]],
+        room: Callable[[str], int] = whole_batches,
     ) -> Lane:
         """Opens a lane: fences its earlier owner first, and only then reads its committed position and its state.
 
+        Raises LostPositionError when the lane must not go on before a person has set its position right.
+
         Args:
             committed: reads the group's committed position in the partition; None: there is none.
+            room: bytes of the records that a topic takes at once.
         """
-        publisher = TransactionalPublisher(settings, group, tp)
+        publisher = TransactionalPublisher(settings, group, tp, room)
         await publisher.open()
-        with deadline(60, "reading the committed offset"):
-            stopped_at = await committed()
-        if stopped_at is None:
-            await asyncio.to_thread(_check_new, settings, tp.partition)
+        try:
+            with deadline(60, "reading the committed offset"):
+                stopped_at = await committed()
+            await asyncio.to_thread(_check_position, settings, tp.partition, stopped_at)
+        except LostPositionError:
+            await publisher.close()
+            raise
         position = stopped_at or 0
         await asyncio.to_thread(work.restore, position)
         log.info("lane_opened", lane=tp.partition, position=position, parked=work.parked)
@@ -193,13 +205,33 @@ class Lane:
             await self._publisher.close()
 
 
-def _check_new(settings: Settings, lane: int) -> None:
-    """Raises LostPositionError where a lane without a committed position has conversations already."""
-    topic = settings.conversations_topic
-    if first_between(settings, topic, lane, 0, end_offset(settings, topic, lane)) is not None:
-        raise LostPositionError(
-            f"The group {settings.prefix}-enricher has no position in lane {lane}, but conversations of it are in "
-            f"{topic}: Kafka forgets a group's positions when nobody of it ran for offsets.retention.minutes. Begun "
-            f"again, every conversation would come twice. Set its position in {settings.raw_topic} "
-            "(kafka-consumer-groups --reset-offsets), or empty the lane's conversations, and start the worker again."
+def _check_position(settings: Settings, lane: int, position: int | None) -> None:
+    """Raises LostPositionError as `lost_position` tells. Raises BrokerError, TopicError."""
+    if (cause := lost_position(settings, lane, position)) is not None:
+        raise LostPositionError(cause)
+
+
+def lost_position(settings: Settings, lane: int, position: int | None) -> str | None:
+    """Why a lane with this committed position (None: there is none) must not go on; None: it may.
+
+    Blocks. Raises BrokerError, TopicError.
+    """
+    if position is not None:
+        end = end_offset(settings, settings.raw_topic, lane)
+        if position <= end:
+            return None
+        return (
+            f"The group {settings.prefix}-enricher stands at {position} in lane {lane}, but {settings.raw_topic} ends "
+            f"there at {end}: the topic was created anew, or has lost records. Set the group's position in it "
+            "(kafka-consumer-groups --reset-offsets, while no enricher runs), and start the worker again."
         )
+    topic = settings.conversations_topic
+    if first_between(settings, topic, lane, 0, end_offset(settings, topic, lane)) is None:
+        return None
+    return (
+        f"The group {settings.prefix}-enricher has no position in lane {lane}, but conversations of it are in "
+        f"{topic}: Kafka forgets a group's positions when nobody of it ran for offsets.retention.minutes, or when "
+        f"{settings.raw_topic} is deleted. Begun again, every conversation would come twice. Set its position in "
+        f"{settings.raw_topic} (kafka-consumer-groups --reset-offsets, while no enricher runs), or empty the lane's "
+        "conversations; the lane stands still until then."
+    )

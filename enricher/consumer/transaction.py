@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -42,14 +42,25 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
         timer.cancel()
 
 
+def whole_batches(_: str) -> int:
+    """The bytes of a batch where a topic's own limit is not known."""
+    return BATCH_BYTES
+
+
 class TransactionalPublisher:
     """The transactional producer of one lane, for one assignment of it. Opening it fences every earlier owner.
 
     The client is aiokafka and not librdkafka because the latter's `send_offsets_to_transaction` was seen to hang for
     minutes when a broker crashed.
+
+    Args:
+        room: bytes of keys, values and headers that a topic takes at once.
     """
 
-    def __init__(self, settings: Settings, group: str, tp: TopicPartition) -> None:
+    def __init__(
+        self, settings: Settings, group: str, tp: TopicPartition, room: Callable[[str], int] = whole_batches
+    ) -> None:
+        self._room = room
         self._group = group
         self._tp = tp
         self._producer = AIOKafkaProducer(
@@ -88,18 +99,29 @@ class TransactionalPublisher:
     async def _send(self, records: Sequence[ProducerRecord]) -> list[asyncio.Future[object]]:
         """Sends batches as they fill, in the records' order within each partition."""
         filling: dict[tuple[str, int], BatchBuilder] = {}
+        sizes: dict[tuple[str, int], int] = {}
         acknowledged = []
         for record in records:
             to = (record.topic, record.partition)
-            if to in filling and not _append(filling[to], record):
+            size = _size_of(record)
+            full = to in filling and sizes[to] + size > self._room(record.topic)
+            if to in filling and (full or not _append(filling[to], record)):
                 acknowledged.append(await self._producer.send_batch(filling.pop(to), to[0], partition=to[1]))
             if to not in filling:
                 filling[to] = self._producer.create_batch()
                 if not _append(filling[to], record):
                     raise ValueError(f"a record of {len(record.value or b'')} bytes does not fit an empty batch")
+                sizes[to] = 0
+            sizes[to] += size
         for to, batch in filling.items():
             acknowledged.append(await self._producer.send_batch(batch, to[0], partition=to[1]))
         return acknowledged
+
+
+def _size_of(record: ProducerRecord) -> int:
+    """The most bytes that a record takes in a batch."""
+    headers = sum(len(key.encode()) + len(value or b"") + 16 for key, value in record.headers)
+    return len(record.key) + len(record.value or b"") + headers + 32
 
 
 def _append(batch: BatchBuilder, record: ProducerRecord) -> bool:

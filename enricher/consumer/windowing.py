@@ -13,6 +13,7 @@ from schemas.raw_topic import POLL_ID, is_period_marker
 
 # A batch that keeps growing is complete after this many lingers, whatever arrives.
 MAX_LINGERS = 5
+BATCH_BYTES = 16 * 1024 * 1024  # JSON in memory may take twenty times its length
 
 
 @dataclass(slots=True)
@@ -21,11 +22,14 @@ class WindowPolicy:
 
     Args:
         size: the most records of a batch.
+        most_bytes: the most bytes of a batch's keys and values; one record may have more.
         linger: seconds after the last record that an open window's marker is waited for.
     """
 
     size: int
     linger: float
+    most_bytes: int = BATCH_BYTES
+    _bytes: int = 0
     _count: int = 0
     _open: set[str] = field(default_factory=set)
     _first: float = 0.0
@@ -36,6 +40,7 @@ class WindowPolicy:
         if not self._count:
             self._first = now
         self._count += 1
+        self._bytes += len(record.key or b"") + len(record.value or b"")
         self._last = now
         poll = record.header(POLL_ID) or ""
         if is_period_marker(record.key):
@@ -47,7 +52,7 @@ class WindowPolicy:
         """Seconds that the next record may still be waited for; 0: the batch is complete; None: the batch is empty."""
         if not self._count:
             return None
-        if not self._open or self._count >= self.size:
+        if not self._open or self._count >= self.size or self._bytes >= self.most_bytes:
             return 0.0
         until = min(self._last + self.linger, self._first + MAX_LINGERS * self.linger)
         return max(0.0, until - now)

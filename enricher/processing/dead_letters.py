@@ -21,6 +21,8 @@ from schemas.raw_topic import RawKey
 
 log = structlog.get_logger(__name__)
 
+LOGGED = 1000  # characters of a cause
+
 
 class DeadLetters:
     """The dead letters of a lane, and how many of a connector there were since its last conversation."""
@@ -31,8 +33,10 @@ class DeadLetters:
         self._in_a_row: Counter[str] = Counter()
 
     def of_unreadable(self, source: ConsumedRecord, cause: str) -> ProducerRecord:
-        """The dead letter of a raw record that cannot be read."""
-        log.warning("dead_letter", topic=source.topic, partition=source.partition, offset=source.offset, cause=cause)
+        """The dead letter of a raw record that cannot be read; cut where its topic does not take it whole."""
+        log.warning(
+            "dead_letter", topic=source.topic, partition=source.partition, offset=source.offset, cause=cause[:LOGGED]
+        )
         letter = DeadLetter(
             key.connector if (key := RawKey.parse(source.key)) is not None else "",
             source.topic,
@@ -45,12 +49,10 @@ class DeadLetters:
             cause,
             self._services.clock.now(),
         )
+        topic = self._services.settings.dead_letters_topic
+        letter = letter.fitting(self._services.limits.room(topic))
         return ProducerRecord(
-            self._services.settings.dead_letters_topic,
-            self._lane,
-            source.key or b"",
-            letter.encode(self._services.codec),
-            letter.record_headers,
+            topic, self._lane, letter.key or b"", letter.encode(self._services.codec), letter.record_headers
         )
 
     def of_unconverted(self, connector: str, source: ConsumedRecord, cause: str) -> ProducerRecord:

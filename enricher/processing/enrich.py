@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing.dead_letters import DeadLetters
+from enricher.processing.pace import Pace
 from enricher.processing.services import EnricherServices
+from enricher.processing.topic_limits import size_of
+from enricher.processing.unexpected import OF_ALL, UnexpectedError, unexpected
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
 from enricher.resolution.model import Reference, Resolved
 from enricher.resolution.resolver import Resolver
 from enricher.resolution.tenant_capabilities import spent_before
-from frame_gainsight.connectors import Connector, Definition
+from frame_gainsight.connectors import Connector, Definition, VaultError
+from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
-from schemas import EncodeError, RegistryError
+from schemas import EncodeError
 
 log = structlog.get_logger(__name__)
-
-# Bytes. A larger value is not sent at all: headers, key and batch overhead come on top.
-MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - 65_536
 
 
 @dataclass(slots=True)
@@ -59,43 +60,83 @@ class Enricher:
     async def enrich(self, connector: Connector, activities: Sequence[RawActivity], *, renew: bool = True) -> Enriched:
         """The records to publish. An activity that cannot be converted is a dead letter.
 
-        Raises GainsightError, VaultError, and RegistryError while the schema registry does not answer.
+        Raises GainsightError (UnexpectedError for a fault of this code), VaultError, and RegistryError while the schema
+        registry does not answer.
 
         Args:
             renew: False: cached entities are used however old they are, as for a replay.
         """
+        try:
+            return await self._enrich(connector, activities, renew=renew)
+        except (GainsightError, VaultError):
+            raise
+        except OF_ALL:
+            raise
+        except Exception as error:
+            where = {"connector": connector.id, "activities": len(activities)}
+            raise UnexpectedError(unexpected(error, "activities were resolved", **where)) from error
+
+    async def _enrich(self, connector: Connector, activities: Sequence[RawActivity], *, renew: bool) -> Enriched:
+        await self._services.limits.refresh()
+        pace, faults = Pace(), dict[int, str]()
+        references: dict[int, Reference] = {}
+        for activity in activities:
+            offset = activity.source.offset
+            try:
+                references[offset] = await pace.do(_size(activity), partial(Reference.of, activity))
+            except DataError as error:
+                faults[offset] = str(error)
+            except Exception as error:  # noqa: BLE001 - it costs this activity
+                faults[offset] = unexpected(error, "it was read", connector=connector.id, offset=offset)
         resolver = await self._resolver(connector)
-        references = [Reference.of(activity) for activity in activities]
-        found = await resolver.resolve(references, renew=renew)
-        done = Enriched([entities.encode(self._codec, self._settings, self._lane, e) for e in found.new])
-        for reference in references:
-            activity = reference.activity
+        found = await resolver.resolve(list(references.values()), renew=renew)
+        done = Enriched(await self._new(connector, found, pace))
+        for activity in activities:
+            offset = activity.source.offset
             if self._dead_letters.limit_reached(connector.id):
                 done.refused.append(activity)
                 continue
-            try:
-                done.outputs[activity.source.offset] = self._convert(reference, connector.definition, found)
-                self._dead_letters.converted(connector.id)
-            except (DataError, EncodeError) as error:
-                done.cause = str(error)
-            except RegistryError:
-                raise
-            except Exception as error:  # a fault of this code must not stop the other tenants; nothing is lost by it
-                log.exception("unexpected_error", connector=connector.id, offset=activity.source.offset)
-                done.cause = f"Unexpected {type(error).__name__} while it was converted: please report it."
-            if activity.source.offset not in done.outputs:
-                done.outputs[activity.source.offset] = self._dead_letters.of_unconverted(
-                    connector.id, activity.source, done.cause
-                )
+            if offset not in faults:
+                convert = partial(self._convert, references[offset], connector.definition, found)
+                try:
+                    done.outputs[offset] = await pace.do(_size(activity), convert)
+                    self._dead_letters.converted(connector.id)
+                    continue
+                except (DataError, EncodeError) as error:
+                    faults[offset] = str(error)
+                except OF_ALL:
+                    raise
+                except Exception as error:  # noqa: BLE001 - it costs this activity
+                    faults[offset] = unexpected(error, "it was converted", connector=connector.id, offset=offset)
+            done.cause = faults[offset]
+            letter = partial(self._dead_letters.of_unconverted, connector.id, activity.source, done.cause)
+            done.outputs[offset] = await pace.do(_size(activity), letter)
         return done
+
+    async def _new(self, connector: Connector, found: Resolved, pace: Pace) -> list[ProducerRecord]:
+        """The records of new entities, less those that their topic does not take: a cache may lack some."""
+        records = []
+        for change in found.new:
+            await pace.pause()
+            try:
+                out = entities.encode(self._codec, self._settings, self._lane, change)
+            except EncodeError as error:
+                log.warning("entity_not_kept", connector=connector.id, cause=str(error))
+                continue
+            if self._services.limits.fits(out):
+                records.append(out)
+            else:
+                log.warning("entity_not_kept", connector=connector.id, cause=f"It has {size_of(out)} bytes.")
+        return records
 
     def _convert(self, reference: Reference, definition: Definition, found: Resolved) -> ProducerRecord:
         value = conversation.build(reference, definition, found)
         out = conversation.record(self._codec, self._settings, reference.activity, value)
-        if len(out.value or b"") > MAX_VALUE_BYTES:
+        size, room = size_of(out), self._services.limits.room(out.topic)
+        if size > room:
             raise DataError(
-                f"The conversation has {len(out.value or b'')} bytes; the topic takes {MAX_VALUE_BYTES}. "
-                "Raise max.message.bytes and retry, or shorten the activity."
+                f"The conversation has {size} bytes; {out.topic} takes {room}. "
+                "Raise its max.message.bytes and retry, or shorten the activity."
             )
         return out
 
@@ -114,3 +155,8 @@ class Enricher:
             )
             known = self._resolvers[connector.id] = (connector, resolver)
         return known[1]
+
+
+def _size(activity: RawActivity) -> int:
+    """The bytes of the activity's record."""
+    return len(activity.source.value or b"")

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from enricher.activity.raw_record import RawActivity
+from enricher.processing.topic_limits import size_of
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
 from frame_gainsight.runtime import Failure, Settings
-from schemas import Codec
-from schemas.raw_topic import CONNECTOR
+from schemas import Codec, DecodeError, taken_apart
+from schemas.raw_topic import CONNECTOR, RawKey
 
 MAX_BYTES = 64 * 1024 * 1024  # of parked values in memory; those beyond are read again when they are retried
+
+MOST_ATTEMPTS = 2**31 - 1  # that a record counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,20 @@ class Parked:
     loaded: bool = True
 
 
-def encode(codec: Codec, settings: Settings, parked: Parked) -> ProducerRecord:
-    """The record of a parked activity, by `parked.avsc`."""
+def encode(codec: Codec, settings: Settings, parked: Parked, room: int = MAX_MESSAGE_BYTES) -> ProducerRecord:
+    """The record of a parked activity, by `parked.avsc`.
+
+    Args:
+        room: bytes that the topic takes; where the activity takes more, it is read from its topic again.
+    """
+    record = _encode(codec, settings, parked)
+    if size_of(record) > room:
+        bare = replace(parked.source, value=None, headers=())
+        record = _encode(codec, settings, replace(parked, source=bare, cause=parked.cause[: room // 8]))
+    return record
+
+
+def _encode(codec: Codec, settings: Settings, parked: Parked) -> ProducerRecord:
     source = parked.source
     value = {
         "connector": parked.connector,
@@ -62,9 +78,24 @@ def tombstone(settings: Settings, source: ConsumedRecord) -> ProducerRecord:
 def decode(codec: Codec, data: bytes) -> Parked:
     """The parked activity in a record's value. Raises schemas.DecodeError."""
     value = codec.decode_as("parked", data)
-    headers = tuple((h["key"], h["value"] or b"") for h in value["headers"])
-    source = ConsumedRecord(value["topic"], value["partition"], value["offset"], value["key"], value["value"], headers)
-    return Parked(value["connector"], source, value["failure"], value["cause"], value["parked_at"], value["attempts"])
+    with taken_apart("parked"):
+        headers = tuple((h["key"], h["value"] or b"") for h in value["headers"])
+        topic, partition, offset, key = value["topic"], value["partition"], value["offset"], value["key"]
+        source = ConsumedRecord(topic, partition, offset, key, value["value"], headers)
+        why, at, attempts = value["cause"], value["parked_at"], min(max(value["attempts"], 0), MOST_ATTEMPTS)
+        loaded = source.value is not None
+        return Parked(value["connector"], source, value["failure"], why, at, attempts, loaded)
+
+
+def restored(codec: Codec, settings: Settings, record: ConsumedRecord) -> Parked:
+    """The parked activity in a record of a lane's own. Raises schemas.DecodeError, also where it names another record's
+    key, connector or place: what is done about it would be written there."""
+    parked = decode(codec, record.value or b"")
+    source, key = parked.source, RawKey.parse(record.key)
+    here = (source.topic, source.partition, source.key) == (settings.raw_topic, record.partition, record.key)
+    if not here or source.offset < 0 or key is None or key.connector != parked.connector:
+        raise DecodeError("The parked record names another place than its own. Look at who writes to the topic.")
+    return parked
 
 
 class ParkedActivities:
@@ -131,7 +162,7 @@ class ParkedActivities:
                 failure.value,
                 cause,
                 before.parked_at if before else now,
-                before.attempts + 1 if before else 1,
+                min(before.attempts + 1, MOST_ATTEMPTS) if before else 1,
             )
         for parked in changed.values():
             self.put(parked)

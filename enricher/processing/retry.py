@@ -14,13 +14,15 @@ from enricher.processing import parked as parking
 from enricher.processing.circuit_breaker import CircuitBreaker
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enriched, Enricher
+from enricher.processing.pace import Pace
 from enricher.processing.parked import Parked, ParkedActivities
 from enricher.processing.services import EnricherServices
+from enricher.processing.unexpected import OF_ALL, unexpected
 from frame_gainsight.connectors import Connector, VaultError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_at, read_to_end
 from frame_gainsight.runtime import Failure, cause_of
-from schemas import DecodeError, RegistryError
+from schemas import DecodeError
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +69,7 @@ class RetryScheduler:
                 self.parked.take(record.key or b"")
             else:
                 try:
-                    self.parked.put(parking.decode(codec, record.value))
+                    self.parked.put(parking.restored(codec, settings, record))
                 except DecodeError as error:  # the record stays in its topic, to be examined
                     log.error("parked_unreadable", lane=self._lane, offset=record.offset, cause=str(error))
 
@@ -112,19 +114,12 @@ class RetryScheduler:
         return min(RECENTLY_FAILED_SECONDS, patience) if self.breaker.recently_failed(connector) else patience
 
     async def enrich(self, connector: Connector, activities: Sequence[RawActivity]) -> Enriched:
-        """Enriches within a bounded time. Raises as the enricher does, TooSlowError, and UnexpectedError."""
+        """Enriches within a bounded time. Raises as the enricher does, and TooSlowError."""
         try:
             async with asyncio.timeout(MAX_SECONDS):
                 return await self._enricher.enrich(connector, activities)
         except TimeoutError as error:
             raise TooSlowError(f"The tenant's answers took longer than {MAX_SECONDS:g} seconds.") from error
-        except (GainsightError, VaultError, RegistryError):
-            raise
-        except Exception as error:  # a fault of this code must not stop the other tenants; nothing is lost by it
-            log.exception("unexpected_error", connector=connector.id, activities=len(activities))
-            raise UnexpectedError(
-                f"Unexpected {type(error).__name__} while activities were resolved: please report it."
-            ) from error
 
     def finish_in_background(
         self, connector: Connector, activities: Sequence[RawActivity], enriching: asyncio.Task[Enriched]
@@ -161,7 +156,8 @@ class RetryScheduler:
         """Parks the activities; returns the records to publish, by raw offset."""
         settings, codec = self._services.settings, self._services.codec
         parked = self.parked.park(activities, why.failure, why.cause, self._services.clock.now())
-        return {p.source.offset: [parking.encode(codec, settings, p)] for p in parked}
+        room = self._services.limits.room(settings.parked_topic)
+        return {p.source.offset: [parking.encode(codec, settings, p, room)] for p in parked}
 
     def unpark(self, source: ConsumedRecord) -> list[ProducerRecord]:
         """The tombstone of a parked version that this raw record makes obsolete, if there is one."""
@@ -186,8 +182,17 @@ class RetryScheduler:
         connector = self._registered(due)
         if isinstance(connector, Rejection):
             return nothing
+        try:
+            return await self._retry_slice(due, connector)
+        except OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - it costs this connector
+            self.fail(due, connector, Failure.TRANSIENT, unexpected(error, "activities were retried", connector=due))
+            return nothing
+
+    async def _retry_slice(self, due: str, connector: Connector) -> Finish:
         items = await self._loaded(self.parked.oldest(due, SLICE))
-        activities, unreadable = self._readable(items)
+        activities, unreadable = await self._readable(items)
         enriching = asyncio.create_task(self.enrich(connector, activities), name=f"enrich-{due}")
         return await self._finished(connector, [item.source for item in items], enriching, unreadable)
 
@@ -257,26 +262,24 @@ class RetryScheduler:
             if item.loaded or item.source.offset in found
         ]
 
-    def _readable(self, items: Sequence[Parked]) -> tuple[list[RawActivity], dict[int, ProducerRecord]]:
+    async def _readable(self, items: Sequence[Parked]) -> tuple[list[RawActivity], dict[int, ProducerRecord]]:
         """The parked activities decoded, and the dead letters of those that cannot be read, by raw offset."""
-        activities, unreadable = [], {}
+        activities, unreadable, pace = [], {}, Pace()
         for item in items:
+            await pace.pause()
             try:
                 arrival = read(self._services.codec, item.source)
+                if not isinstance(arrival, RawActivity):
+                    raise DataError("This was parked, and is no activity. Look at who writes to the topic.")
             except DataError as error:
                 unreadable[item.source.offset] = self._dead_letters.of_unreadable(item.source, str(error))
                 continue
-            if isinstance(arrival, RawActivity):
-                activities.append(arrival)
+            activities.append(arrival)
         return activities, unreadable
 
 
 class TooSlowError(GainsightError):
     """The tenant's answers took longer than other tenants can wait."""
-
-
-class UnexpectedError(GainsightError):
-    """A fault of this code that one tenant's data brought about."""
 
 
 def nothing() -> list[ProducerRecord]:

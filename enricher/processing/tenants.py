@@ -8,11 +8,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing
 
+from enricher.processing.unexpected import OF_ALL, unexpected
 from frame_gainsight.connectors import Connector, Vault, apply, open_client
 from frame_gainsight.gainsight import GainsightClient
 from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
+from schemas.raw_topic import connector_of
 
 RETIRED_SECONDS = 900.0  # until a replaced client is closed: longer than any work with it
 
@@ -74,11 +76,20 @@ class ConnectorDirectory:
                 if self._stopping.is_set():
                     return
                 if isinstance(item, ConsumedRecord):
-                    apply(self._codec, self._connectors, item)
+                    self._take(item)
                 elif isinstance(item, PartitionEnd):
                     unread.discard(item.partition)
                     if not unread:
                         self._known.set()
+
+    def _take(self, record: ConsumedRecord) -> None:
+        """Applies a record of the topic; one that nobody foresaw changes nothing."""
+        try:
+            apply(self._codec, self._connectors, record)
+        except OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - it costs this definition
+            unexpected(error, "a definition was read", connector=connector_of(record.key), offset=record.offset)
 
 
 class FixedConnectors(ConnectorDirectory):

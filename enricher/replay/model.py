@@ -9,12 +9,13 @@ from typing import Any, Literal
 from enricher.activity.raw_record import Deletion, RawActivity
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
-from schemas import Codec
+from schemas import Codec, taken_apart
 
 State = Literal["REQUESTED", "RUNNING", "DONE", "CANCELLED"]
 OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 
 KEY_PART = "/!replay/"
+LAST_OFFSET = 2**53  # that is believed: counting to it takes a million years at ten thousand records a second
 EVERYTHING = "*"  # in the key, in the connector's place
 
 
@@ -152,21 +153,30 @@ def record(codec: Codec, settings: Settings, replay: Replay) -> ProducerRecord:
 
 
 def decode(codec: Codec, source: ConsumedRecord) -> Replay:
-    """The replay in a record. Raises schemas.DecodeError."""
+    """The replay in a record. Raises schemas.DecodeError, also for positions that no log has and for a record under
+    another replay's key: its progress would be written there."""
     value = codec.decode_as("replay", source.value or b"")
-    return Replay(
-        lane=source.partition,
-        id=value["id"],
-        requested_at=value["requested_at"],
-        scope=Scope(value["connector"], value["since"], value["until"], tuple(value["activities"])),
-        state=value["state"],
-        end=value["end"],
-        position=value["position"],
-        behind=tuple(Behind(**b) for b in value["behind"]),
-        counts=Counts(**{name: value[name] for name in COUNTS}),
-        started_at=value["started_at"],
-        updated_at=value["updated_at"],
-    )
+    with taken_apart("replay"):
+        replay = Replay(
+            lane=source.partition,
+            id=value["id"],
+            requested_at=value["requested_at"],
+            scope=Scope(value["connector"], value["since"], value["until"], tuple(value["activities"])),
+            state=value["state"],
+            end=value["end"],
+            position=value["position"],
+            behind=tuple(Behind(**b) for b in value["behind"]),
+            counts=Counts(**{name: value[name] for name in COUNTS}),
+            started_at=value["started_at"],
+            updated_at=value["updated_at"],
+        )
+        offsets = [replay.position, replay.end or 0, *(b.position for b in replay.behind)]
+        numbers = [getattr(replay.counts, name) for name in COUNTS]
+        if not all(0 <= offset <= LAST_OFFSET for offset in (*offsets, *numbers)):
+            raise ValueError("a position or a count is out of range")
+        if replay.key != source.key:
+            raise ValueError("it is under another key than its own")
+    return replay
 
 
 def total(replays: Sequence[Replay]) -> Counts:

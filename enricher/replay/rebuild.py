@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import orjson
 import structlog
 
 from enricher.processing.services import EnricherServices
@@ -128,7 +127,7 @@ class Rebuild:
             if self._scope.has_key(record.key):
                 try:
                     entities.restore(self._codec, cache, record)
-                except (DecodeError, orjson.JSONDecodeError) as error:
+                except DecodeError as error:
                     log.warning("entity_unreadable", lane=lane, offset=record.offset, cause=str(error))
         return cache
 

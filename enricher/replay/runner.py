@@ -17,6 +17,7 @@ from enricher.processing.dead_letters import replay_cause
 from enricher.processing.parked import ParkedActivities
 from enricher.processing.retry import Finish, nothing
 from enricher.processing.services import EnricherServices
+from enricher.processing.unexpected import OF_ALL, unexpected
 from enricher.replay import model as replays
 from enricher.replay.clients import BackgroundClients
 from enricher.replay.latest_offsets import LatestOffsets
@@ -60,6 +61,8 @@ class ReplayRunner:
         self._position = 0
         self._closed: set[bytes] = set()
         self._run: _Run | None = None
+        self._failures = 0  # in a row
+        self._paused_until = 0.0
 
     @property
     def clients(self) -> BackgroundClients:
@@ -83,7 +86,39 @@ class ReplayRunner:
             self._run.live.update((r.key or b"", r.offset) for r in records)
 
     async def job(self) -> Finish | None:
-        """Does the next step of a replay; None: there is nothing to do now."""
+        """Does the next step of a replay; None: there is nothing to do now.
+
+        A replay in which something unforeseen happens goes on from what is published, after a pause.
+        """
+        if self._services.clock.monotonic() < self._paused_until:
+            return None
+        try:
+            finish = await self._step()
+        except OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - it costs this replay's time
+            self._paused(error)
+            return None
+        return None if finish is None else lambda: self._finished(finish)
+
+    def _finished(self, finish: Finish) -> list[ProducerRecord]:
+        try:
+            records = finish()
+        except Exception as error:  # noqa: BLE001 - it costs this replay's time
+            self._paused(error)
+            return []
+        self._failures = 0
+        return records
+
+    def _paused(self, error: Exception) -> None:
+        unexpected(error, "a replay was run", lane=self._lane, id=self._run.replay.id if self._run else "")
+        self._failures += 1
+        self._paused_until = self._services.clock.monotonic() + circuit_breaker.PAUSES.seconds(self._failures)
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+
+    async def _step(self) -> Finish | None:
         await in_thread(self._requests.poll)
         known = self._requests.of(self._lane)
         if self._run is not None and any(r.key == self._run.replay.key and r.state == "CANCELLED" for r in known):

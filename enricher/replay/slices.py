@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from enricher.activity.raw_record import RawActivity
+from enricher.activity.raw_record import Deletion, RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enricher
 from enricher.processing.retry import class_of
 from enricher.processing.services import EnricherServices
+from enricher.processing.unexpected import unexpected
 from enricher.replay.clients import BackgroundClients
 from enricher.replay.log_reader import Arrived
 from enricher.replay.model import Counts
@@ -89,9 +90,17 @@ class SliceConverter:
         for source, cause in arrived.unreadable:
             result.outputs[source.offset] = self.dead_letters.of_unreadable(source, cause)
         for deletion in arrived.deletions:
-            result.outputs[deletion.source.offset] = conversation.tombstone(self._services.settings, deletion)
+            result.outputs[deletion.source.offset] = self._tombstone(deletion)
         await gather_or_cancel(*(self._connector(result, c, a) for c, a in arrived.activities.items()))
         return result
+
+    def _tombstone(self, deletion: Deletion) -> ProducerRecord:
+        try:
+            return conversation.tombstone(self._services.settings, deletion)
+        except Exception as error:  # noqa: BLE001 - it costs this record
+            where = {"connector": deletion.connector, "offset": deletion.source.offset}
+            cause = unexpected(error, "it was converted", **where)
+            return self.dead_letters.of_unreadable(deletion.source, cause)
 
     async def _connector(self, result: SliceResult, id_: str, activities: Sequence[RawActivity]) -> None:
         connector = self._services.directory.get(id_)

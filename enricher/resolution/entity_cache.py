@@ -12,7 +12,7 @@ import orjson
 from frame_gainsight.gainsight import Row, value_of
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Settings
-from schemas import Codec
+from schemas import Codec, taken_apart
 
 GSID = "Gsid"
 EMAIL = "Email"
@@ -64,12 +64,17 @@ class EntityCache:
         ttl: milliseconds for which rows count as fresh.
         absent_ttl: milliseconds for which absence does.
         max_entries: answers that are kept, besides those of pinned connectors.
+        max_bytes: of the rows of these answers, as JSON.
     """
 
-    def __init__(self, ttl: int, absent_ttl: int, max_entries: int = 100_000) -> None:
+    def __init__(
+        self, ttl: int, absent_ttl: int, max_entries: int = 100_000, max_bytes: int = 128 * 1024 * 1024
+    ) -> None:
         self.ttl = ttl
         self.absent_ttl = absent_ttl
         self.max_entries = max_entries
+        self.max_bytes = max_bytes
+        self._bytes = 0
         self._kept: OrderedDict[str, OrderedDict[EntityKey, _Kept]] = OrderedDict()
         self._notes: dict[EntityKey, Entity] = {}
         self._count = 0
@@ -108,14 +113,22 @@ class EntityCache:
                 del self._pinned[connector]
             self._make_room()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether an answer more makes one go, now or when its connector is not pinned any more."""
+        return self._count >= self.max_entries or self._bytes >= self.max_bytes
+
     def put(self, entity: Entity) -> None:
+        """Takes an answer, in the place of an earlier one. Raises TypeError for rows that are not to be had as JSON."""
+        rows = orjson.dumps(list(entity.rows)) if entity.rows else None
         self.drop(entity.key)
         key, columns = entity.key, self._columns.setdefault(entity.columns, entity.columns)
         self._of_object[key.connector, key.object_name][key] = None
         if key.object_name.startswith(NOTE):
             self._notes[key] = entity
             return
-        kept = _Kept(columns, orjson.dumps(list(entity.rows)) if entity.rows else None, entity.fetched_at)
+        kept = _Kept(columns, rows, entity.fetched_at)
+        self._bytes += len(rows or b"")
         self._kept.setdefault(key.connector, OrderedDict())[key] = kept
         self._kept.move_to_end(key.connector)
         self._count += 1
@@ -132,7 +145,7 @@ class EntityCache:
         self._make_room()
 
     def _make_room(self) -> None:
-        while self._count > self.max_entries:
+        while self._count > self.max_entries or self._bytes > self.max_bytes:
             connector = next((c for c, answers in self._kept.items() if answers and c not in self._pinned), None)
             if connector is None:
                 return
@@ -146,7 +159,7 @@ class EntityCache:
         if key.object_name.startswith(NOTE):
             del self._notes[key]
         else:
-            del self._kept[key.connector][key]
+            self._bytes -= len(self._kept[key.connector].pop(key).rows or b"")
             self._count -= 1
         self._unlist(key)
         del self._of_object[key.connector, key.object_name][key]
@@ -172,7 +185,7 @@ class EntityCache:
         kept = self._find(key)
         if kept is None:
             return None
-        if now is not None and now - kept.fetched_at > (self.ttl if kept.rows else self.absent_ttl):
+        if now is not None and abs(now - kept.fetched_at) > (self.ttl if kept.rows else self.absent_ttl):
             return None
         if kept.columns != columns and not set(columns) <= set(kept.columns):
             return None
@@ -222,9 +235,11 @@ def encode(codec: Codec, settings: Settings, lane: int, change: Change) -> Produ
 
 
 def restore(codec: Codec, cache: EntityCache, record: ConsumedRecord) -> None:
-    """Takes a record of the entities topic into the cache. Raises as `decode` does."""
+    """Takes a record of the entities topic into the cache. Raises schemas.DecodeError."""
     if record.value is not None:
-        cache.put(decode(codec, record.value))
+        entity = decode(codec, record.value)
+        with taken_apart("entity"):
+            cache.put(entity)
         return
     parts = (record.key or b"").decode("utf-8", "replace").split("/", 2)
     if len(parts) == 3:
@@ -233,7 +248,11 @@ def restore(codec: Codec, cache: EntityCache, record: ConsumedRecord) -> None:
 
 
 def decode(codec: Codec, data: bytes) -> Entity:
-    """Raises schemas.DecodeError, and orjson.JSONDecodeError for rows that are not JSON."""
+    """The answer in a record's value. Raises schemas.DecodeError, also for rows that are no list of JSON objects."""
     value = codec.decode_as("entity", data)
-    key = EntityKey(value["connector"], value["object"], value["field"], value["value"])
-    return Entity(key, tuple(value["columns"]), orjson.loads(value["rows"]), value["fetched_at"])
+    with taken_apart("entity"):
+        key = EntityKey(value["connector"], value["object"], value["field"], value["value"])
+        rows = orjson.loads(value["rows"])
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("its rows are no list of objects")
+        return Entity(key, tuple(value["columns"]), rows, value["fetched_at"])

@@ -57,17 +57,18 @@ class ScanProgress:
         }
 
     @staticmethod
-    def of(columns: tuple[str, ...], row: Row) -> ScanProgress:
-        """The progress out of its persisted form; the oldest form has no `rows`, `ended` and `too_large`."""
-        return ScanProgress(
-            columns,
-            row["begun"],
-            row.get("rows", 0),
-            row["last"],
-            row.get("ended", True),
-            row["surely"],
-            row.get("too_large", False),
-        )
+    def of(columns: tuple[str, ...], row: Row) -> ScanProgress | None:
+        """The progress out of its persisted form; the oldest form has no `rows`, `ended` and `too_large`.
+
+        None for another form: the object is scanned anew.
+        """
+        begun, rows, last = row.get("begun"), row.get("rows", 0), row.get("last")
+        flags = row.get("ended", True), row.get("surely"), row.get("too_large", False)
+        if type(begun) is not int or type(rows) is not int or not isinstance(last, str) or rows < 0:
+            return None
+        if not all(isinstance(flag, bool) for flag in flags):
+            return None
+        return ScanProgress(columns, begun, rows, last, *map(bool, flags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class FullScan:
         self._cache_full_logged = False
         self._calls_by_value = 0  # made so far
         self._evictions = 0  # when the scan began
-        self._decoded: tuple[Entity, ScanProgress] | None = None  # the note, and what it holds
+        self._decoded: tuple[Entity, ScanProgress | None] | None = None  # the note, and what it holds
 
     def progress(self) -> ScanProgress | None:
         """How far the object has been scanned; None where that does not count any more."""
@@ -116,7 +117,9 @@ class FullScan:
         if self._decoded is None or self._decoded[0] is not note:
             self._decoded = note, ScanProgress.of(note.columns, note.rows[0])
         progress = self._decoded[1]
-        old = lookup.since is not None and lookup.since - progress.begun > lookup.cache.ttl
+        if progress is None:
+            return None
+        old = lookup.since is not None and abs(lookup.since - progress.begun) > lookup.cache.ttl
         if old or not set(spec.columns) <= set(progress.columns):
             return None
         if lookup.cache.evictions(lookup.definition.id, spec.kept_as) > self._evictions:
@@ -194,7 +197,7 @@ class FullScan:
                         break
             page_cap = lookup.capabilities.page_cap
             part = await scan_from(lookup.client, query, spec.key, page_cap, after=progress.last)
-            spec.keep(part.rows)
+            spec.keep(lookup.usable(self._name, part.rows))
             rows = progress.rows + len(part.rows)
             progress = replace(
                 progress,
@@ -202,7 +205,7 @@ class FullScan:
                 last=part.last,
                 exhausted=part.exhausted,
                 confirmed=part.confirmed,
-                too_large=not part.exhausted and rows >= self._max_rows,
+                too_large=not part.exhausted and (rows >= self._max_rows or lookup.cache.is_full),
             )
             self._keep(progress)
             if progress.exhausted or progress.too_large:

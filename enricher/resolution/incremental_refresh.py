@@ -7,6 +7,8 @@ it by an unknown value. No call is made while no activities come: the next ones 
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ REFRESH = "!refresh"
 OVERLAP = 120_000  # milliseconds that each poll reaches back behind the last one, for rows that become visible late
 MAX_PAGES = 4  # of changes: more are not worth reading
 DAY = 86_400_000
+AHEAD = DAY // 24  # of the present, that a cursor may be: clocks are set back; one still later counts from now
 REFUSED_FOR = DAY // 4  # before an object whose changes could not be read is polled again
 
 
@@ -99,7 +102,11 @@ class IncrementalRefresh:
 
     def _cursors(self) -> RefreshCursors:
         note = self._lookup.cache.get(self._lookup.key(REFRESH, "tenant", self._lookup.definition.host))
-        return note.rows[0]["until"] if note is not None and note.rows else {}
+        until = note.rows[0].get("until") if note is not None and note.rows else None
+        if not isinstance(until, dict):
+            return {}
+        latest = self._now() + AHEAD
+        return {name: at for name, at in until.items() if type(at) is int and 0 <= at <= latest}
 
     def _now(self) -> int:
         at = self._lookup.client.tenant_now()
@@ -181,11 +188,13 @@ class IncrementalRefresh:
 
     async def _pages(self, query: Query) -> list[Row] | None:
         rows: list[Row] = []
+        read = 0
         for _ in range(MAX_PAGES):
             page = await self._lookup.client.query(
-                Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, len(rows), query.either)
+                Query(query.object_name, query.select, query.where, query.order_by, MAX_ROWS, read, query.either)
             )
-            rows += page
+            read += len(page)
+            rows += self._lookup.usable(query.object_name, page)
             if not page or self._lookup.capabilities.page_cap.is_last(len(page)):
                 return rows
         return None
@@ -222,10 +231,13 @@ class IncrementalRefresh:
             log.info("deletions_not_reported", connector=lookup.definition.id, way=name, cause=str(error))
             return ""
         named = {n.lower(): n for n in objects}
+        by_object: defaultdict[str, set[str]] = defaultdict(set)
         for object_name, gsid in found:
-            name_of = named.get(object_name, object_name)
-            remove = self._people.remove if name_of in self._people.scans else lookup.remove_row
-            remove(name_of, gsid)
+            by_object[named.get(object_name, object_name)].add(gsid)
+        for name_of, gsids in by_object.items():  # each of them looks through all answers about its object
+            await asyncio.sleep(0)
+            remove = self._people.remove if name_of in self._people.scans else lookup.remove_rows
+            remove(name_of, gsids)
         return name
 
 

@@ -114,7 +114,9 @@ class NameLookup:
                 lookup.keep(MEMBER, at, company, (), by_company[company])
         for company in names:
             answer = lookup.fresh(MEMBER, at, company)
-            found[company] = [(r, text_of(r, GSID), bool(r["Active"])) for r in (answer.rows if answer else ())]
+            found[company] = [
+                (r, text_of(r, GSID), r.get("Active") is not False) for r in (answer.rows if answer else ())
+            ]
         return found
 
     def _rows_of(self, key: EntityKey) -> Sequence[Row]:

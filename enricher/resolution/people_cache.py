@@ -258,13 +258,14 @@ class PeopleCache:
             return False
         return self.scans[name].reaches(gsid)
 
-    def remove(self, name: str, gsid: str) -> None:
-        """Takes a deleted person, user or membership out of the answers."""
+    def remove(self, name: str, gsids: Collection[str]) -> None:
+        """Takes deleted persons, users or memberships out of the answers."""
         lookup = self.lookup
         if name in (PERSON, GSUSER):
-            if self.kept(name, gsid) is not None:
-                lookup.keep(name, GSID, gsid, (), [])
-            self._forget_user_names() if name == GSUSER else self._forget_member_names((), {gsid})
+            for gsid in gsids:
+                if self.kept(name, gsid) is not None:
+                    lookup.keep(name, GSID, gsid, (), [])
+            self._forget_user_names() if name == GSUSER else self._forget_member_names((), gsids)
             return
         for key in lookup.cache.keys(lookup.definition.id, MEMBER):
             lookup.drop(key)
@@ -272,7 +273,7 @@ class PeopleCache:
             entity = lookup.cache.get(key) if key.field == GSID else None
             row = entity.rows[0] if entity is not None and entity.rows else {}
             held = memberships_of(row)
-            left = [m for m in held if m.get(GSID) != gsid]
+            left = [m for m in held if text_of(m, GSID) not in gsids]
             if entity is not None and len(left) < len(held):
                 lookup.keep(PERSON, GSID, key.value, entity.columns, [{**row, MEMBERSHIPS: left}])
 
@@ -323,12 +324,12 @@ class PeopleCache:
 
 def memberships_of(row: Row) -> list[Row]:
     held = row.get(MEMBERSHIPS)
-    return held if isinstance(held, list) else []
+    return [row for row in held if isinstance(row, dict)] if isinstance(held, list) else []
 
 
 def _merged(before: Sequence[Row], changed: Sequence[Row]) -> list[Row]:
-    new = {m.get(GSID) for m in changed}
-    return [*(m for m in before if m.get(GSID) not in new), *changed]
+    new = {str(m.get(GSID)) for m in changed}
+    return [*(m for m in before if str(m.get(GSID)) not in new), *changed]
 
 
 def filled(row: Row) -> Row:

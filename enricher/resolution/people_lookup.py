@@ -144,11 +144,13 @@ class PeopleLookup:
         try:
             if not capabilities.filters_by_person:
                 first = values[: capabilities.chunking[MEMBER].size]
-                rows += await fetch_where_in(lookup.client, MEMBER, select, by, first, chunking, page_cap=page_cap)
+                page = await fetch_where_in(lookup.client, MEMBER, select, by, first, chunking, page_cap=page_cap)
+                rows += lookup.usable(MEMBER, page)
                 values = values[len(first) :]
                 capabilities.joins_person = capabilities.filters_by_person = True
                 chunking = capabilities.chunking[MEMBER]
-            rows += await fetch_where_in(lookup.client, MEMBER, select, by, values, chunking, page_cap=page_cap)
+            page = await fetch_where_in(lookup.client, MEMBER, select, by, values, chunking, page_cap=page_cap)
+            rows += lookup.usable(MEMBER, page)
         except (RefusedQueryError, UnknownFieldError) as error:
             if capabilities.filters_by_person:
                 raise

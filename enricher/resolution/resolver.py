@@ -15,7 +15,7 @@ from enricher.resolution.model import Reference, Resolved, distinct_mentions
 from enricher.resolution.name_lookup import NameLookup
 from enricher.resolution.object_lookup import ObjectLookup
 from enricher.resolution.participants import only_named
-from enricher.resolution.people_cache import PeopleCache, text_of
+from enricher.resolution.people_cache import PeopleCache, memberships_of, text_of
 from enricher.resolution.people_lookup import PeopleLookup
 from enricher.resolution.tenant_lookup import TenantLookup
 from frame_gainsight.connectors import Definition
@@ -120,7 +120,7 @@ class Resolver:
 
     @staticmethod
     def _person(found: Resolved, row: Row) -> Row:
-        found.memberships[str(value_of(row, GSID))] = list(row.get(MEMBERSHIPS) or ())
+        found.memberships[str(value_of(row, GSID))] = memberships_of(row)
         return {k: v for k, v in row.items() if k != MEMBERSHIPS}
 
     async def _find_named(self, found: Resolved, references: Sequence[Reference]) -> None:

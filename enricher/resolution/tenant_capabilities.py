@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any, TypeGuard
 
 from enricher.resolution.entity_cache import EntityCache, EntityKey
 from frame_gainsight.gainsight import Chunking, PageCap, Row
+from frame_gainsight.gainsight.query import MAX_ROWS
 
 CAPABILITIES = "!facts"
 """The cache's note that holds a tenant's capabilities: no Gainsight object has such a name."""
 SPENT = "spent"
 """The part of that note which holds the calls of a day."""
 
+MOST_CALLS = 100_000_000  # of a day; also more than any day's number
 _KEYS = {
     "dotted": "joins_person",
     "dotted_in": "filters_by_person",
@@ -50,17 +53,30 @@ class TenantCapabilities:
 
     @staticmethod
     def of(row: Row) -> TenantCapabilities:
-        """The capabilities out of their persisted form, which may lack some."""
-        found = TenantCapabilities(PageCap(int(row.get("page") or 0)))
+        """The capabilities out of their persisted form; what that lacks, or what cannot be, is learnt anew."""
+        page, sizes = row.get("page"), row.get("in")
+        found = TenantCapabilities(PageCap(page if _is_number(page, MAX_ROWS) else 0))
         for key, name in _KEYS.items():
-            setattr(found, name, row.get(key))
-        for object_name, size in (row.get("in") or {}).items():
-            found.chunking[object_name].size = max(1, int(size))
+            setattr(found, name, known if isinstance(known := row.get(key), bool) else None)
+        for object_name, size in sizes.items() if isinstance(sizes, dict) else ():
+            if _is_number(size, Chunking().size) and size:
+                found.chunking[object_name].size = size
         return found
 
 
 def spent_before(cache: EntityCache, connector: str, host: str) -> tuple[int, int] | None:
     """The calls of a day (its number since 1970, UTC; how many), as an earlier owner of the lane left them."""
     note = cache.get(EntityKey(connector, CAPABILITIES, "tenant", host))
-    spent = note.rows[0].get(SPENT) if note is not None and note.rows else None
-    return (int(spent[0]), int(spent[1])) if spent else None
+    return spent_of(note.rows[0]) if note is not None and note.rows else None
+
+
+def spent_of(row: Row) -> tuple[int, int] | None:
+    """The calls of a day in a tenant's capabilities; None where they are not there, or cannot be."""
+    spent = row.get(SPENT)
+    if not isinstance(spent, list) or len(spent) != 2 or not all(_is_number(n, MOST_CALLS) for n in spent):
+        return None
+    return spent[0], spent[1]
+
+
+def _is_number(value: Any, most: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import structlog
 
 from enricher.resolution.entity_cache import GSID, Change, Entity, EntityCache, EntityKey
 from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT, TenantCapabilities
@@ -20,6 +24,10 @@ from frame_gainsight.gainsight import (
 )
 from frame_gainsight.runtime import Clock
 
+log = structlog.get_logger(__name__)
+
+LOGGED_FIELDS = 20
+_PLAIN = frozenset((str, bool, float, type(None)))
 DESCRIBE = "!describe"
 """The cache's notes that hold objects' descriptions: no Gainsight object has such a name."""
 
@@ -74,12 +82,12 @@ class TenantLookup:
             self.cache.drop(key)
             self._new[key] = key
 
-    def remove_row(self, object_name: str, gsid: str) -> None:
-        """Takes a deleted row out of the answers that hold it."""
+    def remove_rows(self, object_name: str, gsids: Collection[str]) -> None:
+        """Takes deleted rows out of the answers that hold them."""
         for key in self.cache.keys(self.definition.id, object_name):
             entity = self.cache.get(key)
-            if entity is not None and any(value_of(row, GSID) == gsid for row in entity.rows):
-                left = [row for row in entity.rows if value_of(row, GSID) != gsid]
+            if entity is not None and any(_gsid(row) in gsids for row in entity.rows):
+                left = [row for row in entity.rows if _gsid(row) not in gsids]
                 self.keep(object_name, key.field, key.value, entity.columns, left)
 
     def drop_all(self, object_name: str) -> None:
@@ -126,7 +134,10 @@ class TenantLookup:
             if entity is None:
                 missing.append(name)
             elif entity.rows:
-                known[name] = _description(entity.rows[0])
+                try:
+                    known[name] = _description(entity.rows[0])
+                except (TypeError, ValueError, LookupError, AttributeError):  # not of this form: it is fetched again
+                    missing.append(name)
         if missing:
             fetched = await self.client.describe(missing)
             for name in missing:
@@ -189,7 +200,19 @@ class TenantLookup:
             except UnknownFieldError as error:
                 columns = self.without(error, object_name, columns, field)
                 continue
-            return rows, columns
+            return self.usable(object_name, rows), columns
+
+    def usable(self, object_name: str, rows: Sequence[Row]) -> list[Row]:
+        """The rows of a reply, less the fields that cannot be kept as JSON, such as what is nested hundreds deep."""
+        found = []
+        for row in rows:
+            unusable = [name for name, value in row.items() if type(value) not in _PLAIN and not _is_json(value)]
+            if unusable:
+                log.warning(
+                    "fields_left_out", connector=self.definition.id, object=object_name, fields=unusable[:LOGGED_FIELDS]
+                )
+            found.append({name: row[name] for name in row if name not in unusable} if unusable else row)
+        return found
 
     def without(
         self, error: UnknownFieldError, object_name: str, columns: tuple[str, ...], *needed: str
@@ -205,6 +228,11 @@ class TenantLookup:
         return tuple(c for c in columns if c.lower() != gone)
 
 
+def _gsid(row: Row) -> str:
+    value = value_of(row, GSID)
+    return value if isinstance(value, str) else ""
+
+
 def _compact(description: ObjectDescription) -> Row:
     fields = [
         [f.name, f.data_type, f.lookup, list(f.lookup_objects), dict(f.options)] for f in description.fields.values()
@@ -213,5 +241,20 @@ def _compact(description: ObjectDescription) -> Row:
 
 
 def _description(row: Row) -> ObjectDescription:
-    fields = [Field(n, t, lookup, tuple(objects), options) for n, t, lookup, objects, options in row["fields"]]
-    return ObjectDescription(row["name"], {f.name.lower(): f for f in fields})
+    """Raises TypeError, ValueError, LookupError or AttributeError for a row of another form."""
+    fields = []
+    for name, kind, lookup, objects, options in row["fields"]:
+        texts = (name, kind, *objects, *options, *options.values(), *(() if lookup is None else (lookup,)))
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a description has texts only")
+        fields.append(Field(name, kind, lookup, tuple(objects), options))
+    return ObjectDescription(str(row["name"]), {f.name.lower(): f for f in fields})
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be kept in a cached row, which is nested a little deeper still."""
+    try:
+        orjson.dumps([[[[value]]]])
+    except TypeError:
+        return False
+    return True

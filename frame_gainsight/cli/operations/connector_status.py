@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from enricher import decode_parked
+from enricher.consumer.lane import lost_position
 from enricher.resolution.entity_cache import decode as decode_entity
-from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
+from enricher.resolution.tenant_capabilities import CAPABILITIES, spent_of
 from frame_gainsight.connectors import Connector, Definition, Registry
 from frame_gainsight.connectors.definition.yaml_file import written
-from frame_gainsight.kafka import read_to_end
+from frame_gainsight.kafka import lane_of, read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
 from producer import Checkpoint
@@ -91,6 +92,7 @@ class _Read:
         backfill_waits: why an open backfill does not go on.
         enricher_calls: day since 1970 (UTC), and the enricher's API calls on it.
         lag: raw records that are not settled; `lag_more`: not all of them were counted.
+        stopped: why nothing of the connector is enriched, where its lane stands still.
     """
 
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class _Read:
     dead: Counter[str] = field(default_factory=Counter)
     lag: Counter[str] = field(default_factory=Counter)
     lag_more: bool = False
+    stopped: dict[str, str] = field(default_factory=dict)
 
 
 def connector_statuses(settings: Settings, codec: Codec, now: int) -> tuple[list[ConnectorStatus], Services]:
@@ -114,7 +117,7 @@ def connector_statuses(settings: Settings, codec: Codec, now: int) -> tuple[list
     _enricher_calls(settings, codec, read)
     _parked(settings, codec, read)
     _dead(settings, read)
-    _lag(settings, read)
+    _lag(settings, connectors, read)
     found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
     for id_ in sorted(unreadable.keys() - connectors.keys()):
         cause = "Its definition does not read: add it again (connector add FILE), or remove it."
@@ -141,6 +144,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         error = f"Paused: connector resume {id_} goes on from where it stopped."
     elif failure is not None and failure.failure in ("config", "data"):
         state, error = "broken", failure.cause
+    elif id_ in read.stopped:
+        state, error = "broken", read.stopped[id_]
     elif late:
         state, error = "late", f"{late} {_why_late(id_, failure, services)}"
     elif failure is not None:
@@ -276,10 +281,10 @@ def _enricher_calls(settings: Settings, codec: Codec, read: _Read) -> None:
             continue
         try:
             entity = decode_entity(codec, record.value)
-        except (DecodeError, ValueError):  # only a cache
+        except DecodeError:  # only a cache
             continue
-        if entity.rows and (spent := entity.rows[0].get(SPENT)):
-            read.enricher_calls[entity.key.connector] = (int(spent[0]), int(spent[1]))
+        if entity.rows and (spent := spent_of(entity.rows[0])):
+            read.enricher_calls[entity.key.connector] = spent
 
 
 def _parked(settings: Settings, codec: Codec, read: _Read) -> None:
@@ -303,8 +308,8 @@ def _dead(settings: Settings, read: _Read) -> None:
         read.dead[connector_of(record.key)] += 1
 
 
-def _lag(settings: Settings, read: _Read) -> None:
-    """Counts what the enricher's group has not settled, by connector."""
+def _lag(settings: Settings, ids: Iterable[str], read: _Read) -> None:
+    """Counts what the enricher's group has not settled, by connector; of lanes that stand still, with the cause."""
     lanes = range(settings.partitions)
     request = ConsumerGroupTopicPartitions(
         f"{settings.prefix}-enricher", [TopicPartition(settings.raw_topic, lane) for lane in lanes]
@@ -316,6 +321,10 @@ def _lag(settings: Settings, read: _Read) -> None:
     except KafkaException as error:
         raise unreachable(settings, error) from error
     starts = {lane: offset if (offset := committed.get(lane, -1)) >= 0 else None for lane in lanes}
+    for lane, position in starts.items():
+        if (cause := lost_position(settings, lane, position)) is not None:
+            starts[lane] = None
+            read.stopped |= {id_: cause for id_ in ids if lane_of(id_, settings.partitions) == lane}
     for number, record in enumerate(read_to_end(settings, settings.raw_topic, starts)):
         if number >= MAX_LAG:
             read.lag_more = True

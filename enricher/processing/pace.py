@@ -1,0 +1,37 @@
+"""Pace: long work of one connector, done so that the others of its process go on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeVar
+
+from frame_gainsight.runtime.aio import in_thread
+
+TURN_SECONDS = 0.05  # of work without a pause
+LARGE_BYTES = 128 * 1024  # a record of this size may take longer than a turn, whatever is in it
+
+_T = TypeVar("_T")
+
+
+class Pace:
+    """Paces one piece of work: a loop over many records, some of which may be large."""
+
+    def __init__(self) -> None:
+        self._since = perf_counter()
+
+    async def pause(self) -> None:
+        """Lets others go on, where a turn is over."""
+        if perf_counter() - self._since >= TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._since = perf_counter()
+
+    async def do(self, size: int, work: Callable[[], _T]) -> _T:
+        """The result of `work` on a record of so many bytes: a large one in a thread."""
+        await self.pause()
+        if size < LARGE_BYTES:
+            return work()
+        done = await in_thread(work)
+        self._since = perf_counter()
+        return done
