@@ -55,15 +55,16 @@ class LaneReader:
         self._context = context
         self._lane = lane
 
-    def restore(self) -> tuple[dict[str, LaneConnector], int]:
-        """The lane's connectors by id, and the raw topic's end offset.
+    def restore(self, only: str | None = None) -> tuple[dict[str, LaneConnector], int]:
+        """The lane's connectors by id, or one of them, and the raw topic's end offset.
 
         Reads the checkpoints to their end, then the overlaps that they point to from the raw topic.
         """
         settings = self._context.settings
         connectors: dict[str, LaneConnector] = {}
         for record in read_to_end(settings, settings.checkpoints_topic, {self._lane: None}):
-            self._restore(connectors, record)
+            if only is None or parse_key(record.key)[0] == only:
+                self._restore(connectors, record)
         raw_end = end_offset(settings, settings.raw_topic, self._lane)
         first = min((c.restored.raw_offset for c in connectors.values() if c.restored is not None), default=raw_end)
         if first < raw_end:

@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from frame_gainsight.connectors import Connector, ConnectorError, VaultUnavailableError
+from frame_gainsight.connectors import Connector, ConnectorError, StartAheadError, VaultUnavailableError
 from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError
 from frame_gainsight.runtime import Clock, cause_of
 from frame_gainsight.runtime.backoff import Backoff
@@ -122,6 +122,8 @@ class LaneSchedule:
                 await self._lane.keep_only(self._registered)
                 for id_ in list(self._removed):  # the next one of this id has not failed yet
                     await self._lane.recovered(id_)
+                    if id_ not in self._registered:
+                        self._lane.removed(id_)
                     self._removed.discard(id_)
                 for id_, connector in self._registered.items():
                     if (known := self._work.get(id_)) is None or (known.task is not None and known.task.done()):
@@ -277,6 +279,8 @@ def _retry_wait(error: Exception, failures: int, period: float) -> float:
     """Seconds until the next try. A failure that may pass by itself is tried again soon, others less and less often."""
     if isinstance(error, ThrottledError) and error.retry_after:
         return error.retry_after
+    if isinstance(error, StartAheadError):
+        return min(max(error.seconds, 1.0), LONGEST_RETRY)
     if isinstance(error, TransientError | VaultUnavailableError):
         return Backoff(FIRST_RETRY, max(period, 1.0)).seconds(failures)
     return max(period, Backoff(period, LONGEST_RETRY).seconds(failures))

@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.connectors import Connector, apply
-from frame_gainsight.kafka import consumed_record, reader
+from frame_gainsight.kafka import ConsumedRecord, consumed_record, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import FencedError, OperationalError, cause_of
 from frame_gainsight.runtime.metrics import Metrics
@@ -40,6 +40,7 @@ class _Owned:
         removed: connectors that were removed, and whose recorded failure the lane is still to clear.
         behind: topics that have not been read to their end yet.
         known: set when its connectors have been read once and its requests are followed.
+        unread: records of the checkpoints topic that came while the lane was being opened, which may not have met them.
     """
 
     number: int
@@ -47,6 +48,7 @@ class _Owned:
     removed: set[str] = field(default_factory=set)
     behind: set[str] = field(default_factory=set)
     known: asyncio.Event = field(default_factory=asyncio.Event)
+    unread: list[ConsumedRecord] = field(default_factory=list)
     lane: Lane | None = None
     schedule: LaneSchedule | None = None
     task: asyncio.Task[None] | None = None
@@ -160,7 +162,9 @@ class ProducerService:
                     owned.removed.discard(connector)
             if owned.schedule is not None:
                 owned.schedule.registry_changed()
-        elif owned.lane is not None and owned.schedule is not None:
+        elif owned.lane is None:
+            owned.unread.append(consumed_record(message))
+        elif owned.schedule is not None:
             connector = owned.lane.on_checkpoint_record(consumed_record(message))
             if connector is not None:
                 owned.schedule.backfills_changed(connector)
@@ -201,8 +205,12 @@ class ProducerService:
                 await self._context.clock.sleep(REOPEN_SECONDS)
 
     async def _work_in(self, owned: _Owned) -> None:
+        owned.unread.clear()
         lane = await Lane.open(self._context, owned.number)
         owned.lane = lane
+        for record in owned.unread:
+            lane.on_checkpoint_record(record)
+        owned.unread.clear()
         owned.schedule = LaneSchedule(
             lane,
             self._context.clock,

@@ -223,8 +223,9 @@ def warn_of_start(definition: Definition) -> None:
     """Warns when a definition's start lies ahead: it may be meant, and it may be the wrong year."""
     if definition.start is not None and definition.start > datetime.now(UTC):
         notes.print(
-            f"[yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
-            f"{definition.start} is read."
+            f"[bold yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
+            f"{definition.start} is read. If another date was meant, correct `start` and add it again; that takes "
+            "effect at once."
         )
 
 

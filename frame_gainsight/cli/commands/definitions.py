@@ -84,7 +84,11 @@ def import_(
                 continue
             answers.print(f"[bold]{definition.id}[/] ({definition.host})")
             secret = secrets.ask(oauth if kind is None else kind == "oauth_client")
-        elif before.definition == definition.model_copy(update={"start": before.definition.start}):
+        elif before.definition == (
+            definition
+            if definition.start is not None
+            else definition.model_copy(update={"start": before.definition.start})
+        ):
             answers.print(f"{definition.id}: as it was")
             continue
         try:

@@ -22,6 +22,7 @@ from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, w
 from frame_gainsight.connectors import ClientOptions, Definition, DefinitionError, Secret
 from frame_gainsight.connectors.definition.messages import faults_of
 from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
+from frame_gainsight.connectors.onboarding.other_needs import SKEW
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
@@ -61,6 +62,7 @@ def init(
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
         wrong_use(f"{file} is there already. Name another one with --out, or write over it with --force.")
     secret, proposal, calls = _key_and_proposal(settings, definition, oauth)
+    definition = _started(definition, proposal)
     answers.print(_types_shown(proposal))
     chosen = _types(proposal, types, yes)
     _show_fields(proposal.fields)
@@ -155,6 +157,18 @@ def _made(id_: str, host: str, period: str) -> Definition:
         return Definition.model_validate({"id": id_, "host": host, "period": period})
     except ValidationError as error:
         raise DefinitionError("; ".join(faults_of(error))) from None
+
+
+def _started(definition: Definition, proposal: Proposal) -> Definition:
+    """The definition with the tenant's present as its start, where the tenant's clock is another than ours."""
+    if proposal.clock_skew is None or abs(proposal.clock_skew) <= SKEW or proposal.tenant_now is None:
+        return definition
+    started = definition.started(proposal.tenant_now)
+    notes.print(
+        f"[yellow]The tenant's clock differs from ours:[/] processing starts at its present, {started.start}. For its "
+        "past, write an earlier `start`."
+    )
+    return started
 
 
 def _validated(definition: Definition, parts: dict[str, object]) -> Definition:

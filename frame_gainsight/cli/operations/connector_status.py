@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from enricher import decode_parked
 from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
-from frame_gainsight.connectors import Connector, Definition, Registry
+from frame_gainsight.connectors import Connector, Definition, Registry, StartAheadError
 from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
@@ -146,8 +146,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         state, error = "waiting", "No producer runs. Start one: frame-gainsight poll"
     elif not services.enrichers and read.lag[id_]:
         state, error = "waiting", "No enricher runs. Start one: frame-gainsight enrich"
-    elif _start(definition) > now:
-        state, error = "starting", f"Its start is {definition.start}: nothing from before that is read."
+    elif checkpoint is None and _start(definition) > now:
+        state, error = "starting", str(StartAheadError(str(definition.start), 0.0))
     elif checkpoint is None or (checkpoint.period is not None and checkpoint.cursor == checkpoint.begun):
         state = "starting"
     elif _is_long(connector, checkpoint, ended, now):
@@ -186,7 +186,9 @@ def _late(connector: Connector, read: _Read, now: int) -> str:
     Judged by this machine's clock, and by the latest checkpoint of all: one that ends no poll is a page of a long
     one, which gets on. A connector that was registered, changed or resumed lately has its time from then.
     """
-    began = max(connector.updated_at, _start(connector.definition))
+    began = connector.updated_at
+    if connector.id not in read.checkpoints:  # one that has been read goes on, whatever its start is now
+        began = max(began, _start(connector.definition))
     since = max(read.written.get(connector.id, 0), began)
     if now - since <= _limit(connector.definition):
         return ""

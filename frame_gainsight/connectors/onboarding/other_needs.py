@@ -16,6 +16,7 @@ SKEW = 120.0  # seconds of a clock's difference that somebody should see to
 TYPES_SEEN = 1000  # activities, for which types there are
 DELETIONS = "deleted activities are reported"
 CLOCK = "the tenant's clock"
+START = "its start has been reached"
 
 
 async def dates(run: CheckRun, rows: Sequence[Row]) -> Finding:
@@ -70,6 +71,23 @@ def clock(run: CheckRun) -> Finding:
         side = "ahead of" if skew > 0 else "behind"
         return Finding(CLOCK, "missing", f"{_span(abs(skew))} {side} ours; polls go by the tenant's")
     return Finding(CLOCK, "ok", "the same as ours, to two minutes")
+
+
+def start(run: CheckRun) -> list[Finding]:
+    """Whether processing starts in the future, by the tenant's clock: it may be meant, or the wrong year."""
+    begins, now = run.definition.start, run.client.tenant_now()
+    if begins is None or now is None or begins.timestamp() * 1000 <= now:
+        return []
+    ahead = begins.timestamp() - now / 1000
+    by_ours = ahead - max(0.0, -(run.client.clock_skew or 0.0))
+    if by_ours <= 0:
+        evidence = f"{begins} is not reached yet by the tenant's clock, which is behind ours: it begins at once"
+    else:
+        evidence = (
+            f"{begins} is {_span(ahead)} ahead of the tenant's clock: nothing is read before that moment. If another "
+            "date was meant, correct `start` and add the definition again (connector add FILE)"
+        )
+    return [Finding(START, "missing", evidence)]
 
 
 def allowance(run: CheckRun) -> Finding:
