@@ -16,6 +16,7 @@ from frame_gainsight.runtime import Clock, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
 from producer.lane import Lane
+from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.polling.poller import Poller, PollResult
 from producer.state.backfill import Backfill
@@ -167,8 +168,10 @@ class LaneSchedule:
     async def _keep_polling(self, feed: Feed, restarted: bool) -> None:
         poller, failures = Poller(feed), 0
         delay = 0.0 if restarted or self._once else self._first_wait(feed)
+        refused = False
         while True:
-            await self._clock.sleep(delay)
+            # What another reader learns of the tenant is worth another try of a query that was refused.
+            await _first_of(self._clock.sleep(delay), *([feed.columns.learnt()] if refused else ()))
             begun = self._clock.monotonic()
             try:
                 async with self._slots.acquire():
@@ -176,9 +179,9 @@ class LaneSchedule:
             except POLL_ERRORS as error:
                 failures += 1
                 await self._failed(feed.definition.id, error)
-                delay = _retry_wait(error, failures, feed.definition.period)
+                delay, refused = _retry_wait(error, failures, feed.definition.period), is_refusal(error)
             else:
-                failures = 0
+                failures, refused = 0, False
                 await self._lane.recovered(feed.definition.id)
                 self._observer.on_poll(result, feed, self._clock.monotonic() - begun)
                 delay = self._next_wait(feed, least=feed.definition.period / 10)

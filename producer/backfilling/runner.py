@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,6 +25,7 @@ from frame_gainsight.runtime import cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.estimate import estimate
 from producer.backfilling.known_versions import KnownVersions
+from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
 from producer.state.checkpoint import OpenPeriod
@@ -97,8 +99,16 @@ class BackfillRunner:
             seconds = error.retry_after
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
-        await self._record_cause(cause_of(error, self._feed.definition.id))
-        await self._feed.context.clock.sleep(seconds)
+        learnt = asyncio.create_task(self._feed.columns.learnt())
+        try:
+            await self._record_cause(cause_of(error, self._feed.definition.id))
+            asleep = asyncio.create_task(self._feed.context.clock.sleep(seconds))
+            try:
+                await asyncio.wait({asleep, learnt} if is_refusal(error) else {asleep}, return_when=FIRST_COMPLETED)
+            finally:
+                asleep.cancel()
+        finally:
+            learnt.cancel()
 
     async def _record_cause(self, cause: str) -> None:
         """Records why the backfill does not go on, once."""
@@ -141,7 +151,7 @@ class BackfillRunner:
                 self._page_written.clear()
                 page_written = asyncio.create_task(self._page_written.wait())
                 try:
-                    await asyncio.wait({*running, page_written}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({*running, page_written}, return_when=FIRST_COMPLETED)
                 finally:
                     page_written.cancel()
                 for task in {t for t in running if t.done()}:
