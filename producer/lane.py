@@ -113,7 +113,7 @@ class Lane:
                 await client.close()
                 raise
             known.write_order = WriteOrder(checkpoint, known.seen)
-        known.registered = connector
+        former, known.registered = known.registered, connector
         known.feed = Feed(
             context,
             connector.definition,
@@ -124,6 +124,8 @@ class Lane:
             known.write_order,
             lambda: self._reader.versions(connector.id),
         )
+        if former is not None and former.definition.activity_types != connector.definition.activity_types:
+            known.feed.size.proven = 0  # of the present types no row was met yet
         await self._give_up_former_starts(connector, known)
         self._request_past(connector, known)
         return known.feed

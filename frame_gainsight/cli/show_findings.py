@@ -10,7 +10,7 @@ from rich.table import Table
 
 from frame_gainsight.cli.output import answers, notes, print_json
 from frame_gainsight.connectors import Finding
-from frame_gainsight.connectors.onboarding.findings import REACHABLE
+from frame_gainsight.connectors.onboarding.findings import ACTIVITY_TYPE, REACHABLE
 
 MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]", "unknown": "[dim]?[/]"}
 
@@ -38,8 +38,19 @@ def show_json(connector: str, findings: Sequence[Finding], calls: int, **more: A
 def refuse(connector: str, what: str, findings: Sequence[Finding]) -> None:
     """Prints that a failed check wrote nothing; and how to go on unchecked, where the tenant did not answer at all."""
     notes.print(f"[bold red]{what}[/] Nothing was written. Settle what failed (✗), and try again.")
+    failed = [finding for finding in findings if finding.blocks]
     if any(finding.need == REACHABLE and finding.blocks for finding in findings):
         notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")
+    elif failed and all(finding.need.startswith(ACTIVITY_TYPE) for finding in failed):
+        notes.print(f"Will there be activities of that type yet? --no-check stores {escape(connector)} unchecked.")
+
+
+def warn_of_types(findings: Sequence[Finding]) -> None:
+    """Warns of types of activities that the tenant does not have, though others of the definition are there."""
+    for finding in findings:
+        if finding.state == "missing" and finding.need.startswith(ACTIVITY_TYPE):
+            notes.print("[bold yellow]Note[/]", end=" ")
+            notes.print(f"{finding.need}: {finding.evidence}.", markup=False)
 
 
 def counted(calls: int) -> str:

@@ -217,6 +217,22 @@ def test_a_start_in_the_wrong_year_is_said_and_its_correction_is_followed_at_onc
     typo.command("remove", "typo", "--yes")
 
 
+def test_activity_types_that_the_tenant_does_not_have_are_refused_and_said(cluster: Cluster, other: Life) -> None:
+    wrong = Life(cluster, "wrong", 80)
+    gsid = wrong.email()
+    said = words(wrong.add(code=FAILED, activity_types=["Emails"], start=LATELY))
+    assert "Is 'Email' meant?" in said and "--no-check" in said
+    wrong.add("--no-check", activity_types=["Emails"], start=LATELY)
+    until("it is said", lambda: "No activity of its types ('Emails')" in wrong.status()["last_error"])
+    assert wrong.status()["state"] == "waiting"
+    wrong.add(given="", activity_types=["Email"])
+    wrong.arrives(gsid)
+    until("all is well", lambda: wrong.status()["last_error"] == "")
+    wrong.add("--no-check", given="", activity_types=["Mails"])
+    until("it is said again", lambda: "No activity of its types ('Mails')" in wrong.status()["last_error"])
+    wrong.command("remove", "wrong", "--yes")
+
+
 def alive(cluster: Cluster, connector: str) -> dict[str, int]:
     """Topic → keys of the connector that have a value."""
     settings = cluster.settings

@@ -97,6 +97,7 @@ def add(
         findings.refuse(definition.id, "Not registered.", result.findings)
         raise typer.Exit(FAILED)
     warn_of_start(definition)
+    findings.warn_of_types(result.findings)
     if not as_json:
         done = "Changed" if before is not None else "Registered"
         answers.print(f"[bold green]{done}[/] {definition.id}. {_what_now(result.connector)}")

@@ -114,6 +114,7 @@ def import_(
             left.append(definition.id)
         else:
             warn_of_start(definition)
+            findings.warn_of_types(result.findings)
             answers.print(f"[bold green]{'Changed' if before else 'Registered'}[/] {definition.id}")
     if left:
         notes.print(f"[bold red]Not imported:[/] {escape(', '.join(left))}. Add each with its key: connector add FILE")

@@ -14,6 +14,7 @@ from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_capabilities import CAPABILITIES, SPENT
 from frame_gainsight.connectors import Connector, Definition, Registry, StartAheadError
 from frame_gainsight.connectors.definition.yaml_file import written
+from frame_gainsight.gainsight import format_date
 from frame_gainsight.kafka import read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
@@ -155,6 +156,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
             "waiting",
             "A long poll is under way: what it has read comes out, and the next one waits for its end.",
         )
+    elif definition.activity_types and not checkpoint.proven_rows:
+        state, error = "waiting", _no_such_activity(id_, definition, checkpoint)
     return ConnectorStatus(
         id_,
         state,
@@ -168,6 +171,16 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         _count(read.parked, id_),
         read.dead[id_],
         error,
+    )
+
+
+def _no_such_activity(id_: str, definition: Definition, checkpoint: Checkpoint) -> str:
+    """The sentence for a connector of whose types no activity was met so far: they may be misspelt."""
+    types = ", ".join(f"'{name}'" for name in definition.activity_types)
+    since = "" if checkpoint.begun is None else f" modified since {format_date(checkpoint.begun)}"
+    return (
+        f"No activity of its types ({types}){since} has been met yet. If one should have been, compare the types with "
+        f"those that there are: frame-gainsight connector check {id_}"
     )
 
 
