@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from frame_gainsight.cli.output import answers, notes, print_json
+from frame_gainsight.cli.output import answers, escape, notes, print_json
 from frame_gainsight.connectors import Finding
 from frame_gainsight.connectors.onboarding.findings import ACTIVITY_TYPE, REACHABLE
+from frame_gainsight.runtime.terminal import one_line
 
 MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]", "unknown": "[dim]?[/]"}
 
@@ -26,7 +26,7 @@ def show(findings: Sequence[Finding], calls: int) -> None:
     if requests := list(dict.fromkeys(f.ask for f in findings if f.ask)):
         answers.print("\n[bold]To send to the customer's Gainsight admin:[/]")
         for request in requests:
-            answers.print(f"  • {request}", markup=False)
+            answers.print(f"  • {one_line(request)}", markup=False)
     answers.print(f"[dim]{counted(calls)}[/]")
 
 
@@ -50,7 +50,7 @@ def warn_of_types(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.state == "missing" and finding.need.startswith(ACTIVITY_TYPE):
             notes.print("[bold yellow]Note[/]", end=" ")
-            notes.print(f"{finding.need}: {finding.evidence}.", markup=False)
+            notes.print(one_line(f"{finding.need}: {finding.evidence}."), markup=False)
 
 
 def counted(calls: int) -> str:

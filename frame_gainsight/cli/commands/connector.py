@@ -11,13 +11,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.input import read_text
-from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json, waiting
+from frame_gainsight.cli.output import FAILED, NARROW, answers, escape, notes, print_json, waiting
 from frame_gainsight.connectors import (
     ClientOptions,
     Connector,
@@ -34,6 +33,7 @@ from frame_gainsight.connectors.onboarding.register import gone
 from frame_gainsight.connectors.registry import State
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
+from frame_gainsight.runtime.terminal import one_line
 from schemas import codec_for
 
 app = typer.Typer(no_args_is_help=True)
@@ -242,7 +242,7 @@ def _show_unreadable(connector: str, fault: str) -> None:
         f"Add it again (connector add FILE), or take it out (connector remove {connector})."
     )
     notes.print("[yellow]Note[/]", end=" ")
-    notes.print(text, markup=False, emoji=False)
+    notes.print(one_line(text), markup=False, emoji=False)
 
 
 def summary(connector: Connector) -> dict[str, Any]:

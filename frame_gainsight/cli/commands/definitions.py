@@ -12,13 +12,12 @@ from typing import Annotated
 import orjson
 import typer
 import yaml
-from rich.markup import escape
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import NoCheck, OAuth, registry_of, warn_of_start
 from frame_gainsight.cli.input import read_text
-from frame_gainsight.cli.output import FAILED, answers, notes
+from frame_gainsight.cli.output import FAILED, answers, escape, notes
 from frame_gainsight.connectors import (
     ChangedMeanwhileError,
     Connector,

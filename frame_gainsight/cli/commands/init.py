@@ -11,14 +11,13 @@ from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Table
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.definitions import schema_text
 from frame_gainsight.cli.commands.preview import make_preview, show
-from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, wrong_use
+from frame_gainsight.cli.output import NARROW, answers, error, escape, notes, waiting, wrong_use
 from frame_gainsight.connectors import ClientOptions, Definition, DefinitionError, Secret
 from frame_gainsight.connectors.definition.messages import faults_of
 from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
@@ -26,7 +25,7 @@ from frame_gainsight.connectors.onboarding.other_needs import SKEW
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
-from frame_gainsight.runtime.terminal import strip_control_characters
+from frame_gainsight.runtime.terminal import one_line, strip_control_characters
 
 _T = TypeVar("_T")
 PARTS = {"user_profile": "participants' profile", "org_profile": "account's profile", "tags": "tags"}
@@ -207,11 +206,7 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
         if typer.confirm(f"Take all {len(proposed)} fields for the {label}?", default=True):
             taken += proposed
         else:
-            taken += [
-                one
-                for one in proposed
-                if typer.confirm(strip_control_characters(f"  {one.name} ({one.path})?"), default=True)
-            ]
+            taken += [one for one in proposed if typer.confirm(one_line(f"  {one.name} ({one.path})?"), default=True)]
     return taken
 
 

@@ -71,13 +71,14 @@ async def _activity_type(run: CheckRun, name: str, seen: Sequence[str]) -> Findi
     if not seen:
         return Finding(need, "missing", "there are no activities at all yet, of any type")
     there = ", ".join(f"'{one}'" for one in seen)
+    unknown = f"none of the latest activities has it; there are: {there}"
     if run.calls_left < 1:
-        return Finding(need, "unknown", f"none of the latest activities has it; there are: {there}; {run.not_requested}")
+        return Finding(need, "unknown", f"{unknown}; {run.not_requested}")
     try:
         query = Query(required.ACTIVITY, ["TypeName", "Gsid"], [Condition("TypeName", "EQ", [name])], limit=1)
         rows = await run.client.query(query)
     except GainsightError as error:
-        return Finding(need, "unknown", f"none of the latest activities has it; there are: {there}; {error}")
+        return Finding(need, "unknown", f"{unknown}; {error}")
     if rows:
         return Finding(need, "ok", "seen, though not of late")
     alike = get_close_matches(name.casefold(), {one.casefold(): one for one in seen}, n=1)
