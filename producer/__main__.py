@@ -11,6 +11,7 @@ from frame_gainsight.connectors import ConnectorError
 from frame_gainsight.gainsight import parse_date
 from frame_gainsight.runtime import OperationalError, load_settings
 from frame_gainsight.runtime.logging import set_up_logging
+from frame_gainsight.runtime.terminal import one_line
 from producer.app import run
 from schemas import SchemaError
 
@@ -34,10 +35,12 @@ def main(
         set_up_logging(settings.log_level)
         failures = run(settings, only=connector, since=start, once=once)
     except (OperationalError, ConnectorError, SchemaError) as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{error if isinstance(error, OperationalError) else one_line(str(error))}\n")
         raise typer.Exit(1) from None
     raise typer.Exit(1 if once and failures else 0)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app()

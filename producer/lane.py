@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import structlog
 
-from frame_gainsight.connectors import Connector, ConnectorError, open_client
-from frame_gainsight.gainsight import GainsightClient
+from frame_gainsight.connectors import Connector, ConnectorError, StartAheadError, open_client
+from frame_gainsight.gainsight import GainsightClient, format_date
 from frame_gainsight.kafka import ConsumedRecord, KafkaLaneWriter, LaneWriter, ProducerRecord
 from frame_gainsight.kafka.transactions import BATCH_BYTES
 from frame_gainsight.runtime import BrokerError, RecordTooLargeError, TopicError, UnforeseenError
@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 ROLE = "producer"
 # A start further back than this is read as a backfill, beside live polling; a nearer one is the first window's.
 FAR = 86_400_000
+BY_START = "start-"  # ids of backfills that a definition's start has requested begin so
 
 
 class CheckpointError(ConnectorError):
@@ -49,6 +50,7 @@ class Lane:
         self._reader = LaneReader(context, number)
         self._writing = asyncio.Lock()
         self._connectors: dict[str, LaneConnector] = {}
+        self._removed: set[str] = set()
         self._raw_end = 0
         self._last_raw = -1
         self._lost: asyncio.Future[dict[str, LaneConnector]] | None = None
@@ -97,8 +99,10 @@ class Lane:
         """The connector's feed; made anew when its definition or key has changed.
 
         The former one must not be in use. Raises VaultError, CheckpointError when its checkpoint cannot be read, and
-        for a new connector GainsightError: where it begins follows the tenant's clock.
+        for a new connector GainsightError and StartAheadError: where it begins follows the tenant's clock.
         """
+        if connector.id in self._removed:
+            await self._read_again(connector.id)
         context, known = self._context, self._known(connector.id)
         if known.damaged is not None:
             known = await self._restored_anew(connector.id)
@@ -127,7 +131,7 @@ class Lane:
                 await self._close_client(connector.id, client)
                 raise
             known.write_order = WriteOrder(checkpoint, known.seen)
-        known.registered = connector
+        former, known.registered = known.registered, connector
         known.feed = Feed(
             context,
             connector.definition,
@@ -138,6 +142,9 @@ class Lane:
             known.write_order,
             lambda: self._reader.versions(connector.id),
         )
+        if former is not None and former.definition.activity_types != connector.definition.activity_types:
+            known.feed.size.proven = 0  # of the present types no row was met yet
+        await self._give_up_former_starts(connector, known)
         self._request_past(connector, known)
         return known.feed
 
@@ -161,6 +168,12 @@ class Lane:
     async def limits_raised(self) -> None:
         """Returns when some topic takes larger records than now."""
         await self._context.limits.raised(self._context.clock)
+
+    def removed(self, connector: str) -> None:
+        """Forgets a connector that was removed, and whose feed is closed: when it is registered again, the topics tell
+        whether it was purged, and what is left of it."""
+        self._connectors.pop(connector, None)
+        self._removed.add(connector)
 
     async def failed(self, connector: str, failure: str, cause: str) -> None:
         """Records why the connector is not polled, and the calls that it made. Raises BrokerError, FencedError."""
@@ -283,6 +296,17 @@ class Lane:
     def _known(self, connector: str) -> LaneConnector:
         return self._connectors.setdefault(connector, LaneConnector())
 
+    async def _read_again(self, connector: str) -> None:
+        """Restores a connector that was removed and is registered again, with what was requested meanwhile."""
+        restored, self._raw_end = await asyncio.to_thread(self._reader.restore, connector)
+        found = restored.get(connector, LaneConnector())
+        if (known := self._connectors.get(connector)) is not None:
+            meanwhile = {id_: b for id_, b in known.backfills.items() if not b.is_open or id_ not in found.backfills}
+            found.backfills |= meanwhile
+            found.failure = known.failure or found.failure
+        self._connectors[connector] = found
+        self._removed.discard(connector)
+
     def _forget(self, connector: str) -> None:
         """Forgets a connector whose checkpoint was deleted, unless it is polled now."""
         if (known := self._connectors.get(connector)) is not None and known.feed is None:
@@ -292,11 +316,31 @@ class Lane:
         await columns.ensure()
         tenant_now = client.tenant_now()
         now = tenant_now if tenant_now is not None else self._context.clock.now()
-        begun = start = _start_of(connector, now // 1000 * 1000)
+        start = _start_of(connector, now // 1000 * 1000)
+        latest = max(now, self._context.clock.now())
+        if start > latest:  # no checkpoint is made of it, so that a corrected start begins like a new connector's
+            raise StartAheadError(format_date(start), (start - latest) / 1000)
+        # One that is in the future for the tenant alone, whose clock is behind ours, is our present.
+        begun = start = min(start, now // 1000 * 1000)
         if now - start > FAR:  # as far back as rows may still become visible, live polling reads; the rest is done
             overlap = connector.definition.fixed_overlap
             begun = now // 1000 * 1000 - (MAX_AUTO if overlap is None else overlap) * 1000
         return Checkpoint(connector.id, begun, self._raw_end, begun, begun=begun)
+
+    async def _give_up_former_starts(self, connector: Connector, known: LaneConnector) -> None:
+        """Cancels what an earlier definition's start requested of the time before the present one."""
+        if (given := connector.definition.start) is None:
+            return
+        start = int(given.timestamp()) * 1000
+        former = [b for b in known.backfills.values() if b.is_open and b.id.startswith(BY_START) and b.since < start]
+        if not former:
+            return
+        records = Records(self._context, connector.id, self.number)
+        cancelled = [replace(b, state="CANCELLED", updated_at=self._context.clock.now()) for b in former]
+        await self._write([], lambda _: [records.backfill(b) for b in cancelled])
+        for backfill in cancelled:
+            log.info("backfill_given_up", connector=connector.id, id=backfill.id, rows=backfill.rows)
+            known.backfills[backfill.id] = backfill
 
     def _request_past(self, connector: Connector, known: LaneConnector) -> None:
         """Requests a backfill for a definition's start that lies before everything that is read already, or will be."""
@@ -304,7 +348,7 @@ class Lane:
         if covered is None or connector.definition.start is None:
             return
         since = _start_of(connector, covered)
-        id_ = f"start-{since // 1000}"
+        id_ = f"{BY_START}{since // 1000}"
         if since < covered and id_ not in known.backfills:
             now = self._context.clock.now()
             log.info("backfill_requested_by_start", connector=connector.id, since=since, until=covered)

@@ -11,13 +11,14 @@ from typing import Any
 import structlog
 import xxhash
 
-from frame_gainsight.connectors import Connector, VaultUnavailableError
+from frame_gainsight.connectors import Connector, StartAheadError, VaultUnavailableError
 from frame_gainsight.gainsight import ThrottledError, TransientError
 from frame_gainsight.runtime import Clock, RecordTooLargeError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
 from producer.boundary import ends_lane, foreseen
 from producer.lane import Lane
+from producer.polling.columns import Columns, is_refusal
 from producer.polling.feed import Feed
 from producer.polling.poller import Poller, PollResult
 from producer.state.backfill import Backfill
@@ -129,6 +130,8 @@ class LaneSchedule:
                 await self._lane.keep_only(self._registered)
                 for id_ in list(self._removed):  # the next one of this id has not failed yet
                     await self._lane.recovered(id_)
+                    if id_ not in self._registered:
+                        self._lane.removed(id_)
                     self._removed.discard(id_)
                 for id_, connector in self._registered.items():
                     if (known := self._work.get(id_)) is None or (known.task is not None and known.task.done()):
@@ -174,7 +177,7 @@ class LaneSchedule:
         delay = 0.0 if restarted or self._once else self._first_wait(feed)
         failed: Exception | None = None
         while True:
-            await self._wait(failed, delay)
+            await self._wait(failed, delay, feed.columns)
             begun, failed = self._clock.monotonic(), None
             try:
                 async with self._slots.acquire():
@@ -203,12 +206,15 @@ class LaneSchedule:
             log.exception("failure_not_recorded", connector=connector, cause=str(foreseen(second)))
         return _retry_wait(error, failures, period)
 
-    async def _wait(self, failed: Exception | None, delay: float) -> None:
-        """Waits for `delay` seconds; after a record that was too large, only until topics take larger ones."""
+    async def _wait(self, failed: Exception | None, delay: float, columns: Columns | None = None) -> None:
+        """Waits for `delay` seconds, or until what failed may go on: topics take larger records, or another reader has
+        learnt of the tenant's columns."""
+        sooner = []
         if isinstance(failed, RecordTooLargeError):
-            await _first_of(self._lane.limits_raised(), self._clock.sleep(delay))
-        else:
-            await self._clock.sleep(delay)
+            sooner.append(self._lane.limits_raised())
+        if columns is not None and failed is not None and is_refusal(failed):
+            sooner.append(columns.learnt())
+        await _first_of(self._clock.sleep(delay), *sooner)
 
     def _first_wait(self, feed: Feed) -> float:
         """Seconds until the first poll after the lane was taken: none when it is due, else the rest of the period."""
@@ -300,6 +306,8 @@ def _retry_wait(error: Exception, failures: int, period: float) -> float:
     """Seconds until the next try. A failure that may pass by itself is tried again soon, others less and less often."""
     if isinstance(error, ThrottledError) and error.retry_after:
         return error.retry_after
+    if isinstance(error, StartAheadError):
+        return min(max(error.seconds, 1.0), LONGEST_RETRY)
     if isinstance(error, TransientError | VaultUnavailableError | RegistryError):
         return Backoff(FIRST_RETRY, max(period, 1.0)).seconds(failures)
     return max(period, Backoff(period, LONGEST_RETRY).seconds(failures))

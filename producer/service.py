@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from frame_gainsight.connectors import Connector, apply
-from frame_gainsight.kafka import consumed_record, put_all, reader
+from frame_gainsight.kafka import ConsumedRecord, consumed_record, put_all, reader
 from frame_gainsight.kafka.clients import unreachable
 from frame_gainsight.runtime import BrokerError, Failure, FencedError, OperationalError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
@@ -50,6 +50,7 @@ class _Owned:
         behind: topics that have not been read to their end yet.
         known: set when its connectors have been read once and its requests are followed.
         stopped: why it cannot be worked in, as recorded; `stopped_at`: since when (milliseconds).
+        unread: records of the checkpoints topic that came while the lane was being opened, which may not have met them.
     """
 
     number: int
@@ -59,6 +60,7 @@ class _Owned:
     known: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: str | None = None
     stopped_at: int | None = None
+    unread: list[ConsumedRecord] = field(default_factory=list)
     lane: Lane | None = None
     schedule: LaneSchedule | None = None
     task: asyncio.Task[None] | None = None
@@ -203,7 +205,9 @@ class ProducerService:
                     owned.removed.discard(connector)
             if owned.schedule is not None:
                 owned.schedule.registry_changed()
-        elif owned.lane is not None and owned.schedule is not None:
+        elif owned.lane is None:
+            owned.unread.append(consumed_record(message))
+        elif owned.schedule is not None:
             connector = owned.lane.on_checkpoint_record(consumed_record(message))
             if connector is not None:
                 owned.schedule.state_changed(connector)
@@ -273,9 +277,13 @@ class ProducerService:
             log.warning("lane_failure_not_recorded", lane=owned.number, cause=str(foreseen(error)))
 
     async def _work_in(self, owned: _Owned) -> None:
+        owned.unread.clear()
         lane = await Lane.open(self._context, owned.number)
         owned.lane, owned.stopped, owned.stopped_at = lane, None, None
         self._metrics.lane_stopped(owned.number, False)
+        for record in owned.unread:
+            lane.on_checkpoint_record(record)
+        owned.unread.clear()
         owned.schedule = LaneSchedule(
             lane,
             self._context.clock,

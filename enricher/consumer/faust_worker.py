@@ -8,6 +8,7 @@ docs/exactly-once.md.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -320,6 +321,10 @@ class _Worker(faust.Worker):  # type: ignore[misc]
     """A Faust worker that ends in a bounded time: a rebalancing group or a lost broker can hold Faust for minutes."""
 
     stop_seconds: float
+
+    async def _cry(self) -> None:
+        """Writes where every thread is, on SIGUSR1: without its local variables, which mode's own form has."""
+        faulthandler.dump_traceback(all_threads=True)
 
     def _schedule_shutdown(self, number: signal.Signals) -> None:
         force = threading.Timer(self.stop_seconds, self._force_shutdown)

@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TextIO
 
 import orjson
 import typer
+from rich import markup
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.segment import Segment
 from rich.table import Table
@@ -22,7 +22,7 @@ from rich.text import Text
 from frame_gainsight.connectors import ConnectorError, DefinitionError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.runtime import OperationalError, SettingsError
-from frame_gainsight.runtime.terminal import escaped, strip_control_characters
+from frame_gainsight.runtime.terminal import escaped, one_line, strip_control_characters
 from schemas import SchemaError
 
 UNFOLDED = 160  # characters of a line where there is no terminal: names and paths can be searched for, unbroken
@@ -61,6 +61,11 @@ WRONG_USE = 2
 EXPECTED = (OperationalError, ConnectorError, GainsightError, SchemaError)
 
 
+def escape(text: str) -> str:
+    """Text of other people for a console's markup: in one line, and shown as it is."""
+    return markup.escape(one_line(text))
+
+
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Shows that something takes a while: a spinner at a terminal, a line elsewhere."""
@@ -91,7 +96,8 @@ def wrong_use(text: str) -> NoReturn:
 
 def fail(failure: Exception) -> int:
     """Prints a failure, which says what to do about it; returns the exit code."""
-    error(str(failure))
+    # What we run on is described by ourselves, also in several lines; a tenant's words are within the other errors.
+    error(str(failure) if isinstance(failure, OperationalError) else one_line(str(failure)))
     return WRONG_USE if isinstance(failure, SettingsError | DefinitionError) else FAILED
 
 
@@ -111,7 +117,8 @@ def sample(c: Mapping[str, Any]) -> Panel:
     if c["tags"]:
         grid.add_row("tags", escape("  ".join(f"{t['name']}={t['value']}" for t in c["tags"])))
     at = datetime.fromtimestamp((c["occurred_at"] or c["version"]) / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    title = Text(c["subject"] or "(no subject)")  # a text: of markup, codes such as :warning: would become pictures
+    # A text: of markup, codes such as :warning: would become pictures.
+    title = Text(one_line(c["subject"] or "(no subject)"))
     return Panel(Group(grid, Text(), _Body(c["body_text"] or "")), title=title, subtitle=at, width=100)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from frame_gainsight.cli.output import answers, notes, print_json
+from frame_gainsight.cli.output import answers, escape, notes, print_json
 from frame_gainsight.connectors import Finding
-from frame_gainsight.connectors.onboarding.findings import REACHABLE
+from frame_gainsight.connectors.onboarding.findings import ACTIVITY_TYPE, REACHABLE
+from frame_gainsight.runtime.terminal import one_line
 
 MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "failed": "[bold red]✗[/]", "unknown": "[dim]?[/]"}
 
@@ -26,7 +26,7 @@ def show(findings: Sequence[Finding], calls: int) -> None:
     if requests := list(dict.fromkeys(f.ask for f in findings if f.ask)):
         answers.print("\n[bold]To send to the customer's Gainsight admin:[/]")
         for request in requests:
-            answers.print(f"  • {request}", markup=False)
+            answers.print(f"  • {one_line(request)}", markup=False)
     answers.print(f"[dim]{counted(calls)}[/]")
 
 
@@ -38,8 +38,19 @@ def show_json(connector: str, findings: Sequence[Finding], calls: int, **more: A
 def refuse(connector: str, what: str, findings: Sequence[Finding]) -> None:
     """Prints that a failed check wrote nothing; and how to go on unchecked, where the tenant did not answer at all."""
     notes.print(f"[bold red]{what}[/] Nothing was written. Settle what failed (✗), and try again.")
+    failed = [finding for finding in findings if finding.blocks]
     if any(finding.need == REACHABLE and finding.blocks for finding in findings):
         notes.print(f"Is the tenant only not to be reached yet? --no-check stores {escape(connector)} unchecked.")
+    elif failed and all(finding.need.startswith(ACTIVITY_TYPE) for finding in failed):
+        notes.print(f"Will there be activities of that type yet? --no-check stores {escape(connector)} unchecked.")
+
+
+def warn_of_types(findings: Sequence[Finding]) -> None:
+    """Warns of types of activities that the tenant does not have, though others of the definition are there."""
+    for finding in findings:
+        if finding.state == "missing" and finding.need.startswith(ACTIVITY_TYPE):
+            notes.print("[bold yellow]Note[/]", end=" ")
+            notes.print(one_line(f"{finding.need}: {finding.evidence}."), markup=False)
 
 
 def counted(calls: int) -> str:

@@ -47,5 +47,20 @@ class UnreadableConnectorError(ConnectorError):
         )
 
 
+class StartAheadError(ConnectorError):
+    """A connector's start lies in the future, by our clock and by its tenant's: there is nothing to read yet.
+
+    Attributes:
+        seconds: until it begins, by the later of the two clocks.
+    """
+
+    def __init__(self, start: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"Its start is {start}, which is in the future: nothing is read before that moment. If another date was "
+            "meant, correct `start` in its definition and add it again (connector add FILE); it takes effect at once."
+        )
+
+
 class ChangedMeanwhileError(ConnectorError):
     """A connector was changed while a command was about to change it."""

@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from frame_gainsight.runtime.errors import SettingsError
 from frame_gainsight.runtime.metric_catalogue import DECLARED, LABELS, METRICS
+from frame_gainsight.runtime.terminal import one_line
 
 log = structlog.get_logger(__name__)
 
@@ -52,24 +53,28 @@ class Metrics:
     def begin(self, name: str, **labels: str) -> None:
         """Shows a counter or histogram at 0: to Prometheus, one that appears with its first count has not risen."""
         _check(name, "counter" if name in self._counters else "histogram", labels)
+        labels = _plain(labels)
         if labels:
             (self._counters.get(name) or self._histograms[name]).labels(**labels)
 
     def inc(self, name: str, amount: float = 1, **labels: str) -> None:
         """Adds to a counter."""
         _check(name, "counter", labels)
+        labels = _plain(labels)
         counter = self._counters[name]
         (counter.labels(**labels) if labels else counter).inc(amount)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Sets a gauge."""
         _check(name, "gauge", labels)
+        labels = _plain(labels)
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Adds a value to a histogram, in the metric's unit."""
         _check(name, "histogram", labels)
+        labels = _plain(labels)
         histogram = self._histograms[name]
         (histogram.labels(**labels) if labels else histogram).observe(value)
 
@@ -87,7 +92,7 @@ class Metrics:
         for family in (self._counters, self._gauges, self._histograms):
             for name, collector in family.items():
                 if "connector" in DECLARED[name].labels:
-                    collector.remove_by_labels({"connector": connector})
+                    collector.remove_by_labels(_plain({"connector": connector}))
 
     def text(self) -> str:
         """Everything in Prometheus's text format, with the process's own `process_*` metrics."""
@@ -121,6 +126,11 @@ class Metrics:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _plain(labels: dict[str, str]) -> dict[str, str]:
+    """Labels whose values are each in one line: Prometheus's format is one of lines, and only escapes line feeds."""
+    return {name: one_line(value) for name, value in labels.items()}
 
 
 def _check(name: str, kind: str, labels: dict[str, str]) -> None:

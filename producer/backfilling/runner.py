@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,6 +25,7 @@ from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.estimate import estimate
 from producer.backfilling.known_versions import KnownVersions
 from producer.boundary import ends_lane, foreseen
+from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
 from producer.state.checkpoint import OpenPeriod
@@ -99,12 +101,14 @@ class BackfillRunner:
             seconds = error.retry_after
         elif not isinstance(error, TransientError):
             seconds = CONFIG_WAIT
-        await self._record_cause(cause_of(error, self._feed.definition.id))
-        context = self._feed.context
-        waits = [asyncio.ensure_future(context.clock.sleep(seconds))]
+        context, columns = self._feed.context, self._feed.columns
+        # What may help before the time is over: another reader learns of the tenant's columns, or a topic takes more.
+        sooner = [columns.learnt()] if is_refusal(error) else []
         if isinstance(error, RecordTooLargeError):
-            waits.append(asyncio.ensure_future(context.limits.raised(context.clock)))
+            sooner.append(context.limits.raised(context.clock))
+        waits = [asyncio.ensure_future(wait) for wait in (*sooner, context.clock.sleep(seconds))]
         try:
+            await self._record_cause(cause_of(error, self._feed.definition.id))
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
@@ -151,7 +155,7 @@ class BackfillRunner:
                 self._page_written.clear()
                 page_written = asyncio.create_task(self._page_written.wait())
                 try:
-                    await asyncio.wait({*running, page_written}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({*running, page_written}, return_when=FIRST_COMPLETED)
                 finally:
                     page_written.cancel()
                 for task in {t for t in running if t.done()}:

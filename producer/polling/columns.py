@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import structlog
 
 from frame_gainsight.connectors import Definition, Selection
@@ -10,6 +13,7 @@ from frame_gainsight.gainsight import (
     GainsightClient,
     GainsightError,
     ObjectDescription,
+    RefusedQueryError,
     UnknownFieldError,
     UnknownObjectError,
 )
@@ -20,8 +24,13 @@ log = structlog.get_logger(__name__)
 DESCRIBE_EVERY = 86_400.0  # seconds: field sets change rarely, and a describe is a call
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether a query failed by what it asks for, so that other columns may help."""
+    return isinstance(error, UnknownFieldError | RefusedQueryError)
+
+
 class Columns:
-    """The columns that are selected: see `Selection`.
+    """The columns that are selected: see `Selection`. All readers of the tenant share them, and what one has learnt.
 
     Attributes:
         version: of the column list, "" before the first `ensure`.
@@ -34,6 +43,8 @@ class Columns:
         self._clock = clock
         self._selection = Selection(definition)
         self._described_at: float | None = None
+        self._refused = False  # a query with the present columns
+        self._learnt = asyncio.Event()
         self.version = ""
         self.missing: dict[str, str] = {}
 
@@ -73,19 +84,40 @@ class Columns:
             log.info("joined_objects_not_described", connector=self._definition.id, cause=str(error))
             return described
 
-    def answered(self) -> None:
-        """Learns that the tenant takes a query with these columns."""
+    def answered(self, select: Sequence[str]) -> None:
+        """Learns that the tenant takes a query with the columns `select`."""
+        if not set(select) >= set(self.select):
+            return
         self._selection.answered()
+        if self._refused:
+            self._refused = False
+            self._tell()
 
-    def drop(self, error: BaseException) -> bool:
-        """Drops the columns that a query was refused for; False when that is not possible."""
+    def drop(self, error: BaseException, select: Sequence[str]) -> bool:
+        """Drops the columns for which a query of `select` was refused; False when that is not possible.
+
+        Nothing more is dropped where another reader's refusal has changed the columns meanwhile: the query is worth
+        another try with the present ones.
+        """
         before = set(self.select)
+        if before != set(select):
+            return is_refusal(error)
         if not self._selection.drop(error):
+            self._refused = self._refused or is_refusal(error)
             return False
         if joined := sorted(before - set(self.select) - set(self._selection.absent)):
             log.info("joined_columns_refused", connector=self._definition.id, columns=joined, cause=str(error))
         self._selected()
+        self._tell()
         return True
+
+    async def learnt(self) -> None:
+        """Waits until another reader has learnt something for which a refused query is worth another try."""
+        await self._learnt.wait()
+
+    def _tell(self) -> None:
+        self._learnt.set()
+        self._learnt = asyncio.Event()
 
     def _selected(self) -> None:
         self.version = required.columns_version(self.select)

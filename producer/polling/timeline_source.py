@@ -59,7 +59,8 @@ class TimelineSource:
             where.append(Condition("TypeName", "IN", list(self._definition.activity_types)))
         while True:
             limit = self._size.limit()
-            query = Query(required.ACTIVITY, self._columns.select, where, order, limit, offset)
+            select = list(self._columns.select)
+            query = Query(required.ACTIVITY, select, where, order, limit, offset)
             request = self._write_order.begin_request()
             try:
                 self.calls += 1
@@ -68,10 +69,10 @@ class TimelineSource:
                 self._write_order.end_request(request)
                 if isinstance(error, ReplyTooLargeError) and limit > LEAST_ROWS:
                     self._size.too_large(limit)
-                elif not self._columns.drop(error):
+                elif not self._columns.drop(error, select):
                     raise
                 continue
-            self._columns.answered()
+            self._columns.answered(select)
             self._unreleased[request] = got.release
             rows = len(got.rows)
             self._size.received(rows, got.size)

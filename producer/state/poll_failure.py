@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from frame_gainsight.connectors import VaultUnavailableError
+from frame_gainsight.connectors import StartAheadError, VaultUnavailableError
 from frame_gainsight.gainsight import GainsightError, ThrottledError
 from frame_gainsight.runtime import Failure, RecordTooLargeError, UnforeseenError
 from producer.state.checkpoint_keys import POLL_FAILURE, format_key
@@ -68,6 +68,6 @@ def failure_of(error: Exception) -> str:
         return (Failure.TRANSIENT if isinstance(error, RegistryError) else Failure.DATA).value
     if isinstance(error, RecordTooLargeError):
         return Failure.CONFIG.value
-    if isinstance(error, VaultUnavailableError):
+    if isinstance(error, VaultUnavailableError | StartAheadError):
         return Failure.TRANSIENT.value
     return error.failure.value if isinstance(error, GainsightError) else Failure.CONFIG.value

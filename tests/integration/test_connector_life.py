@@ -202,6 +202,37 @@ def test_a_purged_connector_is_gone_from_every_topic_and_can_begin_anew(cluster:
     assert gsid in dune.conversations(), "without --purge what was read stays"
 
 
+def test_a_start_in_the_wrong_year_is_said_and_its_correction_is_followed_at_once(
+    cluster: Cluster, other: Life
+) -> None:
+    typo = Life(cluster, "typo", 79)
+    said = words(typo.add(start="2126-11-01T00:00:00Z"))
+    assert "starts in the future" in said and "ahead of the tenant's clock" in said
+    until("it says what it waits for", lambda: typo.status()["state"] == "waiting")
+    assert "2126-11-01T00:00:00Z, which is in the future" in typo.status()["last_error"]
+    gsid = typo.email()
+    typo.add(given="", start=LATELY)
+    typo.arrives(gsid, FOLLOW)
+    until("all is well", lambda: typo.status()["last_error"] == "")
+    typo.command("remove", "typo", "--yes")
+
+
+def test_activity_types_that_the_tenant_does_not_have_are_refused_and_said(cluster: Cluster, other: Life) -> None:
+    wrong = Life(cluster, "wrong", 80)
+    gsid = wrong.email()
+    said = words(wrong.add(code=FAILED, activity_types=["Emails"], start=LATELY))
+    assert "Is 'Email' meant?" in said and "--no-check" in said
+    wrong.add("--no-check", activity_types=["Emails"], start=LATELY)
+    until("it is said", lambda: "No activity of its types ('Emails')" in wrong.status()["last_error"])
+    assert wrong.status()["state"] == "waiting"
+    wrong.add(given="", activity_types=["Email"])
+    wrong.arrives(gsid)
+    until("all is well", lambda: wrong.status()["last_error"] == "")
+    wrong.add("--no-check", given="", activity_types=["Mails"])
+    until("it is said again", lambda: "No activity of its types ('Mails')" in wrong.status()["last_error"])
+    wrong.command("remove", "wrong", "--yes")
+
+
 def alive(cluster: Cluster, connector: str) -> dict[str, int]:
     """Topic → keys of the connector that have a value."""
     settings = cluster.settings

@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import pty
+import select
 import subprocess
 import sys
+import time
 import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -31,6 +36,7 @@ VERBOSE = {
     "FRAME_GAINSIGHT_RETRY_SECONDS": "0.2",
     "FRAME_GAINSIGHT_UNPARK_SECONDS": "0.3",
 }
+AFTER_A_FAULT = 1.0  # seconds in which a service at a terminal says all that it has to say of a fault
 EVIL = "https://evil.example/"
 SEEN_BY_COMMANDS: list[tuple[str, Any]] = [
     ("unauthorized", "GS_APIG_2401"),
@@ -57,6 +63,19 @@ except ValueError as error:
     structlog.get_logger().exception("crashed", secret=secret, credentials=credentials)
     raise RuntimeError("and so it ends") from error
 """
+FAULT = """
+import runpy, sys
+import httpx
+
+async def send(self, request, **_):
+    names = list(request.headers)
+    raise TypeError(f"a fault inside the client, at {len(names)} headers")
+
+httpx.AsyncClient.send = send
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+FAULTY = (("producer",), ("frame_gainsight.cli.main", "enrich"))
 
 
 def forms(secret: str) -> dict[str, bytes]:
@@ -163,7 +182,8 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
     with ThreadPoolExecutor() as beside:  # a command is a process, and most of its time it waits
         list(beside.map(onboard, tenants))
     with contextlib.ExitStack() as running:
-        for service in _services(cluster, port):
+        services = list(_services(cluster, port))
+        for service in services:
             running.callback(keep, service)
             running.callback(service.end)
         until("conversations come", lambda: len(cluster.conversations()) >= 16)
@@ -181,7 +201,18 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
             with contextlib.suppress(httpx.HTTPError):
                 out[f"metrics {at}"] = httpx.get(f"http://{LOOPBACK}:{at}/metrics", trust_env=False).content
         command("dead-letters", "list")
-        command("connector", "pause", "key")
+        producer, enricher = services
+        enricher.stop()  # it leaves its group: another one can join at once
+        written = len(cluster.records(cluster.settings.raw_topic))
+        for tenant in tenants.values():
+            tenant.create()
+            tenant.advance(60)
+        until("there is something to enrich", lambda: len(cluster.records(cluster.settings.raw_topic)) > written)
+        producer.stop()
+    with ThreadPoolExecutor() as beside:
+        for arguments, data in zip(FAULTY, beside.map(partial(_at_a_terminal, cluster), FAULTY), strict=True):
+            out[f"{arguments[0]} at a terminal"] = data
+    command("connector", "pause", "key")
     for kind, secret in (("access_key", KEY), ("oauth_client", pair)):
         out[f"crash with {kind}, without it"] = _crash(cluster, kind, "")
         out[f"crash with {kind}"] = _crash(cluster, kind, secret)
@@ -192,6 +223,39 @@ def said(cluster: Cluster, tenants: dict[str, Tenant]) -> dict[str, bytes]:
 def _services(cluster: Cluster, port: int) -> Iterator[Service]:
     yield cluster.producer(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port))
     yield cluster.enricher(**VERBOSE, FRAME_GAINSIGHT_METRICS_PORT=str(port + 1))
+
+
+def _at_a_terminal(cluster: Cluster, arguments: tuple[str, ...]) -> bytes:
+    """What a service says at a terminal when its client has a fault, up to a while after that, or to its end."""
+    asks = {"FRAME_GAINSIGHT_ENTITY_TTL_HOURS": "0.0001"}  # for what is known already, too
+    env = cluster.env | VERBOSE | asks | {"TERM": "xterm"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        (sys.executable, "-c", FAULT, *arguments),
+        env=env,
+        cwd=cluster.folder,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said, ends_at = b"", time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < ends_at:
+            if not select.select([ours], [], [], 0.2)[0]:
+                continue
+            try:
+                said += os.read(ours, 65536)
+            except OSError:  # it has ended
+                break
+            if b"a fault inside the client" in said:  # its cancelled tasks follow
+                ends_at = min(ends_at, time.monotonic() + AFTER_A_FAULT)
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+        os.close(ours)
+    assert b"a fault inside the client" in said, said.decode(errors="replace")
+    return said
 
 
 def _crash(cluster: Cluster, kind: str, secret: str) -> bytes:

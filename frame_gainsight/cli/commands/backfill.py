@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from frame_gainsight.cli.output import FAILED, answers, notes, print_json, wrong_use
+from frame_gainsight.cli.output import FAILED, answers, escape, notes, print_json, wrong_use
 from frame_gainsight.connectors import Connector, KmsVault, Registry, open_client
 from frame_gainsight.gainsight import format_date, parse_date
 from frame_gainsight.kafka.topics import require
@@ -212,7 +212,7 @@ def _states(requests: BackfillRequests, id_: str, show: Progress) -> Iterator[Ba
             completed=news.rows,
             total=max(news.expected_rows, news.rows) if news.expected_rows and news.is_open else news.rows or None,
             calls=news.calls,
-            cause=news.cause or "",
+            cause=escape(news.cause or ""),
         )
         if not news.is_open:
             return

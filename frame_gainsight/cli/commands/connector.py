@@ -11,13 +11,12 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.input import read_text
-from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json, waiting
+from frame_gainsight.cli.output import FAILED, NARROW, answers, escape, notes, print_json, waiting
 from frame_gainsight.connectors import (
     ClientOptions,
     Connector,
@@ -34,6 +33,7 @@ from frame_gainsight.connectors.onboarding.register import gone
 from frame_gainsight.connectors.registry import State
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
+from frame_gainsight.runtime.terminal import one_line
 from schemas import codec_for
 
 app = typer.Typer(no_args_is_help=True)
@@ -97,6 +97,7 @@ def add(
         findings.refuse(definition.id, "Not registered.", result.findings)
         raise typer.Exit(FAILED)
     warn_of_start(definition)
+    findings.warn_of_types(result.findings)
     if not as_json:
         done = "Changed" if before is not None else "Registered"
         answers.print(f"[bold green]{done}[/] {definition.id}. {_what_now(result.connector)}")
@@ -223,8 +224,9 @@ def warn_of_start(definition: Definition) -> None:
     """Warns when a definition's start lies ahead: it may be meant, and it may be the wrong year."""
     if definition.start is not None and definition.start > datetime.now(UTC):
         notes.print(
-            f"[yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
-            f"{definition.start} is read."
+            f"[bold yellow]Note[/] '{escape(definition.id)}' starts in the future: nothing modified before "
+            f"{definition.start} is read. If another date was meant, correct `start` and add it again; that takes "
+            "effect at once."
         )
 
 
@@ -240,7 +242,7 @@ def _show_unreadable(connector: str, fault: str) -> None:
         f"Add it again (connector add FILE), or take it out (connector remove {connector})."
     )
     notes.print("[yellow]Note[/]", end=" ")
-    notes.print(text, markup=False, emoji=False)
+    notes.print(one_line(text), markup=False, emoji=False)
 
 
 def summary(connector: Connector) -> dict[str, Any]:

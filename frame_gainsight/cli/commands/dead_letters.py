@@ -10,16 +10,16 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from enricher import Replay, ReplayRequests, Scope
 from frame_gainsight.cli.commands.connector import moment
-from frame_gainsight.cli.output import FAILED, answers, error, notes, print_json, wrong_use
+from frame_gainsight.cli.output import FAILED, answers, error, escape, notes, print_json, wrong_use
 from frame_gainsight.connectors import Registry
 from frame_gainsight.kafka import ConsumedRecord, lane_of, read_to_end
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
+from frame_gainsight.runtime.terminal import one_line
 from schemas import Codec, SchemaError, codec_for
 from schemas.raw_topic import connector_of, gsid_of
 
@@ -107,9 +107,9 @@ def show(
             print_json(letter.summary() | {"record": content})
             continue
         answers.print(
-            f"[bold]{escape(letter.connector)}/{escape(letter.activity)}[/]  {_when(letter)}  ({letter.source})"
+            f"[bold]{escape(letter.connector)}/{escape(letter.activity)}[/]  {_when(letter)}  ({escape(letter.source)})"
         )
-        answers.print(letter.cause, markup=False)
+        answers.print(one_line(letter.cause), markup=False)
         print_json(content, indented=True)
 
 
@@ -147,7 +147,7 @@ def retry(
         lane = lane_of(name, settings.partitions)
         scope = Scope(name, activities=tuple(sorted(activities)))
         ReplayRequests(settings, codec, [lane]).request(Replay(lane, f"retry-{now}", now, scope))
-        notes.print(f"{name}: {len(activities)} activities will be tried again by the owner of the lane.")
+        notes.print(f"{escape(name)}: {len(activities)} activities will be tried again by the owner of the lane.")
     if left := len({x.activity for x in found if x.connector not in registered}):
         notes.print(f"{left} are of no registered connector, and stay as they are.")
 

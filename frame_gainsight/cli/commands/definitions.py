@@ -12,13 +12,12 @@ from typing import Annotated
 import orjson
 import typer
 import yaml
-from rich.markup import escape
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import NoCheck, OAuth, registry_of, warn_of_start
 from frame_gainsight.cli.input import read_text
-from frame_gainsight.cli.output import FAILED, answers, notes
+from frame_gainsight.cli.output import FAILED, answers, escape, notes
 from frame_gainsight.connectors import (
     ChangedMeanwhileError,
     Connector,
@@ -84,7 +83,11 @@ def import_(
                 continue
             answers.print(f"[bold]{definition.id}[/] ({definition.host})")
             secret = secrets.ask(oauth if kind is None else kind == "oauth_client")
-        elif before.definition == definition.model_copy(update={"start": before.definition.start}):
+        elif before.definition == (
+            definition
+            if definition.start is not None
+            else definition.model_copy(update={"start": before.definition.start})
+        ):
             answers.print(f"{definition.id}: as it was")
             continue
         try:
@@ -110,6 +113,7 @@ def import_(
             left.append(definition.id)
         else:
             warn_of_start(definition)
+            findings.warn_of_types(result.findings)
             answers.print(f"[bold green]{'Changed' if before else 'Registered'}[/] {definition.id}")
     if left:
         notes.print(f"[bold red]Not imported:[/] {escape(', '.join(left))}. Add each with its key: connector add FILE")

@@ -11,21 +11,21 @@ from typing import Annotated, TypeVar
 
 import typer
 from pydantic import ValidationError
-from rich.markup import escape
 from rich.table import Table
 
 from frame_gainsight.cli import secrets
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.definitions import schema_text
 from frame_gainsight.cli.commands.preview import make_preview, show
-from frame_gainsight.cli.output import NARROW, answers, error, notes, waiting, wrong_use
+from frame_gainsight.cli.output import NARROW, answers, error, escape, notes, waiting, wrong_use
 from frame_gainsight.connectors import ClientOptions, Definition, DefinitionError, Secret
 from frame_gainsight.connectors.definition.messages import faults_of
 from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
+from frame_gainsight.connectors.onboarding.other_needs import SKEW
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
 from frame_gainsight.gainsight import BadKeyError, GainsightError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
-from frame_gainsight.runtime.terminal import strip_control_characters
+from frame_gainsight.runtime.terminal import one_line, strip_control_characters
 
 _T = TypeVar("_T")
 PARTS = {"user_profile": "participants' profile", "org_profile": "account's profile", "tags": "tags"}
@@ -61,6 +61,7 @@ def init(
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
         wrong_use(f"{file} is there already. Name another one with --out, or write over it with --force.")
     secret, proposal, calls = _key_and_proposal(settings, definition, oauth)
+    definition = _started(definition, proposal)
     answers.print(_types_shown(proposal))
     chosen = _types(proposal, types, yes)
     _show_fields(proposal.fields)
@@ -157,6 +158,18 @@ def _made(id_: str, host: str, period: str) -> Definition:
         raise DefinitionError("; ".join(faults_of(error))) from None
 
 
+def _started(definition: Definition, proposal: Proposal) -> Definition:
+    """The definition with the tenant's present as its start, where the tenant's clock is another than ours."""
+    if proposal.clock_skew is None or abs(proposal.clock_skew) <= SKEW or proposal.tenant_now is None:
+        return definition
+    started = definition.started(proposal.tenant_now)
+    notes.print(
+        f"[yellow]The tenant's clock differs from ours:[/] processing starts at its present, {started.start}. For its "
+        "past, write an earlier `start`."
+    )
+    return started
+
+
 def _validated(definition: Definition, parts: dict[str, object]) -> Definition:
     return Definition.model_validate(definition.model_dump(exclude_defaults=True) | parts)
 
@@ -193,11 +206,7 @@ def _chosen(fields: Sequence[Proposed]) -> list[Proposed]:
         if typer.confirm(f"Take all {len(proposed)} fields for the {label}?", default=True):
             taken += proposed
         else:
-            taken += [
-                one
-                for one in proposed
-                if typer.confirm(strip_control_characters(f"  {one.name} ({one.path})?"), default=True)
-            ]
+            taken += [one for one in proposed if typer.confirm(one_line(f"  {one.name} ({one.path})?"), default=True)]
     return taken
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from enricher import Preview, preview
 from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
-from frame_gainsight.cli.output import FAILED, answers, print_json, sample, waiting
+from frame_gainsight.cli.output import FAILED, answers, escape, print_json, sample, waiting
 from frame_gainsight.connectors import ClientOptions, Connector, Definition, DefinitionError, KmsVault, Secret
 from frame_gainsight.gainsight import ObjectDescription
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
@@ -71,7 +70,7 @@ def show(made: Preview) -> None:
             if value is not None:
                 answers.print(sample(value))
         for cause in one.causes:
-            answers.print(f"[bold red]{one.gsid}[/] would be a dead letter: {escape(cause)}")
+            answers.print(f"[bold red]{escape(one.gsid)}[/] would be a dead letter: {escape(cause)}")
     if not made.shown:
         answers.print("The tenant has no activity of these types yet.")
     answers.print(f"[dim]{findings.counted(made.count)}; nothing was written.[/]")
@@ -102,7 +101,7 @@ def _compare(made: Preview, file: Path) -> None:
         before, after = one.values
         if before is None or after is None:
             for cause in one.causes:
-                answers.print(f"[bold red]{one.gsid}[/] would be a dead letter: {escape(cause)}")
+                answers.print(f"[bold red]{escape(one.gsid)}[/] would be a dead letter: {escape(cause)}")
             continue
         changed = differences(before, after)
         counts[bool(changed)] += 1

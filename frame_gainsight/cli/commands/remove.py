@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from frame_gainsight.cli.commands.connector import Id, registry_of
 from frame_gainsight.cli.operations.purge import Purge, Purged
-from frame_gainsight.cli.output import FAILED, WRONG_USE, answers, notes, wrong_use
+from frame_gainsight.cli.output import FAILED, WRONG_USE, answers, escape, notes, wrong_use
 from frame_gainsight.connectors import UnknownConnectorError
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 

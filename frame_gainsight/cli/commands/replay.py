@@ -25,13 +25,14 @@ from enricher import (
     Scope,
     total,
 )
-from frame_gainsight.cli.output import FAILED, answers, notes, print_json, wrong_use
+from frame_gainsight.cli.output import FAILED, answers, escape, notes, print_json, wrong_use
 from frame_gainsight.connectors import Connector, KmsVault, Registry
 from frame_gainsight.gainsight import parse_date
 from frame_gainsight.kafka import lane_of, topics
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from frame_gainsight.runtime.logging import set_up_logging
+from frame_gainsight.runtime.terminal import one_line
 from schemas import Codec, codec_for
 
 PATIENCE = 10.0  # seconds without progress after which the reason is shown
@@ -180,7 +181,7 @@ def _watch(requests: ReplayRequests, id_: str, lanes: dict[int, Replay], show: P
             total=max(1, sum(known)) if len(known) == len(ends) else None,
             written=counts.written,
             calls=counts.calls,
-            cause=f"{behind[0].connector} waits: {behind[0].cause}" if behind else "",
+            cause=escape(f"{behind[0].connector} waits: {behind[0].cause}") if behind else "",
         )
         if not any(one.is_open for one in lanes.values()):
             return
@@ -234,7 +235,7 @@ def _rebuild(
     else:
         answers.print(f"Done: {_summary(rebuilt.counts)}")
         for fault in rebuilt.faults[:SHOWN]:
-            answers.print(f"  {fault.key}: {fault.cause}", markup=False, emoji=False)
+            answers.print(one_line(f"  {fault.key}: {fault.cause}"), markup=False, emoji=False)
         if more := rebuilt.unresolved + rebuilt.counts.failed - len(rebuilt.faults[:SHOWN]):
             answers.print(f"  and {more:,} more; --json names up to 1,000", markup=False)
     if rebuilt.unresolved:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from frame_gainsight.cli.output import FAILED, answers, notes
+from frame_gainsight.cli.output import FAILED, answers, escape, notes
 from frame_gainsight.runtime import load_settings
 from frame_gainsight.runtime.logging import set_up_logging
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from frame_gainsight.cli.operations.connector_status import ConnectorStatus, ago, connector_statuses
-from frame_gainsight.cli.output import FAILED, NARROW, answers, notes, print_json
+from frame_gainsight.cli.output import FAILED, NARROW, answers, escape, notes, print_json
 from frame_gainsight.connectors import UnknownConnectorError
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import SystemClock, load_settings

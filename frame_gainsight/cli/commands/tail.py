@@ -13,6 +13,7 @@ from frame_gainsight.cli.output import answers, print_json
 from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
 from frame_gainsight.kafka.clients import admin
 from frame_gainsight.runtime import Settings, TopicError, load_settings
+from frame_gainsight.runtime.terminal import one_line
 from schemas import Codec, SchemaError, codec_for
 
 
@@ -70,12 +71,12 @@ def show(codec: Codec, record: ConsumedRecord, as_json: bool) -> None:
         )
         return
     answers.print(f"[bold]{record.partition}:{record.offset}[/] ", end="")
-    answers.print(key, end="  ", markup=False)
+    answers.print(one_line(key), end="  ", markup=False, emoji=False)
     if value is None:
         answers.print("[dim]deleted[/]")
         return
     text = "  ".join(f"{k}={_short(v)}" for k, v in value.items() if v not in (None, [], {}))
-    answers.print(text, markup=False, emoji=False)
+    answers.print(one_line(text), markup=False, emoji=False)
 
 
 def plain(value: Any) -> Any:

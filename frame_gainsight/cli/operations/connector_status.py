@@ -13,8 +13,9 @@ from enricher import decode_parked
 from enricher.consumer.lane import lost_position
 from enricher.resolution.entity_cache import decode as decode_entity
 from enricher.resolution.tenant_capabilities import CAPABILITIES, spent_of
-from frame_gainsight.connectors import Connector, Definition, Registry
+from frame_gainsight.connectors import Connector, Definition, Registry, StartAheadError
 from frame_gainsight.connectors.definition.yaml_file import written
+from frame_gainsight.gainsight import format_date
 from frame_gainsight.kafka import lane_of, read_to_end
 from frame_gainsight.kafka.clients import admin, unreachable
 from frame_gainsight.runtime import Settings
@@ -156,8 +157,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         state, error = "waiting", "No producer runs. Start one: frame-gainsight poll"
     elif not services.enrichers and read.lag[id_]:
         state, error = "waiting", "No enricher runs. Start one: frame-gainsight enrich"
-    elif _start(definition) > now:
-        state, error = "starting", f"Its start is {definition.start}: nothing from before that is read."
+    elif checkpoint is None and _start(definition) > now:
+        state, error = "starting", str(StartAheadError(str(definition.start), 0.0))
     elif checkpoint is None or (checkpoint.period is not None and checkpoint.cursor == checkpoint.begun):
         state = "starting"
     elif (backfill := read.backfill_waits.get(id_)) is not None:
@@ -167,6 +168,8 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
             "waiting",
             "A long poll is under way: what it has read comes out, and the next one waits for its end.",
         )
+    elif definition.activity_types and not checkpoint.proven_rows:
+        state, error = "waiting", _no_such_activity(id_, definition, checkpoint)
     return ConnectorStatus(
         id_,
         state,
@@ -180,6 +183,16 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
         _count(read.parked, id_),
         read.dead[id_],
         error,
+    )
+
+
+def _no_such_activity(id_: str, definition: Definition, checkpoint: Checkpoint) -> str:
+    """The sentence for a connector of whose types no activity was met so far: they may be misspelt."""
+    types = ", ".join(f"'{name}'" for name in definition.activity_types)
+    since = "" if checkpoint.begun is None else f" modified since {format_date(checkpoint.begun)}"
+    return (
+        f"No activity of its types ({types}){since} has been met yet. If one should have been, compare the types with "
+        f"those that there are: frame-gainsight connector check {id_}"
     )
 
 
@@ -198,7 +211,9 @@ def _late(connector: Connector, read: _Read, now: int) -> str:
     Judged by this machine's clock, and by the latest checkpoint of all: one that ends no poll is a page of a long
     one, which gets on. A connector that was registered, changed or resumed lately has its time from then.
     """
-    began = max(connector.updated_at, _start(connector.definition))
+    began = connector.updated_at
+    if connector.id not in read.checkpoints:  # one that has been read goes on, whatever its start is now
+        began = max(began, _start(connector.definition))
     since = max(read.written.get(connector.id, 0), began)
     if now - since <= _limit(connector.definition):
         return ""

@@ -64,6 +64,7 @@ class _Check:
             if run.is_readable(required.ACTIVITY) and self._has_required():
                 await self._reading()
         run.add(other_needs.clock(run))
+        run.findings += other_needs.start(run)
         run.add(other_needs.allowance(run))
         return run.findings
 

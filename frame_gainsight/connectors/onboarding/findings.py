@@ -20,6 +20,7 @@ KEY = "it takes the key"
 ADDRESS = "it allows this address"
 CONNECTION = (REACHABLE, TLS, KEY, ADDRESS)
 ALLOWANCE = "allowance of calls"
+ACTIVITY_TYPE = "activity type "  # and its name
 ADDRESS_CODE = "GS_APIG_2402"
 
 ASK_KEY = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 
 from frame_gainsight.connectors.columns import required
 from frame_gainsight.connectors.onboarding.check_run import CheckRun
-from frame_gainsight.connectors.onboarding.findings import ALLOWANCE, Finding, owner
+from frame_gainsight.connectors.onboarding.findings import ACTIVITY_TYPE, ALLOWANCE, Finding, owner
 from frame_gainsight.connectors.onboarding.time_zone import NEED as ZONE
 from frame_gainsight.connectors.onboarding.time_zone import zone
 from frame_gainsight.gainsight import Condition, GainsightError, Query, Row, value_of
@@ -16,6 +18,7 @@ SKEW = 120.0  # seconds of a clock's difference that somebody should see to
 TYPES_SEEN = 1000  # activities, for which types there are
 DELETIONS = "deleted activities are reported"
 CLOCK = "the tenant's clock"
+START = "its start has been reached"
 
 
 async def dates(run: CheckRun, rows: Sequence[Row]) -> Finding:
@@ -40,7 +43,10 @@ async def deletions(run: CheckRun) -> Finding:
 
 
 async def activity_types(run: CheckRun) -> list[Finding]:
-    """Whether there are activities of the definition's types: a misspelt one would bring none."""
+    """Whether there are activities of the definition's types: a misspelt one would bring none, and nobody would notice.
+
+    A type that none of the latest activities has is queried for by itself: it may only be rare.
+    """
     if not run.definition.activity_types:
         return []
     if run.calls_left < 1:
@@ -52,13 +58,32 @@ async def activity_types(run: CheckRun) -> list[Finding]:
     except GainsightError as error:
         return [Finding("activity types", "unknown", str(error))]
     seen = sorted({str(name) for row in rows if (name := value_of(row, "TypeName"))})
-    there = f"of the last {len(rows)} activities none has it; there are: {', '.join(seen) or 'none at all'}"
-    return [
-        Finding(f"activity type {name}", "ok", "seen of late")
-        if name in seen
-        else Finding(f"activity type {name}", "missing", there)
-        for name in run.definition.activity_types
-    ]
+    found = [await _activity_type(run, name, seen) for name in run.definition.activity_types]
+    if any(finding.state in ("ok", "unknown") for finding in found):  # then it reads something
+        found = [replace(finding, state="missing") if finding.blocks else finding for finding in found]
+    return found
+
+
+async def _activity_type(run: CheckRun, name: str, seen: Sequence[str]) -> Finding:
+    need = f"{ACTIVITY_TYPE}{name}"
+    if name in seen:
+        return Finding(need, "ok", "seen of late")
+    if not seen:
+        return Finding(need, "missing", "there are no activities at all yet, of any type")
+    there = ", ".join(f"'{one}'" for one in seen)
+    unknown = f"none of the latest activities has it; there are: {there}"
+    if run.calls_left < 1:
+        return Finding(need, "unknown", f"{unknown}; {run.not_requested}")
+    try:
+        query = Query(required.ACTIVITY, ["TypeName", "Gsid"], [Condition("TypeName", "EQ", [name])], limit=1)
+        rows = await run.client.query(query)
+    except GainsightError as error:
+        return Finding(need, "unknown", f"{unknown}; {error}")
+    if rows:
+        return Finding(need, "ok", "seen, though not of late")
+    alike = get_close_matches(name.casefold(), {one.casefold(): one for one in seen}, n=1)
+    meant = next((f"Is '{one}' meant? " for one in seen if one.casefold() in alike), "")
+    return Finding(need, "failed", f"{meant}No activity has it; there are: {there}")
 
 
 def clock(run: CheckRun) -> Finding:
@@ -70,6 +95,23 @@ def clock(run: CheckRun) -> Finding:
         side = "ahead of" if skew > 0 else "behind"
         return Finding(CLOCK, "missing", f"{_span(abs(skew))} {side} ours; polls go by the tenant's")
     return Finding(CLOCK, "ok", "the same as ours, to two minutes")
+
+
+def start(run: CheckRun) -> list[Finding]:
+    """Whether processing starts in the future, by the tenant's clock: it may be meant, or the wrong year."""
+    begins, now = run.definition.start, run.client.tenant_now()
+    if begins is None or now is None or begins.timestamp() * 1000 <= now:
+        return []
+    ahead = begins.timestamp() - now / 1000
+    by_ours = ahead - max(0.0, -(run.client.clock_skew or 0.0))
+    if by_ours <= 0:
+        evidence = f"{begins} is not reached yet by the tenant's clock, which is behind ours: it begins at once"
+    else:
+        evidence = (
+            f"{begins} is {_span(ahead)} ahead of the tenant's clock: nothing is read before that moment. If another "
+            "date was meant, correct `start` and add the definition again (connector add FILE)"
+        )
+    return [Finding(START, "missing", evidence)]
 
 
 def allowance(run: CheckRun) -> Finding:

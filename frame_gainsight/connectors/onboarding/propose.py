@@ -70,13 +70,16 @@ class Proposed:
 class Proposal:
     """A mapping, field by field; the custom objects that it joins; activity type → how many of the latest have it.
 
-    `described`: the tenant's objects by name, of those that a definition can have.
+    `described`: the tenant's objects by name, of those that a definition can have; `tenant_now`: the tenant's time in
+    milliseconds, and `clock_skew` the seconds that its clock is ahead of ours; None where it shows no time.
     """
 
     fields: list[Proposed] = field(default_factory=list)
     objects: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     types: dict[str, int] = field(default_factory=dict)
     described: dict[str, ObjectDescription] = field(default_factory=dict)
+    tenant_now: int | None = None
+    clock_skew: float | None = None
 
     def parts(self, taken: Sequence[Proposed] | None = None) -> dict[str, dict[str, object]]:
         """The parts of a definition's mapping, of all fields or of those taken."""
@@ -109,6 +112,7 @@ async def propose(client: GainsightClient, definition: Definition) -> Proposal:
     joined = {name: join for name in custom if (join := _join(described.get(name)))}
     for name in list(joined)[:MAX_CUSTOM]:
         await _custom(client, described[name], joined[name], proposal)
+    proposal.tenant_now, proposal.clock_skew = client.tenant_now(), client.clock_skew
     return proposal
 
 

@@ -68,8 +68,9 @@ async def register(
 ) -> Registration:
     """Checks the definition and the secret against the tenant, seals the secret, writes both.
 
-    A connector that is registered already gets the definition, and keeps its state and its start. A person's answers
-    and a check take a while: changes that others make meanwhile are kept.
+    A connector that is registered already gets the definition, and keeps its state and its start, unless that lies
+    ahead; a new one without a start begins now, by the tenant's clock. A person's answers and a check take a while:
+    changes that others make meanwhile are kept.
 
     Args:
         secret: None keeps the one that is stored.
@@ -86,24 +87,27 @@ async def register(
     if secret is None:
         kept = _stored(definition, before)
         secret = await asyncio.to_thread(vault.open, definition.id, definition.host, kept.sealed)
-    findings, calls = ([], 0) if unchecked else await _checked(options, definition, secret)
+    findings, calls, tenant_now = ([], 0, None) if unchecked else await _checked(options, definition, secret)
     if any(finding.blocks for finding in findings):
         return Registration(findings, calls, None)
     given = None
     if kept is None:
         given = await asyncio.to_thread(vault.seal, definition.id, definition.host, secret)
     now = clock.now()
+    begins = tenant_now if tenant_now is not None else now
 
     def changed(latest: Connector | None) -> Connector:
         _require_still(definition.id, before, latest, new_key=given is not None)
         made = definition
         if latest is not None and made.start is None:  # a new start would cut off the overlap of the next polls
-            made = made.model_copy(update={"start": latest.definition.start})
+            stored = latest.definition.start
+            if stored is not None and stored.timestamp() * 1000 <= max(begins, now):
+                made = made.model_copy(update={"start": stored})
         state = latest.state if latest is not None else "ACTIVE"
         if given is not None:
-            return Connector(made.started(now), given, state, now, now)
+            return Connector(made.started(begins), given, state, now, now)
         assert latest is not None  # it was there before, or there would be no key to keep
-        return Connector(made.started(now), latest.sealed, state, now, latest.rotated_at)
+        return Connector(made.started(begins), latest.sealed, state, now, latest.rotated_at)
 
     return Registration(findings, calls, await asyncio.to_thread(registry.change, definition.id, changed))
 
@@ -127,7 +131,7 @@ async def rotate(
     """
     definition = connector.definition
     options = ClientOptions(clock, timeout, retry_seconds)
-    findings, calls = ([], 0) if unchecked else await _checked(options, definition, secret)
+    findings, calls, _ = ([], 0, None) if unchecked else await _checked(options, definition, secret)
     if any(finding.blocks for finding in findings):
         return Registration(findings, calls, None)
     sealed = await asyncio.to_thread(vault.seal, connector.id, definition.host, secret)
@@ -185,7 +189,10 @@ def _stored(definition: Definition, before: Connector | None) -> Connector:
     return before
 
 
-async def _checked(options: ClientOptions, definition: Definition, secret: Secret) -> tuple[list[Finding], int]:
+async def _checked(
+    options: ClientOptions, definition: Definition, secret: Secret
+) -> tuple[list[Finding], int, int | None]:
+    """The findings, the calls that they took, and the tenant's time in milliseconds, where it is known."""
     async with options.client(definition, secret) as client:
         findings = await check(client, definition)
-        return findings, sum(client.calls.values())
+        return findings, sum(client.calls.values()), client.tenant_now()

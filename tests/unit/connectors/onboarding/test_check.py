@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from frame_gainsight.connectors import Definition, Finding, check, parse_yaml
+from frame_gainsight.connectors.onboarding import other_needs
 from frame_gainsight.embedded_kafka.node import LOOPBACK
 from frame_gainsight.gainsight import AccessKey, CallBudget, GainsightClient, HttpTransport, OAuthClient
 from frame_gainsight.runtime import SystemClock
@@ -410,7 +411,53 @@ async def test_a_misspelt_activity_type_is_listed_with_those_that_there_are(
     findings = await check(client, definition.model_copy(update={"activity_types": ("Email", "Emial")}))
     assert find(findings, "activity type Email").state == "ok"
     finding = find(findings, "activity type Emial")
-    assert finding.state == "missing" and "Email" in finding.evidence
+    assert finding.state == "missing" and "Is 'Email' meant?" in finding.evidence
+
+
+@pytest.mark.parametrize("name", ["Emails", "e-mail", "Newsletter"])
+async def test_a_definition_of_whose_types_the_tenant_has_none_is_refused_with_those_that_there_are(
+    client: GainsightClient, definition: Definition, name: str
+) -> None:
+    findings = await check(client, definition.model_copy(update={"activity_types": (name,)}))
+    finding = find(findings, f"activity type {name}")
+    assert finding.blocks and "there are: " in finding.evidence and "'Email'" in finding.evidence
+    assert ("Is 'Email' meant?" in finding.evidence) == (name != "Newsletter")
+
+
+async def test_a_type_that_is_only_rare_is_found(
+    client: GainsightClient, definition: Definition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_needs, "TYPES_SEEN", 1)
+    both = ("Email", "Meeting")
+    findings = await check(client, definition.model_copy(update={"activity_types": both}))
+    found = {find(findings, f"activity type {name}").evidence for name in both}
+    assert found == {"seen of late", "seen, though not of late"}
+
+
+async def test_a_type_of_a_tenant_without_any_activity_is_no_reason_to_refuse(definition: Definition) -> None:
+    with Sandbox(Tenant(seed=4, size=3, limits=Limits(None, None))) as running:
+        clock = SystemClock()
+        key = AccessKey(running.tenant.access_key)
+        transport = HttpTransport(running.url, key, CallBudget(clock, 1.0), clock, retry_seconds=0)
+        async with GainsightClient(transport) as opened:
+            findings = await check(opened, other(definition, host=running.url, activity_types=["Email"]))
+    assert find(findings, "activity type Email").state == "missing"
+
+
+async def test_a_start_in_the_future_is_said_with_what_to_do(
+    client: GainsightClient, definition: Definition, tenant: Tenant
+) -> None:
+    """By the tenant's clock, which is months behind ours here."""
+    ours = datetime.now(UTC)
+    findings = await check(client, definition.model_copy(update={"start": ours + timedelta(days=365 * 100)}))
+    finding = find(findings, "its start has been reached")
+    assert finding.state == "missing" and "ahead of the tenant's clock" in finding.evidence
+    assert "correct `start`" in finding.evidence
+    findings = await check(client, definition.model_copy(update={"start": ours - timedelta(days=1)}))
+    assert "behind ours: it begins at once" in find(findings, "its start has been reached").evidence
+    reached = datetime.fromtimestamp(tenant.now() / 1000 - 60, UTC)
+    findings = await check(client, definition.model_copy(update={"start": reached}))
+    assert not [f for f in findings if f.need == "its start has been reached"]
 
 
 async def test_without_a_delete_log_it_works_and_says_what_that_means(
