@@ -12,7 +12,7 @@ import xxhash
 
 from frame_gainsight.connectors import Connector, ConnectorError, VaultUnavailableError
 from frame_gainsight.gainsight import GainsightError, ThrottledError, TransientError
-from frame_gainsight.runtime import Clock, cause_of
+from frame_gainsight.runtime import Clock, Failure, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
 from producer.lane import Lane
@@ -177,7 +177,10 @@ class LaneSchedule:
                 delay = _retry_wait(error, failures, feed.definition.period)
             else:
                 failures = 0
-                await self._lane.recovered(feed.definition.id)
+                if result.clock_fault is None:
+                    await self._lane.recovered(feed.definition.id)
+                else:
+                    await self._lane.failed(feed.definition.id, Failure.CONFIG.value, result.clock_fault)
                 self._observer.on_poll(result, feed, self._clock.monotonic() - begun)
                 delay = self._next_wait(feed, least=feed.definition.period / 10)
             if self._once:
