@@ -13,7 +13,7 @@ import xxhash
 
 from frame_gainsight.connectors import Connector, StartAheadError, VaultUnavailableError
 from frame_gainsight.gainsight import ThrottledError, TransientError
-from frame_gainsight.runtime import Clock, RecordTooLargeError, cause_of
+from frame_gainsight.runtime import Clock, Failure, RecordTooLargeError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.runner import BackfillRunner
 from producer.boundary import ends_lane, foreseen
@@ -183,7 +183,10 @@ class LaneSchedule:
                 async with self._slots.acquire():
                     result = await poller.poll()
                 failures = 0
-                await self._lane.recovered(feed.definition.id)
+                if result.clock_fault is None:
+                    await self._lane.recovered(feed.definition.id)
+                else:
+                    await self._lane.failed(feed.definition.id, Failure.CONFIG.value, result.clock_fault)
                 self._observer.on_poll(result, feed, self._clock.monotonic() - begun)
                 delay = self._next_wait(feed, least=feed.definition.period / 10)
             except Exception as error:  # the connector's boundary

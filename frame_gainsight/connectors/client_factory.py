@@ -7,7 +7,7 @@ from typing import Literal
 
 from frame_gainsight.connectors.registry import Connector
 from frame_gainsight.connectors.secrets.vault import Vault
-from frame_gainsight.gainsight import CallBudget, GainsightClient, HttpTransport, ReplySlots
+from frame_gainsight.gainsight import CallBudget, GainsightClient, HostPolicy, HttpTransport, ReplySlots
 from frame_gainsight.runtime import Clock, Settings
 
 Role = Literal["producer", "enricher"]
@@ -53,6 +53,7 @@ async def open_client(
             retry_seconds=settings.retry_seconds,
             timeout=settings.http_timeout_seconds,
             reply_slots=reply_slots,
+            hosts=HostPolicy(settings.allowed_hosts),
         )
     )
 

@@ -18,9 +18,11 @@ from frame_gainsight.gainsight.errors import (
     ReplyTooLargeError,
     ThrottledError,
     TransientError,
+    UnavailableError,
     UnknownFieldError,
     UnknownObjectError,
 )
+from frame_gainsight.gainsight.host_policy import HostPolicy, HostRefusedError, ascii_name, name_fault
 from frame_gainsight.gainsight.http_transport import HttpTransport
 from frame_gainsight.gainsight.query import Condition, Query, is_full
 from frame_gainsight.gainsight.reply_slots import ReplySlots
@@ -40,6 +42,8 @@ __all__ = [
     "Field",
     "GainsightClient",
     "GainsightError",
+    "HostPolicy",
+    "HostRefusedError",
     "HttpTransport",
     "Listed",
     "NoCallsError",
@@ -57,11 +61,14 @@ __all__ = [
     "ScanPage",
     "ThrottledError",
     "TransientError",
+    "UnavailableError",
     "UnknownFieldError",
     "UnknownObjectError",
+    "ascii_name",
     "fetch_where_in",
     "format_date",
     "is_full",
+    "name_fault",
     "parse_date",
     "parse_flag",
     "parse_object",

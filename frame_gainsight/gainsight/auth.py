@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from frame_gainsight.gainsight.errors import BadKeyError, TransientError
 from frame_gainsight.runtime.clock import Clock
 
 TOKEN_PATH = "/v1/users/m2m/oauth/token"  # noqa: S105
@@ -14,7 +16,8 @@ GRANT = b"grant_type=client_credentials"
 FORM = "application/x-www-form-urlencoded"
 # Seconds. A token is renewed this long before its end; one that is refused younger than that stays refused.
 EARLY = 60.0
-_MIN_LIFETIME = 120.0
+_MIN_LIFETIME, _MAX_LIFETIME = 120.0, 86_400.0
+_MAX_TOKEN = 16_384  # characters
 
 Grant = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
 """Requests a token with these headers, and returns the reply's JSON; raises as a call of the API does."""
@@ -24,7 +27,9 @@ class Credentials(Protocol):
     """The headers that authenticate a call. `repr` shows nothing secret."""
 
     async def headers(self, grant: Grant) -> dict[str, str]:
-        """The headers of a call. Raises what `grant` does."""
+        """The headers of a call. Raises what `grant` does, BadKeyError where no header can have the stored secret, and
+        TransientError where none can have the token.
+        """
 
     def refused(self, headers: Mapping[str, str]) -> bool:
         """Notes that the tenant did not accept these headers; returns whether another try with new ones may help."""
@@ -39,6 +44,8 @@ class AccessKey:
         self._key = key
 
     async def headers(self, grant: Grant) -> dict[str, str]:
+        if not _fits_header(self._key):
+            raise BadKeyError("The API key that is stored is not one word of ASCII characters: it cannot be sent.")
         return {"accesskey": self._key}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
@@ -67,9 +74,16 @@ class OAuthClient:
         async with self._granting:
             if self._token is None or self._clock.monotonic() >= self._ends:
                 reply = await grant({"authorization": self._basic, "content-type": FORM})
+                token = reply.get("access_token")
+                if not isinstance(token, str) or not _fits_header(token):  # never quoted
+                    raise TransientError(
+                        "The tenant's answer to the OAuth client has no token that can be sent: one word of ASCII "
+                        "characters. Is there a proxy before the tenant that changes its answers?",
+                        status=200,
+                    )
                 self._since = self._clock.monotonic()
-                self._ends = self._since + max(_MIN_LIFETIME, _seconds(reply.get("expires_in"))) - EARLY
-                self._token = str(reply["access_token"])
+                self._ends = self._since + _lifetime(reply.get("expires_in")) - EARLY
+                self._token = token
             return {"authorization": f"Bearer {self._token}"}
 
     def refused(self, headers: Mapping[str, str]) -> bool:
@@ -83,8 +97,15 @@ class OAuthClient:
         return "OAuthClient(…)"
 
 
-def _seconds(value: Any) -> float:
+def _fits_header(text: str) -> bool:
+    """Whether a header can have it: characters that are seen, and no more than a server takes."""
+    return 0 < len(text) <= _MAX_TOKEN and all("!" <= character <= "~" for character in text)
+
+
+def _lifetime(value: Any) -> float:
+    """Seconds that a token lasts; nonsense counts as the shortest time, and a day is the longest."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return _MIN_LIFETIME
+    return min(max(_MIN_LIFETIME, seconds), _MAX_LIFETIME) if not math.isnan(seconds) else _MIN_LIFETIME

@@ -52,11 +52,12 @@ class Budget(Protocol):
     async def acquire(self, priority: Priority = Priority.LIVE) -> None:
         """Returns when one more call may be made. Raises ThrottledError when that is more than a minute away."""
 
-    def throttled(self, retry_after: float | None) -> float:
+    def throttled(self, retry_after: float | None, *, unavailable: bool = False) -> float:
         """Notes that the tenant throttled a call; returns the seconds before which no call is made.
 
         Args:
             retry_after: seconds that the tenant gave for the wait; None where it gave none.
+            unavailable: it is not the allowance that is used up: the tenant's server is not available.
         """
 
     def update_from_headers(self, limit: int | None, remaining: int | None, reset: float | None) -> None:
@@ -148,6 +149,7 @@ class CallBudget:
             self._day.used = max(0, spent_today[1])
         # By the steady clock: a wall clock that is set back must not lengthen them.
         self._blocked_until = -math.inf  # by the tenant's `Retry-After` or reset
+        self._unavailable = False  # whether it is so since the tenant's server is not available
         self._throttled_until = -math.inf  # throttled without a time
         self._throttlings = 0
         if after is not None:
@@ -191,7 +193,7 @@ class CallBudget:
                 turn.exception()  # retrieved: else the loop logs it as lost
             raise
 
-    def throttled(self, retry_after: float | None) -> float:
+    def throttled(self, retry_after: float | None, *, unavailable: bool = False) -> float:
         """Notes that the tenant throttled a call; returns the seconds before which no call is made.
 
         Without `retry_after` the wait lasts until the minute's end, then 2, 4, 8 … minutes up to an hour until a call
@@ -199,7 +201,8 @@ class CallBudget:
         """
         steady = self._clock.monotonic()
         if retry_after is not None:
-            self._blocked_until = max(self._blocked_until, steady + retry_after)
+            if steady + retry_after >= self._blocked_until:
+                self._blocked_until, self._unavailable = steady + retry_after, unavailable
         elif steady >= max(self._blocked_until, self._throttled_until):  # else a call that was under way before it
             self._throttlings += 1
             is_first = self._throttlings == 1
@@ -218,7 +221,8 @@ class CallBudget:
         self._minute.turn(now)
         if remaining == 0 and reset is not None:
             steady = self._clock.monotonic()
-            self._blocked_until = max(self._blocked_until, steady + min(max(0.0, reset), _DAY))
+            if (until := steady + min(max(0.0, reset), _DAY)) > self._blocked_until:
+                self._blocked_until, self._unavailable = until, False
         else:
             self._minute.remaining = remaining
         if any(self._lines.values()):
@@ -291,7 +295,9 @@ class CallBudget:
     def _used_up(self, priority: Priority, cause: str, wait: float) -> ThrottledError:
         until = f"until {_utc(self._now() + wait)}"
         share = self._minute.limit if cause == "minute" else self._day.limit
-        if cause == "tenant":
+        if cause == "tenant" and self._unavailable:
+            text = f"The tenant's server is not available, and says that it is not to be called {until}"
+        elif cause == "tenant":
             text = f"The tenant allows no call {until}, its API allowance being used up"
         elif cause == "throttled":
             text = f"The tenant throttles without saying for how long: no call {until}"

@@ -76,7 +76,7 @@ class GainsightClient:
         await self._transport.close()
 
     def tenant_now(self) -> int | None:
-        """The tenant's time in milliseconds, never ahead of its clock nor of ours; None before any reply."""
+        """The tenant's time in milliseconds, never ahead of its clock; None before any reply. See `TenantClock.now`."""
         return self._transport.tenant_clock.now()
 
     @property

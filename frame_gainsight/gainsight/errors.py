@@ -50,6 +50,10 @@ class ThrottledError(TransientError):
     """The tenant's allowance is used up for now."""
 
 
+class UnavailableError(ThrottledError):
+    """The tenant's server is not available for now, and says for how long it is not to be called."""
+
+
 class CallsSpentError(GainsightError):
     """The client's `max_calls` are made: this one was not."""
 
@@ -256,6 +260,13 @@ NOT_THE_API = Rule(
     Action.RETRY,
     TransientError,
     "What answers for the tenant is not its API: no JSON, such as a page of a proxy's, or a broken reply.",
+)
+UNAVAILABLE = Rule(
+    None,
+    None,
+    Action.THROTTLED,
+    UnavailableError,
+    "The tenant's server is not available now, and says when it is to be called again.",
 )
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"

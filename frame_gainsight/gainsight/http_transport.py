@@ -7,6 +7,7 @@ import functools
 import math
 import re
 import ssl
+import traceback
 import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -20,24 +21,29 @@ import structlog
 
 from frame_gainsight.gainsight.auth import GRANT, TOKEN_PATH, Credentials, OAuthClient
 from frame_gainsight.gainsight.budget import Budget
+from frame_gainsight.gainsight.connecting import CheckedTransport, NoCookies, tls_fault, without_location
 from frame_gainsight.gainsight.errors import (
     BAD_CLIENT,
     BAD_TOKEN,
     NOT_THE_API,
+    UNAVAILABLE,
     Action,
     BadKeyError,
     CallsSpentError,
     ConfigError,
+    GainsightError,
     ReplyTooLargeError,
     ThrottledError,
     TransientError,
+    UnavailableError,
     code_of,
     error_for,
     is_empty_result,
     rule_for,
 )
+from frame_gainsight.gainsight.host_policy import HostPolicy, HostRefusedError
 from frame_gainsight.gainsight.rate_headers import allowance_of, retry_after_of
-from frame_gainsight.gainsight.reply_slots import LARGE_REPLY_BYTES, ReplySlots, SlotHolder
+from frame_gainsight.gainsight.reply_slots import LARGE_REPLY_BYTES, Pace, ReplySlots, SlotHolder
 from frame_gainsight.gainsight.transport import Answer, Caller, Request, Transport
 from frame_gainsight.runtime.clock import Clock
 
@@ -50,6 +56,7 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next bytes
 TOKEN = "token"  # noqa: S105 - the name by which calls for an OAuth token are counted
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+PUBLIC_HOSTS = HostPolicy()  # of a transport that is told of no other policy
 _PIECE = 64 * 1024  # bytes decompressed in one step: a compressed byte can stand for a thousand
 # An escape: a pair of surrogates, one that stands alone, or any other.
 _ESCAPES = re.compile(
@@ -80,6 +87,7 @@ class HttpTransport(Transport):
         timeout: seconds in which a reply must begin and go on; five times as many for the whole of it.
         max_reply_bytes: of a decoded body; reading stops there.
         reply_slots: the slots for large replies that this process's clients share; None is no bound.
+        hosts: where it may connect to; None: public hosts only.
         http: what carries the requests, in place of sockets.
     """
 
@@ -94,6 +102,7 @@ class HttpTransport(Transport):
         timeout: float = 60.0,
         max_reply_bytes: int = MAX_REPLY_BYTES,
         reply_slots: ReplySlots | None = None,
+        hosts: HostPolicy | None = None,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(budget, clock)
@@ -105,15 +114,16 @@ class HttpTransport(Transport):
         self._reply_seconds = _WHOLE_REPLY * timeout
         self._max_reply_bytes = max_reply_bytes
         self._reply_slots = reply_slots
+        self._hosts = PUBLIC_HOSTS if hosts is None else hosts
+        limits = httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=120)
         self._http = httpx.AsyncClient(
-            base_url=host,
             timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
-            limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=120),
             follow_redirects=False,
             headers={"content-type": "application/json", "accept-encoding": "gzip"},
+            cookies=NoCookies(),
+            event_hooks={"response": [without_location]},
             trust_env=False,
-            verify=_tls(),
-            transport=http,
+            transport=http or CheckedTransport(self._hosts, _tls(), limits),
         )
 
     async def close(self) -> None:
@@ -138,7 +148,8 @@ class HttpTransport(Transport):
         if isinstance(error, ThrottledError):
             if error.status is None:  # raised by the budget itself
                 return False
-            wait = self.budget.throttled(error.retry_after)
+            unavailable = isinstance(error, UnavailableError)
+            wait = self.budget.throttled(error.retry_after, unavailable=unavailable)
             log.info("throttled", host=self._host, wait_seconds=round(wait, 1))
             is_near = wait <= self._retry_seconds and not _is_spent(caller)
             return max(wait, _MIN_THROTTLED_WAIT) if is_near else False
@@ -166,24 +177,47 @@ class HttpTransport(Transport):
     async def _send_once(self, request: Request, caller: Caller, headers: Mapping[str, str]) -> Answer:
         if _is_spent(caller):
             raise CallsSpentError(caller.max_calls or 0)
+        self._hosts.require(self._host)
         await self.budget.acquire(request.priority)
         body, sent = _Body(), True
         try:
             try:
                 reply = await self._receive(request, headers, body)
+            except HostRefusedError:
+                sent = False
+                raise
+            except GainsightError:
+                raise
             except (httpx.TimeoutException, TimeoutError) as error:
                 sent = not isinstance(error, _NOT_SENT)
                 raise TransientError(f"{self._host} did not answer in time ({request.name}).") from error
             except httpx.InvalidURL as error:
                 sent = False
-                raise TransientError(f"{self._host} is not an address.") from error
+                raise HostRefusedError(f"{self._host} is not an address. Correct the connector's host.") from error
             except (httpx.DecodingError, zlib.error) as error:
                 raise TransientError(f"{self._host} sent what does not decompress ({request.name}).") from error
             except (httpx.HTTPError, OSError) as error:
                 sent = not isinstance(error, _NOT_SENT)
+                if (fault := tls_fault(error)) is not None:
+                    raise TransientError(
+                        f"{self._host} cannot be trusted ({request.name}): {fault}. Check the connector's host, and "
+                        "whether a proxy is before it."
+                    ) from error
                 raise TransientError(
                     f"{self._host} cannot be reached ({request.name}: {type(error).__name__}). Check the connector's "
                     "host and this machine's way to it."
+                ) from error
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                log.error(
+                    "reply_unreadable",
+                    host=self._host,
+                    call=request.name,
+                    cause=type(error).__name__,  # its text may quote what is secret
+                    where=f"{where.filename}:{where.lineno}",
+                )
+                raise TransientError(
+                    f"What {self._host} sent cannot be read ({request.name}: {type(error).__name__})."
                 ) from error
             finally:
                 if sent:
@@ -198,27 +232,41 @@ class HttpTransport(Transport):
         """Reads a reply into `body`, within the time for a whole one; of a failing one, enough to see its cause."""
         loop = asyncio.get_running_loop()
         began = self._clock.monotonic()
-        async with (
-            asyncio.timeout(self._reply_seconds) as deadline,
-            self._http.stream(request.method, request.path, content=request.content, headers=headers) as reply,
-        ):
-            self.tenant_clock.update_from_headers(reply.headers)
-            self.allowance = allowance_of(reply.headers, self.tenant_clock.seconds())
-            self.budget.update_from_headers(*self.allowance)
-            async with aclosing(_pieces(reply)) as pieces:
-                async for piece in pieces:
-                    body.content += piece
-                    if len(body.content) > LARGE_REPLY_BYTES and reply.status_code != 200:
-                        break
-                    if len(body.content) > self._max_reply_bytes:
-                        raise ReplyTooLargeError(request.name, self._max_reply_bytes)
-                    if len(body.content) > LARGE_REPLY_BYTES and body.slot is None and self._reply_slots is not None:
-                        ends, waits = deadline.when(), self._clock.monotonic()
-                        left = (ends if ends is not None else math.inf) - loop.time()
-                        deadline.reschedule(None)
-                        body.slot = await self._reply_slots.acquire()
-                        deadline.reschedule(loop.time() + left)
-                        began += self._clock.monotonic() - waits
+        pace: Pace | None = None
+        try:
+            async with (
+                asyncio.timeout(self._reply_seconds) as deadline,
+                self._http.stream(
+                    request.method, f"{self._host}{request.path}", content=request.content, headers=headers
+                ) as reply,
+            ):
+                self.tenant_clock.update_from_headers(reply.headers)
+                self.allowance = allowance_of(reply.headers, self.tenant_clock.seconds())
+                self.budget.update_from_headers(*self.allowance)
+                async with aclosing(_pieces(reply)) as pieces:
+                    async for piece in pieces:
+                        body.content += piece
+                        if len(body.content) > LARGE_REPLY_BYTES and reply.status_code != 200:
+                            break
+                        if len(body.content) > self._max_reply_bytes:
+                            raise ReplyTooLargeError(request.name, self._max_reply_bytes)
+                        slots = self._reply_slots
+                        if len(body.content) > LARGE_REPLY_BYTES and body.slot is None and slots is not None:
+                            ends, waits = deadline.when(), self._clock.monotonic()
+                            left = (ends if ends is not None else math.inf) - loop.time()
+                            deadline.reschedule(None)
+                            body.slot = await slots.acquire(self._host)
+                            deadline.reschedule(loop.time() + left)
+                            began += self._clock.monotonic() - waits
+                            pace = Pace(slots, self._host, body.content, deadline)
+        except BaseException as error:
+            if pace is not None:
+                pace.end(whole=False)
+                if pace.fault is not None and isinstance(error, TimeoutError):
+                    raise pace.fault from error
+            raise
+        if pace is not None:
+            pace.end(whole=True)
         took = max(0.0, self._clock.monotonic() - began)
         self.latency = took if self.latency is None else 0.8 * self.latency + 0.2 * took
         return reply
@@ -241,11 +289,14 @@ class HttpTransport(Transport):
         rule = rule_for(reply.status_code, code_of(body))
         if rule.action is Action.EMPTY:
             return {"data": []}
+        retry_after = retry_after_of(reply.headers, self.tenant_clock.seconds())
+        if reply.status_code >= 500 and rule.action is Action.RETRY and retry_after is not None:
+            rule = UNAVAILABLE
         if bearer and rule.error is BadKeyError:
             rule = BAD_TOKEN
         elif reply.status_code == 200 and body is None:
             rule = NOT_THE_API
-        raise error_for(rule, name, reply.status_code, body, retry_after_of(reply.headers))
+        raise error_for(rule, name, reply.status_code, body, retry_after)
 
 
 def parse_json(content: bytes | bytearray) -> Any:

@@ -1,12 +1,15 @@
-"""Headers of a reply about the tenant's API allowance: `X-RateLimit-*` and `Retry-After`."""
+"""Headers of a reply about time and the tenant's API allowance: `Date`, `X-RateLimit-*` and `Retry-After`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 _LONGEST_WINDOW = 86_400.0
+_LONGEST_DATE = 64  # characters
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12  # from here on a time is no span
 
 
@@ -49,12 +52,31 @@ def allowance_of(headers: Mapping[str, str], now: float) -> Allowance:
     )
 
 
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `Retry-After`, where it is a number; a date or nonsense counts as absent. A day at the most."""
-    try:
-        seconds = float(headers["retry-after"])
-    except (KeyError, ValueError):
+def http_date(text: str | None) -> float | None:
+    """Seconds since 1970 of a header's date, in each of HTTP's three forms; None for nonsense."""
+    if not text or len(text) > _LONGEST_DATE:
         return None
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # a zone, a year or a day that cannot be
+        return None
+
+
+def retry_after_of(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds from `Retry-After`, a number or a date; nonsense counts as absent. A day at the most.
+
+    Args:
+        now: the tenant's clock, seconds since 1970, for a date where the reply itself has none.
+    """
+    text = headers.get("retry-after")
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        if (until := http_date(text)) is None:
+            return None
+        date = http_date(headers.get("date"))
+        seconds = until - (now if date is None else date)
     return min(max(0.0, seconds), _LONGEST_WINDOW) if math.isfinite(seconds) else None
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from frame_gainsight.runtime.allowed_hosts import AllowedHosts
 from frame_gainsight.runtime.errors import SettingsError
 
 # Variables under these prefixes are the project's: an unknown one is a typing mistake, not another program's.
@@ -169,6 +170,12 @@ class Settings(BaseSettings):
     # KMS and HTTP
     kms_key_id: str | None = Field(None, alias="KMS_KEY_ID", description="The key that encrypts API keys.")
     http_timeout_seconds: float = Field(60.0, gt=0, le=600, description="How long a reply may take.")
+    allow_hosts: str = Field(
+        "",
+        description="Names, addresses and networks, such as `127.0.0.0/8 tenant.internal`, to which connectors may "
+        "connect, on any port, though they are not public: loopback, private or link-local addresses, names of one "
+        "part, ports other than 443. Not set: none, so that no definition leads into the network that it runs in.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR; logs go to standard error."
     )
@@ -184,6 +191,17 @@ class Settings(BaseSettings):
         description="Address of that port; 0.0.0.0 lets other machines read connector names and counts.",
     )
     cache_dir: Path | None = Field(None, description="Where the embedded broker's files are kept.")
+
+    @field_validator("allow_hosts")
+    @classmethod
+    def _are_hosts(cls, text: str) -> str:
+        AllowedHosts.parse(text)
+        return text
+
+    @property
+    def allowed_hosts(self) -> AllowedHosts:
+        """The hosts that are allowed though they are not public."""
+        return AllowedHosts.parse(self.allow_hosts)
 
     def brokers(self) -> str:
         """The brokers. Raises SettingsError where none are set."""
@@ -256,4 +274,4 @@ def _unknown(name: str, known: Mapping[str, str]) -> str:
 def _wrong(error: dict[str, Any], given: Mapping[str, str]) -> str:
     name = str(error["loc"][0])
     shown = "" if "PASSWORD" in name else f"={given.get(name, '')!r}"
-    return f"{name}{shown} is wrong: {error['msg']}."
+    return f"{name}{shown} is wrong: {error['msg'].removeprefix('Value error, ')}."

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from frame_gainsight.gainsight import ConfigError, Priority, format_date, whole_second
+from frame_gainsight.connectors.columns.required import ACTIVITY
+from frame_gainsight.gainsight import ConfigError, Priority, Query, format_date, whole_second
+from frame_gainsight.gainsight.tenant_clock import ABSURD, MAX_AHEAD, span
 from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
@@ -26,11 +28,18 @@ REMEMBERED_MS = 2 * 3_600_000
 REMEMBERED_ROWS = 100_000
 
 
+DRIFTED = 86_400.0  # seconds behind ours up to which a clock has drifted; further behind it is a simulated tenant's
+_ADVICE = (
+    "Check this machine's clock, and whether a proxy is before the tenant that sets or keeps the Date; or ask the "
+    "Gainsight admin."
+)
+
+
 @dataclass(slots=True)
 class PollResult:
     """The outcome of a poll. `late`: seconds of the overlap needed by each row that became visible late.
 
-    `missing`: column → what to do about its absence.
+    `missing`: column → what to do about its absence. `clock_fault`: what is late by the tenant's clock.
     """
 
     connector: str
@@ -43,6 +52,7 @@ class PollResult:
     tombstones: int = 0
     late: list[float] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    clock_fault: str | None = None
 
 
 class Poller:
@@ -64,12 +74,13 @@ class Poller:
         feed = self._feed
         result = PollResult(feed.definition.id)
         await feed.columns.ensure()
-        period = self._write_order.checkpoint.period or self._next_period()
+        period = self._write_order.checkpoint.period or await self._next_period()
         if period is not None:
             result.window = period.window
             await self._read(period, result)
         await self._poll_deletions(result)
         result.missing = dict(feed.columns.missing)
+        result.clock_fault = self._doubtful_clock()
         log.info(
             "polled",
             connector=feed.definition.id,
@@ -83,14 +94,14 @@ class Poller:
         self._warn_of_lateness(result)
         return result
 
-    def _next_period(self) -> OpenPeriod | None:
+    async def _next_period(self) -> OpenPeriod | None:
         feed, checkpoint = self._feed, self._write_order.checkpoint
+        if self._unusable_clock() is not None:  # it may have been set right since the last call
+            await feed.client.query(Query(ACTIVITY, ["Gsid"], limit=1))
+            if (fault := self._unusable_clock()) is not None:
+                raise ConfigError(fault)
         now = feed.client.tenant_now()
-        if now is None:
-            raise ConfigError(
-                f"{feed.definition.host} sends no Date header: its clock, by which windows end, is unknown. "
-                "Check that the host is the tenant's own address."
-            )
+        assert now is not None
         beginning = min(feed.beginning, checkpoint.cursor)
         window = next_window(checkpoint.cursor, feed.overlap, beginning, now, feed.margin)
         if window is None:
@@ -100,6 +111,36 @@ class Poller:
         start = window.start if checkpoint.unsure_from is None else min(window.start, checkpoint.unsure_from)
         window = Window(max(start, whole_second(checkpoint.remembered_from or 0)), window.end)
         return OpenPeriod(_poll_id(feed.definition.id, window), window, Position(window.start))
+
+    def _unusable_clock(self) -> str | None:
+        """Why no window can be read by the tenant's clock, and what to do; None where one can."""
+        feed, now = self._feed, self._feed.client.tenant_now()
+        host = feed.definition.host
+        if now is None:
+            return (
+                f"{host} sends no Date header that can be read: its clock, by which windows end, is unknown. Check "
+                "that the host is the tenant's own address."
+            )
+        skew, ours = feed.client.clock_skew or 0.0, feed.context.clock.now()
+        read_until = min(self._write_order.checkpoint.cursor, ours)
+        if abs(skew) <= ABSURD and read_until - now <= MAX_AHEAD * 1000:
+            return None
+        return (
+            f"The Date header of {host} is {_skewed(skew)}: by it, nothing later than {format_date(read_until)} can be "
+            f"read. {_ADVICE}"
+        )
+
+    def _doubtful_clock(self) -> str | None:
+        """What is late by the tenant's clock, and what to do; None where nothing is. Polls go on."""
+        skew, host = self._feed.client.clock_skew or 0.0, self._feed.definition.host
+        if skew > MAX_AHEAD:
+            return (
+                f"The Date header of {host} is {_skewed(skew)}, more than the {span(MAX_AHEAD)} for which it is "
+                f"followed: activities come that much late. {_ADVICE}"
+            )
+        if -DRIFTED <= skew < -MAX_AHEAD:
+            return f"The Date header of {host} is {_skewed(skew)}: activities may come that much late. {_ADVICE}"
+        return None
 
     async def _read(self, period: OpenPeriod, result: PollResult) -> None:
         source = self._feed.source(Priority.LIVE)
@@ -255,6 +296,10 @@ class Poller:
                 await feed.write(outgoing, checkpoint)
         result.tombstones += len(fresh)
         result.dead += len(dead)
+
+
+def _skewed(skew: float) -> str:
+    return f"{span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} this machine's clock"
 
 
 def _poll_id(connector: str, window: Window) -> str:

@@ -31,6 +31,7 @@ from frame_gainsight.connectors import (
 from frame_gainsight.connectors.definition.yaml_file import written
 from frame_gainsight.connectors.onboarding.register import gone
 from frame_gainsight.connectors.registry import State
+from frame_gainsight.gainsight import HostPolicy
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from frame_gainsight.runtime.terminal import one_line
@@ -59,6 +60,8 @@ def add(
     """
     settings = load_settings()
     definition = read_definition(file)
+    hosts = HostPolicy(settings.allowed_hosts)
+    hosts.require(definition.host)
     require(settings)
     registry = registry_of(settings)
     known = registry.all()
@@ -87,6 +90,7 @@ def add(
                 unchecked=no_check,
                 timeout=settings.http_timeout_seconds,
                 retry_seconds=settings.retry_seconds,
+                hosts=hosts,
             )
         )
     if as_json:
@@ -107,11 +111,12 @@ def add(
 def check_one(connector: Id, as_json: AsJson = False) -> None:
     """Check a registered connector against its tenant: every need a line, with the words for its Gainsight admin."""
     settings = load_settings()
+    hosts = HostPolicy(settings.allowed_hosts)
     found = registry_of(settings).get(connector)
     secret = KmsVault(settings.kms_key_id).open(found.id, found.definition.host, found.sealed)
 
     async def run() -> tuple[Any, int]:
-        options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+        options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds, hosts)
         async with options.client(found.definition, secret) as client:
             results = await check(client, found.definition)
             return results, sum(client.calls.values())
@@ -189,6 +194,8 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
     vault.require_key()
     registry = registry_of(settings)
     found = registry.get(connector)
+    hosts = HostPolicy(settings.allowed_hosts)
+    hosts.require(found.definition.host)
     secret = secrets.ask(oauth)
     assert secret is not None
     with nullcontext() if no_check else waiting("Checking…"):
@@ -202,6 +209,7 @@ def rotate_key(connector: Id, oauth: OAuth = False, no_check: NoCheck = False, a
                 unchecked=no_check,
                 timeout=settings.http_timeout_seconds,
                 retry_seconds=settings.retry_seconds,
+                hosts=hosts,
             )
         )
     if as_json:

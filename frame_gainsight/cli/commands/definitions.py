@@ -29,6 +29,7 @@ from frame_gainsight.connectors import (
 )
 from frame_gainsight.connectors.definition.yaml_file import not_yaml, to_yaml
 from frame_gainsight.connectors.definition.yaml_file import schema as schema_of
+from frame_gainsight.gainsight import HostPolicy, HostRefusedError
 from frame_gainsight.runtime import SystemClock, load_settings
 
 CREDENTIAL = re.compile(r"^# credential: (access_key|oauth_client)\s*$", re.MULTILINE)
@@ -70,6 +71,7 @@ def import_(
     registry = registry_of(settings)
     known = registry.all()
     vault, clock, left = KmsVault(settings.kms_key_id), SystemClock(), []
+    allowed = HostPolicy(settings.allowed_hosts)
     asks = sys.stdin.isatty() and str(file) != "-"
     hosts = {id_: connector.definition.host for id_, connector in known.items()}
     if asks and any(hosts.get(definition.id) != definition.host for definition, _ in definitions):
@@ -102,9 +104,10 @@ def import_(
                     unchecked=no_check,
                     timeout=settings.http_timeout_seconds,
                     retry_seconds=settings.retry_seconds,
+                    hosts=allowed,
                 )
             )
-        except ChangedMeanwhileError as error:
+        except (ChangedMeanwhileError, HostRefusedError) as error:
             notes.print(f"[bold red]Error[/] {escape(str(error))}")
             left.append(definition.id)
             continue

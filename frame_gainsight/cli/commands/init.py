@@ -23,7 +23,7 @@ from frame_gainsight.connectors.definition.messages import faults_of
 from frame_gainsight.connectors.definition.yaml_file import SCHEMA_FILE, to_yaml
 from frame_gainsight.connectors.onboarding.other_needs import SKEW
 from frame_gainsight.connectors.onboarding.propose import Proposal, Proposed, propose
-from frame_gainsight.gainsight import BadKeyError, GainsightError
+from frame_gainsight.gainsight import BadKeyError, GainsightError, HostPolicy
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from frame_gainsight.runtime.terminal import one_line, strip_control_characters
 
@@ -56,6 +56,7 @@ def init(
     if out is not None:
         _writable(out)
     definition = _bare(id_, host, period, yes)
+    HostPolicy(settings.allowed_hosts).require(definition.host)
     file = out or Path(f"{definition.id}.yaml")
     _writable(file)
     if file.exists() and not force and (yes or not typer.confirm(f"{file} is there already. Write over it?")):
@@ -113,7 +114,8 @@ def _key_and_proposal(settings: Settings, definition: Definition, oauth: bool) -
 
 
 async def _propose(settings: Settings, definition: Definition, secret: Secret) -> tuple[Proposal, int]:
-    options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds)
+    hosts = HostPolicy(settings.allowed_hosts)
+    options = ClientOptions(SystemClock(), settings.http_timeout_seconds, settings.retry_seconds, hosts)
     async with options.client(definition, secret) as client:
         return await propose(client, definition), sum(client.calls.values())
 

@@ -11,6 +11,7 @@ import typer
 
 from frame_gainsight.cli.demo.stack import start_kafka
 from frame_gainsight.cli.output import FAILED, answers, error, notes
+from frame_gainsight.runtime.allowed_hosts import LOOPBACK, VARIABLE
 
 
 def kafka(
@@ -62,6 +63,8 @@ def sandbox(
         answers.print(f"  API access key: {tenant.access_key}   (invented, like the next: they open only this tenant)")
         answers.print(f"  OAuth client (--oauth): {tenant.client_id}:{tenant.client_secret}")
         answers.print(f"  what a perfect connector must have produced: {url}/_sandbox/truth")
+        answers.print("What connects to it has to be allowed to, where it runs:")
+        answers.print(f"  export {VARIABLE}={LOOPBACK}")
         answers.print("Ctrl-C stops it.")
 
     try:

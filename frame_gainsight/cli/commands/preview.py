@@ -15,7 +15,7 @@ from frame_gainsight.cli import show_findings as findings
 from frame_gainsight.cli.commands.connector import AsJson, Id, read_definition, registry_of
 from frame_gainsight.cli.output import FAILED, answers, escape, print_json, sample, waiting
 from frame_gainsight.connectors import ClientOptions, Connector, Definition, DefinitionError, KmsVault, Secret
-from frame_gainsight.gainsight import ObjectDescription
+from frame_gainsight.gainsight import HostPolicy, ObjectDescription
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 
 
@@ -58,7 +58,8 @@ async def make_preview(
 ) -> Preview:
     """Makes the preview; objects in `known` are not described again. Raises GainsightError."""
     clock = SystemClock()
-    options = ClientOptions(clock, settings.http_timeout_seconds, settings.retry_seconds)
+    hosts = HostPolicy(settings.allowed_hosts)
+    options = ClientOptions(clock, settings.http_timeout_seconds, settings.retry_seconds, hosts)
     async with options.client(definitions[0], secret) as client:
         return await preview(client, clock, definitions, max_activities, known)
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from frame_gainsight.cli.output import notes, waiting
 from frame_gainsight.kafka.topics import create
 from frame_gainsight.runtime import OperationalError, Settings, load_settings
+from frame_gainsight.runtime.allowed_hosts import LOOPBACK, VARIABLE
 
 if TYPE_CHECKING:
     from frame_gainsight.embedded_kafka.broker import EmbeddedKafka
@@ -99,6 +100,7 @@ class Stack:
             kms = KmsStandIn().start()
             self._exit.callback(kms.stop)
             self.environment |= kms.environment()
+        self.environment[VARIABLE] = f"{settings.allow_hosts} {LOOPBACK}".strip()
         before = {name: os.environ.get(name) for name in self.environment}
         self._exit.callback(_restore, before)
         os.environ.update(self.environment)

@@ -37,6 +37,7 @@ from frame_gainsight.connectors.definition.paths import (
     parse_path,
 )
 from frame_gainsight.connectors.errors import DefinitionError
+from frame_gainsight.gainsight import ascii_name, name_fault
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HOSTNAME = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+")  # a name, also of another script, or an IPv6 address
@@ -190,7 +191,7 @@ class Definition(BaseModel):
 
     @field_validator("host")
     @classmethod
-    def _tenant_address(cls, host: str) -> str:
+    def _tenant_address(cls, host: str, info: ValidationInfo) -> str:
         if "@" in host:  # never quoted: what stands before it may be a password
             raise ValueError(
                 "write only the tenant's address, without a user or a password: https://tenant.gainsightcloud.com"
@@ -209,7 +210,14 @@ class Definition(BaseModel):
             raise ValueError("write only the tenant's address, without a path: https://tenant.gainsightcloud.com")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("the API key would travel readable over http; write https (http is for loopback only)")
-        return f"{parts.scheme}://{parts.netloc}"
+        if info.context == STORED:  # its key was encrypted for what was written; what is wrong with it, its polls say
+            return f"{parts.scheme}://{parts.netloc}"
+        if (fault := name_fault(parts.hostname)) is not None:
+            raise ValueError(f"{fault}; write it as https://tenant.gainsightcloud.com")
+        if parts.netloc.isascii():
+            return f"{parts.scheme}://{parts.netloc}"
+        port = "" if parts.port is None else f":{parts.port}"
+        return f"{parts.scheme}://{ascii_name(parts.hostname)}{port}"
 
     @field_validator("objects")
     @classmethod

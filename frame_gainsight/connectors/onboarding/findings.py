@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 import httpx
 
-from frame_gainsight.gainsight import BadKeyError, GainsightError, RefusedQueryError, ThrottledError, TransientError
+from frame_gainsight.gainsight import (
+    BadKeyError,
+    GainsightError,
+    HostRefusedError,
+    RefusedQueryError,
+    ThrottledError,
+    TransientError,
+    UnavailableError,
+)
 
 State = Literal["ok", "missing", "failed", "unknown"]
 
@@ -108,6 +116,8 @@ def words_for(error: GainsightError, objects: Sequence[str], oauth: bool) -> str
     """The request to the admin when objects could not be read or described, though other calls were accepted."""
     if error.code == ADDRESS_CODE:
         return ASK_ADDRESS
+    if isinstance(error, UnavailableError):
+        return ASK_STATUS
     if isinstance(error, ThrottledError):
         return ASK_ALLOWANCE
     if isinstance(error, TransientError):
@@ -142,11 +152,15 @@ def _step(error: GainsightError, oauth: bool) -> tuple[str, str, str]:
     """The need that is not met, the evidence of that, and the request to the admin."""
     if error.code == ADDRESS_CODE:
         return ADDRESS, str(error), ASK_ADDRESS
+    if isinstance(error, HostRefusedError):
+        return REACHABLE, str(error), ""
+    if isinstance(error, UnavailableError):
+        return REACHABLE, str(error), ASK_STATUS
     if isinstance(error, ThrottledError):
         return ALLOWANCE, str(error), ASK_ALLOWANCE
     causes = list(_chain(error))
     if any(isinstance(cause, ssl.SSLError) for cause in causes) or any("SSL" in str(c) for c in causes[1:]):
-        return TLS, f"the certificate was refused: {causes[-1]}", ASK_TLS
+        return TLS, str(error), ASK_TLS
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return REACHABLE, "no such name: the host does not exist", ASK_HOST
     if any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL) for cause in causes):

@@ -13,12 +13,17 @@ from frame_gainsight.connectors.onboarding.time_zone import NEED as ZONE
 from frame_gainsight.connectors.onboarding.time_zone import zone
 from frame_gainsight.gainsight import Condition, GainsightError, Query, Row, value_of
 from frame_gainsight.gainsight.delete_log import LOGS
+from frame_gainsight.gainsight.tenant_clock import ABSURD, MAX_AHEAD, span
 
 SKEW = 120.0  # seconds of a clock's difference that somebody should see to
 TYPES_SEEN = 1000  # activities, for which types there are
 DELETIONS = "deleted activities are reported"
 CLOCK = "the tenant's clock"
 START = "its start has been reached"
+ASK_CLOCK = (
+    "The Date header of your API's replies does not show the time as it is. Is there a proxy before your tenant that "
+    "sets or keeps it, or is a clock wrong?"
+)
 
 
 async def dates(run: CheckRun, rows: Sequence[Row]) -> Finding:
@@ -90,10 +95,17 @@ def clock(run: CheckRun) -> Finding:
     """Whether the tenant's clock differs from this machine's."""
     skew = run.client.clock_skew
     if skew is None:
-        return Finding(CLOCK, "failed", "not reported: replies have no Date header")
+        return Finding(CLOCK, "failed", "not reported: replies have no Date header", ASK_CLOCK)
+    side = f"{span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} ours"
+    if abs(skew) > ABSURD:
+        return Finding(CLOCK, "failed", f"{side}: by such a Date nothing can be read", ASK_CLOCK)
+    if skew > MAX_AHEAD:
+        limit = f"more than the {span(MAX_AHEAD)} for which it is followed: activities come that much late"
+        return Finding(CLOCK, "missing", f"{side}, {limit}", ASK_CLOCK)
+    if skew < -MAX_AHEAD:
+        return Finding(CLOCK, "missing", f"{side}; polls go by the tenant's, and read nothing that is later", ASK_CLOCK)
     if abs(skew) > SKEW:
-        side = "ahead of" if skew > 0 else "behind"
-        return Finding(CLOCK, "missing", f"{_span(abs(skew))} {side} ours; polls go by the tenant's")
+        return Finding(CLOCK, "missing", f"{side}; polls go by the tenant's")
     return Finding(CLOCK, "ok", "the same as ours, to two minutes")
 
 
@@ -108,7 +120,7 @@ def start(run: CheckRun) -> list[Finding]:
         evidence = f"{begins} is not reached yet by the tenant's clock, which is behind ours: it begins at once"
     else:
         evidence = (
-            f"{begins} is {_span(ahead)} ahead of the tenant's clock: nothing is read before that moment. If another "
+            f"{begins} is {span(ahead)} ahead of the tenant's clock: nothing is read before that moment. If another "
             "date was meant, correct `start` and add the definition again (connector add FILE)"
         )
     return [Finding(START, "missing", evidence)]
@@ -122,10 +134,3 @@ def allowance(run: CheckRun) -> Finding:
         return Finding(ALLOWANCE, "ok", f"not reported by the tenant; reckoned with: {assumed}")
     reported = f"a limit of {limit if limit is not None else '?'}, {remaining if remaining is not None else '?'} left"
     return Finding(ALLOWANCE, "ok", f"reported: {reported}; reckoned with: {assumed}")
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"

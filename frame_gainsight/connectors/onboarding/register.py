@@ -13,7 +13,7 @@ from frame_gainsight.connectors.onboarding.findings import Finding
 from frame_gainsight.connectors.registry import Connector, Registry
 from frame_gainsight.connectors.secrets.secret import Secret
 from frame_gainsight.connectors.secrets.vault import Vault
-from frame_gainsight.gainsight import CallBudget, GainsightClient, HttpTransport
+from frame_gainsight.gainsight import CallBudget, GainsightClient, HostPolicy, HttpTransport
 from frame_gainsight.runtime import Clock
 
 
@@ -33,11 +33,13 @@ class ClientOptions:
     Args:
         timeout: seconds, of a reply.
         retry_seconds: how long a call is tried again.
+        hosts: where they may connect to; None: public hosts only.
     """
 
     clock: Clock
     timeout: float = 60.0
     retry_seconds: float = 10.0
+    hosts: HostPolicy | None = None
 
     def client(self, definition: Definition, secret: Secret) -> GainsightClient:
         """A client with the definition's whole allowance."""
@@ -50,6 +52,7 @@ class ClientOptions:
                 self.clock,
                 retry_seconds=self.retry_seconds,
                 timeout=self.timeout,
+                hosts=self.hosts,
             )
         )
 
@@ -65,6 +68,7 @@ async def register(
     unchecked: bool = False,
     timeout: float = 60.0,
     retry_seconds: float = 10.0,
+    hosts: HostPolicy | None = None,
 ) -> Registration:
     """Checks the definition and the secret against the tenant, seals the secret, writes both.
 
@@ -76,13 +80,16 @@ async def register(
         secret: None keeps the one that is stored.
         known: the connectors as they were when this was begun; None: it begins now.
         unchecked: no call is made to the tenant.
+        hosts: where the client that checks may connect to; None: public hosts only.
 
-    Raises MissingSecretError when no secret is stored for this connector and host, ChangedMeanwhileError when the
-    connector is not what was known any more, VaultError or BrokerError when the secret or the definition cannot be
-    stored.
+    Raises HostRefusedError when the definition's host may not be connected to, MissingSecretError when no secret is
+    stored for this connector and host, ChangedMeanwhileError when the connector is not what was known any more,
+    VaultError or BrokerError when the secret or the definition cannot be stored.
     """
+    if hosts is not None:
+        hosts.require(definition.host)
     before = (await asyncio.to_thread(registry.all) if known is None else known).get(definition.id)
-    options = ClientOptions(clock, timeout, retry_seconds)
+    options = ClientOptions(clock, timeout, retry_seconds, hosts)
     kept = None
     if secret is None:
         kept = _stored(definition, before)
@@ -122,6 +129,7 @@ async def rotate(
     unchecked: bool = False,
     timeout: float = 60.0,
     retry_seconds: float = 10.0,
+    hosts: HostPolicy | None = None,
 ) -> Registration:
     """Checks a new secret, and only then puts it in the place of the stored one. Whatever else others have changed
     meanwhile stays. Raises as `register` does.
@@ -130,7 +138,9 @@ async def rotate(
         connector: as it was when this was begun.
     """
     definition = connector.definition
-    options = ClientOptions(clock, timeout, retry_seconds)
+    if hosts is not None:
+        hosts.require(definition.host)
+    options = ClientOptions(clock, timeout, retry_seconds, hosts)
     findings, calls, _ = ([], 0, None) if unchecked else await _checked(options, definition, secret)
     if any(finding.blocks for finding in findings):
         return Registration(findings, calls, None)

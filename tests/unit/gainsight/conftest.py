@@ -58,7 +58,7 @@ class FreeBudget:
         self.acquired += 1
         self.priorities.append(priority)
 
-    def throttled(self, retry_after: float | None) -> float:
+    def throttled(self, retry_after: float | None, *, unavailable: bool = False) -> float:
         self.throttles.append(retry_after)
         return 0.0
 

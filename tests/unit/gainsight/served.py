@@ -35,6 +35,14 @@ class Request:
         while time.monotonic() < ends and self._write(b" "):
             time.sleep(every)
 
+    def slowly(self, content: bytes, every: float, pieces: int) -> None:
+        """Sends a body in pieces, one every now and then."""
+        self._begin(200, {"Content-Length": str(len(content))})
+        size = len(content) // pieces + 1
+        for start in range(0, len(content), size):
+            self._write(content[start : start + size])
+            time.sleep(every)
+
     def _begin(self, status: int, headers: dict[str, str]) -> None:
         self._handler.send_response(status)
         for name, value in headers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip as gzipping
 import json
 import logging
@@ -10,10 +11,11 @@ import traceback
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_gainsight.embedded_kafka.node import free_port
@@ -23,6 +25,7 @@ from frame_gainsight.gainsight import (
     CallsSpentError,
     ConfigError,
     GainsightClient,
+    GainsightError,
     HttpTransport,
     ReplyTooLargeError,
     ThrottledError,
@@ -278,6 +281,108 @@ async def test_a_proxy_of_the_environment_does_not_get_the_key(
         async with GainsightClient(HttpTransport(sandbox.url, key, FreeBudget(), SystemClock())) as client:
             assert len(await client.query(COMPANIES)) == 5
     assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1",
+        "http://\xff\xfe/",
+        "https://" + "a" * 70 + ".example/",
+        "http://x:99999999/",
+        "//",
+        "\x01",
+        ":",
+        "",
+    ],
+)
+async def test_a_redirect_to_nowhere_is_a_redirect(location: str, budget: FreeBudget) -> None:
+    headers = [(b"location", location.encode("latin-1"))]
+    transport = httpx.MockTransport(lambda _: httpx.Response(302, headers=headers))
+    async with GainsightClient(
+        HttpTransport("http://127.0.0.1:1", AccessKey("k"), budget, SystemClock(), http=transport)
+    ) as client:
+        error = await failure(client)
+    assert isinstance(error, ConfigError) and "redirects elsewhere" in str(error)
+
+
+async def test_a_tenant_s_cookies_are_not_kept(budget: FreeBudget) -> None:
+    sets = {"Set-Cookie": "session=1; Path=/; Max-Age=99999; expires=Mon, 01 Jan 9999 00:00:00 +9999999999999999"}
+    with Served(lambda request: request.json({"result": True, "data": []}, headers=sets)) as server:
+        async with GainsightClient(HttpTransport(server.url, AccessKey("k"), budget, SystemClock())) as client:
+            for _ in range(3):
+                await client.query(COMPANIES)
+    assert not [request for request in server.requests if "Cookie" in request["headers"]]
+    assert len(server.requests) == 3
+
+
+HEADERS = [
+    b"date",
+    b"retry-after",
+    b"x-ratelimit-limit",
+    b"x-ratelimit-remaining",
+    b"x-ratelimit-reset",
+    b"content-type",
+    b"location",
+    b"set-cookie",
+    b"x-anything",
+]
+VALUES = st.binary(max_size=60) | st.sampled_from(
+    [
+        b"Mon, 01 Jan 2024 00:00:00 +9999999999999999",
+        b"text/html; charset=\xff\xfe",
+        b"1e999",
+        b"9" * 5000,
+        b"-1",
+        b"\xe9\x00",
+        b"a=b; expires=" + b"9" * 400,
+    ]
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), max_size=6), st.sampled_from([200, 302, 401, 429, 500, 503])
+)
+async def test_no_header_of_a_reply_raises_anything_but_an_error_of_the_tenant(
+    headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=b'{"result": true, "data": []}', headers=headers)
+
+    transport, clock = httpx.MockTransport(answer), FakeClock()
+    async with GainsightClient(
+        HttpTransport(
+            "http://127.0.0.1:1",
+            AccessKey("k"),
+            CallBudget(clock, 1.0),
+            clock,
+            retry_seconds=0,
+            http=transport,
+        )
+    ) as client:
+        for _ in range(2):
+            with contextlib.suppress(GainsightError):
+                await client.query(COMPANIES)
+
+
+async def test_what_a_library_raises_at_a_reply_is_its_tenant_s_failure_with_its_cause_logged(
+    budget: FreeBudget,
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise RuntimeError("never thought of: secret")
+
+    transport = httpx.MockTransport(answer)
+    with structlog.testing.capture_logs() as logged:
+        async with GainsightClient(
+            HttpTransport("http://127.0.0.1:1", AccessKey("k"), budget, SystemClock(), retry_seconds=0, http=transport)
+        ) as client:
+            error = await failure(client)
+    assert isinstance(error, TransientError) and "RuntimeError" in str(error) and "secret" not in str(error)
+    (entry,) = [line for line in logged if line["event"] == "reply_unreadable"]
+    assert (
+        entry["cause"] == "RuntimeError" and "test_http_transport.py" in entry["where"] and "secret" not in str(entry)
+    )
 
 
 FAULTS = [

@@ -14,6 +14,8 @@ from frame_gainsight.gainsight import (
     CallBudget,
     GainsightClient,
     HttpTransport,
+    ThrottledError,
+    UnavailableError,
 )
 from frame_gainsight.gainsight.rate_headers import allowance_of
 from frame_gainsight.runtime import SystemClock
@@ -63,7 +65,6 @@ def test_no_rate_header_breaks_the_reading(texts: list[str]) -> None:
         ("7", 7.0),
         ("0.5", 0.5),
         ("-3", 0.0),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
         ("soon", None),
         ("inf", None),
         ("nan", None),
@@ -84,6 +85,62 @@ async def test_retry_after_is_obeyed_where_it_is_a_number_of_seconds(
         async with GainsightClient(HttpTransport(server.url, AccessKey("k"), budget, SystemClock())) as client:
             assert await client.query(COMPANIES) == []
     assert budget.throttles == [expected]
+
+
+DATE = "Mon, 02 Mar 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Mon, 02 Mar 2026 10:00:07 GMT", 7.0),
+        ("Monday, 02-Mar-26 10:01:00 GMT", 60.0),
+        ("Mon, 02 Mar 2026 09:00:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("Mon, 02 Mar 2026 10:00:07 +9999999999999999", None),
+    ],
+)
+async def test_retry_after_as_a_date_counts_from_the_reply_s_own(
+    clock: FakeClock, budget: FreeBudget, header: str, expected: float | None
+) -> None:
+    clock.at += 3_600_000  # ours is wrong
+    replies = [
+        httpx.Response(429, json={"result": False}, headers={"Retry-After": header, "Date": DATE}),
+        httpx.Response(200, json={"result": True, "data": []}),
+    ]
+    transport = httpx.MockTransport(lambda _: replies.pop(0))
+    async with GainsightClient(
+        HttpTransport("http://127.0.0.1:1", AccessKey("k"), budget, clock, http=transport)
+    ) as client:
+        assert await client.query(COMPANIES) == []
+    assert budget.throttles == [expected]
+
+
+@pytest.mark.parametrize("header", ["120", "Mon, 02 Mar 2026 10:02:00 GMT"])
+async def test_a_server_that_is_not_available_is_not_called_before_the_time_that_it_says(
+    clock: FakeClock, header: str
+) -> None:
+    calls = 0
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        return httpx.Response(503, content=b"<p>Maintenance", headers={"Retry-After": header, "Date": DATE})
+
+    budget = CallBudget(clock, 1.0)
+    async with GainsightClient(
+        HttpTransport("http://127.0.0.1:1", AccessKey("k"), budget, clock, http=httpx.MockTransport(answer))
+    ) as client:
+        first = await failure(client)
+        clock.at += 30_000
+        second = await failure(client)
+        assert calls == 1
+        clock.at += 90_000
+        await failure(client)
+    assert calls == 2
+    assert isinstance(first, UnavailableError) and "not available" in str(first) and first.retry_after == 120
+    assert isinstance(second, ThrottledError) and second.retry_after == 90
+    assert "server is not available" in str(second) and "10:02 UTC" in str(second) and "allowance" not in str(second)
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 503])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -83,6 +84,70 @@ async def test_a_tenant_that_drips_its_reply_does_not_hold_a_call_nor_a_slot(bef
             error = await failure(client)
     assert isinstance(error, TransientError) and "did not answer in time" in str(error)
     assert 0.9 < time.monotonic() - began < 5
+    assert not slots.full()
+
+
+async def test_tenants_that_drip_their_replies_keep_no_other_s_waiting() -> None:
+    slots = ReplySlots(3, pace=64 * 1024, pace_seconds=0.3)
+
+    def drip(request: Request) -> None:
+        request.drip(rows_body(2 * MEBIBYTE)[: 2 * MEBIBYTE], every=0.05, seconds=30)
+
+    async with AsyncExitStack() as stack:
+        drips = [stack.enter_context(Served(drip)) for _ in range(4)]
+        slow = [await stack.enter_async_context(opened(server.url, reply_slots=slots)) for server in drips]
+        server = stack.enter_context(Served(lambda request: request.send(rows_body(2 * MEBIBYTE))))
+        other = await stack.enter_async_context(opened(server.url, reply_slots=slots))
+        dripping = [asyncio.create_task(failure(client)) for client in slow]
+        while not slots.full():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        assert len(await other.query(COMPANIES)) == 1
+        assert time.monotonic() - began < 3
+        for error in await asyncio.gather(*dripping):
+            assert isinstance(error, TransientError)
+            assert "too slowly" in str(error) and "http://127.0.0.1" in str(error)
+        # From now on they have one slot in all.
+        again = [asyncio.create_task(failure(client)) for client in slow]
+        for _ in range(5):
+            began = time.monotonic()
+            assert len(await other.query(COMPANIES)) == 1
+            assert time.monotonic() - began < 0.25
+            assert not slots.full()
+        await asyncio.gather(*again)
+    assert not slots.full()
+
+
+async def test_a_reply_that_comes_at_the_pace_is_not_given_up() -> None:
+    slots = ReplySlots(1, pace=64 * 1024, pace_seconds=0.3)
+    with Served(lambda request: request.slowly(rows_body(2 * MEBIBYTE), every=0.1, pieces=16)) as server:
+        async with opened(server.url, reply_slots=slots) as client:
+            assert len(await client.query(COMPANIES)) == 1
+
+
+async def test_a_tenant_that_asks_for_much_leaves_a_slot_to_others() -> None:
+    slots = ReplySlots(3)
+    held = [await slots.acquire("much"), await slots.acquire("much")]
+    third = asyncio.create_task(slots.acquire("much"))
+    await asyncio.sleep(0)
+    other = await asyncio.wait_for(slots.acquire("other"), 1)
+    assert not third.done() and slots.full()
+    other.release()
+    await asyncio.sleep(0)
+    assert not third.done() and not slots.full()
+    held[0].release()
+    await asyncio.wait_for(third, 1)
+
+
+async def test_a_wait_for_a_slot_that_is_cancelled_takes_none() -> None:
+    slots = ReplySlots(1)
+    held = await slots.acquire("a")
+    waiting = [asyncio.create_task(slots.acquire("b")), asyncio.create_task(slots.acquire("c"))]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    held.release()
+    waiting[1].cancel()  # when it is its turn already
+    await asyncio.gather(*waiting, return_exceptions=True)
     assert not slots.full()
 
 

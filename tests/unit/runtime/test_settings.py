@@ -49,6 +49,7 @@ VALUES = {
     "FRAME_GAINSIGHT_ENTITIES_MAX": ("5000", 5000),
     "KMS_KEY_ID": ("alias/x", "alias/x"),
     "FRAME_GAINSIGHT_HTTP_TIMEOUT_SECONDS": ("9", 9.0),
+    "FRAME_GAINSIGHT_ALLOW_HOSTS": ("10.0.0.0/8, tenant.internal", "10.0.0.0/8, tenant.internal"),
     "FRAME_GAINSIGHT_LOG_LEVEL": ("DEBUG", "DEBUG"),
     "FRAME_GAINSIGHT_PRODUCER_SHARE": ("0.7", 0.7),
     "FRAME_GAINSIGHT_METRICS_PORT": ("9464", 9464),
