@@ -28,7 +28,8 @@ def parse_date(value: Any) -> int | None:
     if isinstance(value, int | float):
         return _in_range(int(value), value)
     if not isinstance(value, str):
-        raise ValueError(f"a {type(value).__name__} is not a date")
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise ValueError(f"{kind} is not a date")
     text = value.strip() if len(value) <= _LONGEST else value
     if len(text) > _LONGEST or not _ISO.fullmatch(text):
         if len(text) <= _LONGEST and re.fullmatch(r"-?\d{10,15}", text):

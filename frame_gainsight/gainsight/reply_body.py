@@ -12,7 +12,7 @@ import httpx
 import orjson
 
 from frame_gainsight.gainsight.errors import ReplyTooLargeError, TransientError
-from frame_gainsight.gainsight.reply_json import SMALL_BYTES, parse_json
+from frame_gainsight.gainsight.reply_json import is_quick, parse_json
 from frame_gainsight.gainsight.transport import Request
 
 ENCODING = "gzip"
@@ -33,6 +33,9 @@ async def pieces_of(reply: httpx.Response, name: str, most: int) -> AsyncGenerat
     zlib.error.
     """
     gunzip = _gunzip_of(reply, name)
+    if reply.is_stream_consumed:  # of a transport in memory
+        yield reply.content
+        return
     sent = chunks = members = decoded = 0
     async for arrived in reply.aiter_raw():
         chunks += 1
@@ -88,7 +91,7 @@ async def value_of_body(content: bytearray, request: Request) -> Any:
 
     What may take long is done in a thread, in steps of which none holds the interpreter for a second.
     """
-    if len(content) <= SMALL_BYTES:
+    if is_quick(content):
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(content)
     with suppress(orjson.JSONDecodeError):

@@ -21,10 +21,11 @@ import orjson
 from frame_gainsight.gainsight.envelope import MAX_ROWS_GIVEN, UnreadableRow, is_too_deep
 from frame_gainsight.gainsight.errors import RefusedQueryError, ReplyTooLargeError
 
-SMALL_BYTES = 1024 * 1024  # a body up to here is parsed at once: whatever it holds takes 0.1 s and 40 MB at the most
+SMALL_BYTES = 1024 * 1024
+QUICK_VALUES = 50_000
 MAX_ITEMS = 100_000
 MAX_ITEM_BYTES = 16 * 1024 * 1024  # twice what a record may have
-MAX_ITEM_VALUES = 250_000
+MAX_ITEM_VALUES = 100_000
 MAX_VALUES_BYTES = 160 * 1024 * 1024  # of one reply's values in memory
 MAX_WORK = 512 * 1024 * 1024  # bytes looked at, counting anew each time that one is: a few seconds
 
@@ -32,6 +33,10 @@ _VALUE_BYTES = 160  # of memory for a value beside its text: half of an object w
 _STEP = 1024 * 1024  # bytes that are scanned at once, so that other threads have their turn
 _WINDOW = 1024  # bytes in which an item's end is looked for first
 _STARTS = b",[{"  # there are as many values as these, or fewer
+_ASTRAL = b"\xf0\xf1\xf2\xf3\xf4"  # the first byte of a character beyond U+FFFF
+_ASTRAL_ESCAPES = (b"\\ud", b"\\uD")
+_OPENINGS = b"[{"
+_MAX_OPENINGS = 100_000  # the collector goes through all lists and objects again and again while they are made
 _ENDS_TRIED = 8
 _REACH = 4096  # bytes behind a step to which a match that begins in it may reach
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -93,7 +98,7 @@ def parse_json(content: bytes | bytearray, name: str = "?", columns: Sequence[st
     elif not fits:
         raise TooManyValuesError(name, "has too many values, and they are no rows")
     try:
-        if len(content) > MAX_ITEM_BYTES or _starts(content) > MAX_ITEM_VALUES:
+        if len(content) > MAX_ITEM_BYTES or _count(content) > MAX_ITEM_VALUES:
             raise _FaultError("too large to be mended")
         value, end = _tolerant(bytes(content))
         if not _SPACE.fullmatch(content, end):
@@ -103,24 +108,37 @@ def parse_json(content: bytes | bytearray, name: str = "?", columns: Sequence[st
     return value
 
 
+def is_quick(content: bytes | bytearray) -> bool:
+    """Whether a strict parse of the body, whatever it holds, takes hundredths of a second and little memory."""
+    return len(content) <= SMALL_BYTES and _count(content) <= QUICK_VALUES
+
+
 def _fits(content: bytes | bytearray) -> bool:
-    """Whether the body's values take at most MAX_VALUES_BYTES, at the worst that its bytes allow."""
-    if len(content) <= SMALL_BYTES:
-        return True
-    return _widest(content) * len(content) + _VALUE_BYTES * _starts(content) <= MAX_VALUES_BYTES
+    """Whether a strict parse of the whole takes less than a second and its values at most MAX_VALUES_BYTES, at the
+    worst that its bytes allow."""
+    values = _count(content)
+    if len(content) > SMALL_BYTES and _widest(content) * len(content) + _VALUE_BYTES * values > MAX_VALUES_BYTES:
+        return False
+    return values <= _MAX_OPENINGS or _count(content, _OPENINGS) <= _MAX_OPENINGS
 
 
-def _starts(content: bytes | bytearray | memoryview) -> int:
-    """The number of its values, or more: commas in texts count, too."""
+def _count(content: bytes | bytearray | memoryview, signs: bytes = _STARTS) -> int:
+    """The number of its values, or more: signs in texts count, too."""
     steps = (bytes(content[at : at + _STEP]) for at in range(0, len(content), _STEP))
-    return sum(len(step) - len(step.translate(None, _STARTS)) for step in steps)
+    return sum(len(step) - len(step.translate(None, signs)) for step in steps)
 
 
 def _widest(content: bytes | bytearray) -> int:
     """Bytes of memory that a character of its texts may take."""
-    if content.isascii() and b"\\u" not in content:
-        return 1
-    return 4 if any(sign in content for sign in (*b"\xf0\xf1\xf2\xf3\xf4", b"\\ud", b"\\uD")) else 2
+    widest = 1
+    for at in range(0, len(content), _STEP):
+        step = content[at : at + _STEP + len(_ASTRAL_ESCAPES[0])]
+        if step.isascii() and b"\\u" not in step:
+            continue
+        if any(sign in step for sign in (*_ASTRAL, *_ASTRAL_ESCAPES)):
+            return 4
+        widest = 2
+    return widest
 
 
 def _start_of_row(content: bytes | bytearray, start: int, columns: Set[bytes]) -> re.Pattern[bytes]:
@@ -187,6 +205,10 @@ class _ItemReader:
             # What looks like the next row may lie within this one, or the next item be no row.
             try:
                 return self._whole_item(start)
+            except _EndedError:
+                if end is None:  # more so than a row that is not closed: rows behind it must not be missed
+                    raise
+                cause = "it is not closed"
             except _FaultError as error:
                 cause = str(error)
         end = self._end_of_list(start) if end is None else end
@@ -198,7 +220,7 @@ class _ItemReader:
             size = min(_WINDOW << 2 * step, MAX_ITEM_BYTES, len(self._content) - start)
             window = bytes(self._view[start : start + size])
             self._look_at(size)
-            if _starts(window) > MAX_ITEM_VALUES:
+            if _count(window) > MAX_ITEM_VALUES:
                 raise _FaultError(f"it has more than {MAX_ITEM_VALUES:,} values")
             try:
                 value, length = _tolerant(window)
@@ -209,7 +231,9 @@ class _ItemReader:
                     raise
                 continue
             behind = self._after_space(start + length)
-            if length == size and behind < len(self._content):
+            if behind == len(self._content):
+                raise _EndedError("the list is not closed")
+            if length == size:
                 continue  # of a number there may be more
             if self._content[behind : behind + 1] not in (b",", b"]"):
                 raise _FaultError("behind it is neither a comma nor the list's end")
@@ -237,7 +261,7 @@ class _ItemReader:
         if end - start > MAX_ITEM_BYTES:
             return f"it has more than {MAX_ITEM_BYTES:,} bytes"
         self._look_at(end - start)
-        if _starts(self._view[start:end]) > MAX_ITEM_VALUES:
+        if _count(self._view[start:end]) > MAX_ITEM_VALUES:
             return f"it has more than {MAX_ITEM_VALUES:,} values"
         return ""
 
@@ -285,7 +309,7 @@ class _ItemReader:
         """About the bytes of memory of the item that is read from there."""
         if not isinstance(item, dict) or any(isinstance(value, dict | list) for value in item.values()):
             piece = self._view[start:end]
-            return 4 * len(piece) + _VALUE_BYTES * _starts(piece)
+            return 4 * len(piece) + _VALUE_BYTES * _count(piece)
         return sum(map(sys.getsizeof, item.values())) + _VALUE_BYTES * (1 + len(item))
 
     def _after_space(self, at: int) -> int:
@@ -300,8 +324,8 @@ def _tolerant(content: bytes) -> tuple[Any, int]:
     try:
         value, end = _decoder.raw_decode(text, begin)
     except json.JSONDecodeError as error:
-        ended = error.msg.startswith("Unterminated string") or error.pos >= len(text) - _LONGEST_WORD
-        raise (_EndedError if ended else _FaultError)(f"{error.msg} at its character {error.pos}") from None
+        kind = _EndedError if _is_end(text, error) else _FaultError
+        raise kind(f"{error.msg} at its character {error.pos}") from None
     except RecursionError:
         raise _FaultError("it is nested too deep") from None
     length = end if text.isascii() else len(text[:end].encode("utf-8", "surrogateescape"))
@@ -314,7 +338,19 @@ def _tolerant(content: bytes) -> tuple[Any, int]:
     return value, length
 
 
-_LONGEST_WORD = len("-Infinity") + 3
+_WORDS = ("null", "true", "false", "NaN", "Infinity", "-Infinity")
+
+
+def _is_end(text: str, error: json.JSONDecodeError) -> bool:
+    """Whether the fault is that the text ends, and it might go on soundly."""
+    rest = text[error.pos :] if len(text) - error.pos < _LONGEST_ESCAPE else None
+    if error.msg.startswith("Unterminated string") or (rest is not None and not rest.strip()):
+        return True
+    in_escape = rest is not None and error.msg.startswith("Invalid \\")
+    return in_escape or (bool(rest) and any(word.startswith(str(rest)) for word in _WORDS))
+
+
+_LONGEST_ESCAPE = len("\\ud83d\\ude80")
 
 
 def _mended(value: Any) -> Any:
