@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import re
 import ssl
 import traceback
 import zlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import orjson
 import stamina
 import structlog
 
@@ -43,6 +41,7 @@ from frame_gainsight.gainsight.errors import (
 )
 from frame_gainsight.gainsight.host_policy import HostPolicy, HostRefusedError
 from frame_gainsight.gainsight.rate_headers import allowance_of, retry_after_of
+from frame_gainsight.gainsight.reply_body import ENCODING, pieces_of, value_of_body
 from frame_gainsight.gainsight.reply_slots import LARGE_REPLY_BYTES, Pace, ReplySlots, SlotHolder
 from frame_gainsight.gainsight.transport import Answer, Caller, Request, Transport
 from frame_gainsight.runtime.clock import Clock
@@ -57,11 +56,6 @@ _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next byt
 TOKEN = "token"  # noqa: S105 - the name by which calls for an OAuth token are counted
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 PUBLIC_HOSTS = HostPolicy()  # of a transport that is told of no other policy
-_PIECE = 64 * 1024  # bytes decompressed in one step: a compressed byte can stand for a thousand
-# An escape: a pair of surrogates, one that stands alone, or any other.
-_ESCAPES = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
-)
 
 
 @dataclass(slots=True)
@@ -119,7 +113,7 @@ class HttpTransport(Transport):
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
             follow_redirects=False,
-            headers={"content-type": "application/json", "accept-encoding": "gzip"},
+            headers={"content-type": "application/json", "accept-encoding": ENCODING},
             cookies=NoCookies(),
             event_hooks={"response": [without_location]},
             trust_env=False,
@@ -223,7 +217,8 @@ class HttpTransport(Transport):
                 if sent:
                     caller.calls[request.name] += 1
             bearer = headers.get("authorization", "").startswith("Bearer ")
-            return Answer(self._read(reply, body.content, request.name, bearer), len(body.content), slot=body.slot)
+            value = await value_of_body(body.content, request)
+            return Answer(self._read(reply, value, request.name, bearer), len(body.content), slot=body.slot)
         except BaseException:
             body.release()
             raise
@@ -243,7 +238,7 @@ class HttpTransport(Transport):
                 self.tenant_clock.update_from_headers(reply.headers)
                 self.allowance = allowance_of(reply.headers, self.tenant_clock.seconds())
                 self.budget.update_from_headers(*self.allowance)
-                async with aclosing(_pieces(reply)) as pieces:
+                async with aclosing(pieces_of(reply, request.name, self._max_reply_bytes)) as pieces:
                     async for piece in pieces:
                         body.content += piece
                         if len(body.content) > LARGE_REPLY_BYTES and reply.status_code != 200:
@@ -271,12 +266,8 @@ class HttpTransport(Transport):
         self.latency = took if self.latency is None else 0.8 * self.latency + 0.2 * took
         return reply
 
-    def _read(self, reply: httpx.Response, content: bytearray, name: str, bearer: bool) -> Any:
-        """The JSON of a success. Raises the error that the table has for anything else."""
-        try:
-            body = parse_json(content)
-        except orjson.JSONDecodeError:
-            body = None
+    def _read(self, reply: httpx.Response, body: Any, name: str, bearer: bool) -> Any:
+        """The JSON of a success, None for what is no JSON. Raises the error that the table has for anything else."""
         ok = reply.status_code == 200 and isinstance(body, dict)
         ok = ok and (body.get("result") is True or (name == TOKEN and "access_token" in body))
         if ok:
@@ -299,35 +290,5 @@ class HttpTransport(Transport):
         raise error_for(rule, name, reply.status_code, body, retry_after)
 
 
-def parse_json(content: bytes | bytearray) -> Any:
-    """The value of a tenant's JSON. Halves of characters and bytes that are no UTF-8 become U+FFFD: without them a row,
-    and with it all that follow, could never be read. (Bodies are cut at 131,072 UTF-16 units, which may halve an
-    emoji.)
-
-    Raises orjson.JSONDecodeError.
-    """
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        text = content.decode("utf-8", "replace")
-        mended = _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
-        return orjson.loads(mended)
-
-
 def _is_spent(caller: Caller) -> bool:
     return caller.max_calls is not None and sum(caller.calls.values()) >= caller.max_calls
-
-
-async def _pieces(reply: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The decoded body, piece by piece; of a compressed one never more than _PIECE in one step."""
-    if reply.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
-        async for piece in reply.aiter_bytes():
-            yield piece
-        return
-    gunzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    async for arrived in reply.aiter_raw():
-        compressed = arrived
-        while compressed:
-            yield gunzip.decompress(compressed, _PIECE)
-            compressed = gunzip.unconsumed_tail
-    yield gunzip.flush()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frame_gainsight.gainsight import format_date, parse_date, whole_second
@@ -81,15 +81,40 @@ def test_this_machine_s_zone_is_never_used() -> None:
         float("inf"),
         float("nan"),
         10**18,
-        [],
-        {"date": 1},
+        "9" * 5000,
+        "2024-02-05T07:17:16." + "1" * 5000,
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:40],
 )
 def test_a_value_that_is_no_date_is_named_in_the_error(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a date") as caught:
         parse_date(value)
     assert str(value)[:8] in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "kind"), [([], "a list"), ([1] * 10**6, "a list"), ({"date": 1}, "an object")])
+def test_what_is_no_text_or_number_is_no_date_and_is_not_quoted(value: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"^{kind} is not a date$"):
+        parse_date(value)
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", 253_402_300_800_000])
+def test_a_moment_outside_of_the_years_of_dates_is_no_date(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a date between the years 1 and 9999"):
+        parse_date(value)
+
+
+@given(st.integers() | st.floats() | st.text() | st.datetimes(timezones=st.timezones()).map(str))
+@example(253_402_300_799_999)
+def test_whatever_is_a_date_can_be_a_filter(value: Any) -> None:
+    try:
+        at = parse_date(value)
+    except ValueError as error:
+        assert len(str(error)) < 200
+        return
+    if at is not None:
+        for moment in (at, whole_second(at), whole_second(at) + 1000):
+            assert len(format_date(moment)) >= len("1-01-01T00:00:00Z")
 
 
 def test_a_long_text_in_a_date_s_place_is_not_quoted_in_full() -> None:
