@@ -146,6 +146,8 @@ def test_hostile_tenants_of_a_lane_end_no_process_and_delay_no_neighbour(
     doors.arm()
 
     def published() -> int:
+        assert producer.running, producer.text[-3000:]
+        assert enricher.running, enricher.text[-3000:]
         return sum(r.connector == HEALTHY for r in cluster.conversations())
 
     for round_ in range(1, 4):
