@@ -6,7 +6,7 @@ from frame_gainsight.gainsight.budget import Budget, CallBudget, Priority
 from frame_gainsight.gainsight.client import GainsightClient, Reply
 from frame_gainsight.gainsight.dates import format_date, parse_date, whole_second
 from frame_gainsight.gainsight.describe import Field, Listed, ObjectDescription, parse_object
-from frame_gainsight.gainsight.envelope import Row, parse_flag, value_of
+from frame_gainsight.gainsight.envelope import Row, UnreadableRow, parse_flag, value_of
 from frame_gainsight.gainsight.errors import (
     BadClientError,
     BadKeyError,
@@ -59,6 +59,7 @@ __all__ = [
     "TransientError",
     "UnknownFieldError",
     "UnknownObjectError",
+    "UnreadableRow",
     "fetch_where_in",
     "format_date",
     "is_full",

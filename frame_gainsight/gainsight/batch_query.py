@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from frame_gainsight.gainsight.client import GainsightClient
-from frame_gainsight.gainsight.envelope import Row, value_of
+from frame_gainsight.gainsight.envelope import Row, UnreadableRow, refuse_repeated, value_of
 from frame_gainsight.gainsight.errors import RefusedQueryError
 from frame_gainsight.gainsight.query import LEAST_CAP, MAX_ROWS, Condition, Query, is_full
 
@@ -83,8 +83,10 @@ async def _all_pages(
         max_rows: how many rows there can be, where that is known.
     """
     rows: list[Row] = []
+    page: list[Row] = []
     while True:
-        page = await client.query(replace(query, offset=len(rows)))
+        before, page = page, await client.query(replace(query, offset=len(rows)))
+        refuse_repeated(page, before, query.object_name)
         rows += page
         is_last = len(page) < LEAST_CAP if page_cap is None else page_cap.is_last(len(page), query.limit)
         if is_last or not page or (max_rows is not None and len(rows) >= max_rows):
@@ -135,8 +137,16 @@ def _cut(page: Sequence[Row], key: str) -> tuple[str, int]:
         return end, len(page)
     complete = next((n for n in range(len(page), 0, -1) if _text(page[n - 1], key) not in ("", end)), 0)
     if not end or not complete:
-        raise RefusedQueryError(f"A page holds only one {key}: the object cannot be read in this order.")
+        raise RefusedQueryError(f"{_stuck(page, key)}: the object cannot be read in this order.")
     return _text(page[complete - 1], key), complete
+
+
+def _stuck(page: Sequence[Row], key: str) -> str:
+    """The cause for which no key of a page leads on."""
+    if end := _last_key(page, key):
+        return f"A page of {len(page)} rows holds only one {key}, {end[:64]!r}"
+    unreadable = next((f" {row.cause}" for row in page if isinstance(row, UnreadableRow)), "")
+    return f"None of the {len(page)} rows of a page has a text as its {key}.{unreadable}".rstrip(".")
 
 
 def _last_key(page: Sequence[Row], key: str) -> str:

@@ -12,7 +12,7 @@ import orjson
 
 from frame_gainsight.gainsight.budget import Priority
 from frame_gainsight.gainsight.describe import Listed, ObjectDescription, parse_listed, parse_object
-from frame_gainsight.gainsight.envelope import Row, normalised, rows_of
+from frame_gainsight.gainsight.envelope import Row, UnreadableRow, normalised, rows_of
 from frame_gainsight.gainsight.errors import (
     NOT_A_LOOKUP,
     ConfigError,
@@ -22,6 +22,7 @@ from frame_gainsight.gainsight.errors import (
 )
 from frame_gainsight.gainsight.query import Query
 from frame_gainsight.gainsight.rate_headers import Allowance
+from frame_gainsight.gainsight.reply_json import MAX_ITEMS
 from frame_gainsight.gainsight.reply_slots import SlotHolder
 from frame_gainsight.gainsight.transport import Answer, Request, Transport
 
@@ -44,6 +45,11 @@ class Reply(SlotHolder):
 
     rows: list[Row]
     size: int
+
+
+def _object_of(row: Row) -> str:
+    name = row.get("objectName")
+    return name.lower() if isinstance(name, str) else ""
 
 
 class GainsightClient:
@@ -156,6 +162,8 @@ class GainsightClient:
         data = data.get("records") if isinstance(data, dict) else data
         if data is not None and not isinstance(data, list):
             raise TransientError(f"The tenant's answer for {name} is not a list.", status=200)
+        if len(data or ()) > MAX_ITEMS:
+            raise TransientError(f"The tenant's answer for {name} has more than {MAX_ITEMS:,} items.", status=200)
         return data or []
 
     async def list_objects(self) -> dict[str, Listed]:
@@ -191,7 +199,13 @@ class GainsightClient:
     async def _describe(self, objects: Sequence[str]) -> dict[str, ObjectDescription]:
         payload = {"objectNames": list(objects), **_DESCRIBE_FLAGS}
         with await self._send("POST", "/v1/meta/services/objects/describe", "describe", payload) as answer:
-            found = {d.name.lower(): d for d in map(parse_object, rows_of(answer.body, "describe"))}
+            wanted = {name.lower() for name in objects}
+            rows = rows_of(answer.body, "describe")
+            described = {name: row for row in reversed(rows) if (name := _object_of(row)) in wanted}
+            found = {name: parse_object(row) for name, row in described.items()}
+        unreadable = next((row.cause for row in rows if isinstance(row, UnreadableRow)), None)
+        if unreadable is not None and wanted - found.keys():  # one of them may be what cannot be read
+            raise TransientError(f"The tenant's description of its objects cannot be read. {unreadable}", status=200)
         return {name: found[name.lower()] for name in objects if name.lower() in found}
 
     async def _send(

@@ -10,6 +10,7 @@ from typing import Any
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|z|[+-]\d{2}(:?\d{2})?)?)?")
 _EARLIEST = -62_135_596_800_000  # 0001-01-01
 _LATEST = 253_402_300_799_999  # 9999-12-31
+_LONGEST = 64  # characters
 
 
 def parse_date(value: Any) -> int | None:
@@ -22,15 +23,15 @@ def parse_date(value: Any) -> int | None:
     """
     if value is None or value == "":
         return None
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is not a date")
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{value!r} is not a date")
     if isinstance(value, int | float):
         return _in_range(int(value), value)
-    text = str(value).strip()
-    if not _ISO.fullmatch(text):
-        if re.fullmatch(r"-?\d{10,15}", text):
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} is not a date")
+    text = value.strip() if len(value) <= _LONGEST else value
+    if len(text) > _LONGEST or not _ISO.fullmatch(text):
+        if len(text) <= _LONGEST and re.fullmatch(r"-?\d{10,15}", text):
             return _in_range(int(text), value)
         raise ValueError(f"{_short(text)!r} is not a date")
     try:
@@ -39,12 +40,13 @@ def parse_date(value: Any) -> int | None:
         raise ValueError(f"{_short(text)!r} is not a date") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return _milliseconds(moment)
+    return _in_range(_milliseconds(moment), text)
 
 
 def format_date(milliseconds: int) -> str:
     """A filter's date: ISO 8601 with `Z`, since the zone of a value without offset is unknown; seconds only when
-    there is no fraction."""
+    there is no fraction. Before year 1 and after 9999 there are no dates: the first or last one stands for all."""
+    milliseconds = min(max(milliseconds, _EARLIEST), _LATEST)
     seconds, fraction = divmod(milliseconds, 1000)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
@@ -62,7 +64,7 @@ def _milliseconds(moment: datetime) -> int:
 
 def _in_range(milliseconds: int, value: Any) -> int:
     if not _EARLIEST <= milliseconds <= _LATEST:
-        raise ValueError(f"{value!r} is not a date in epoch milliseconds")
+        raise ValueError(f"{_short(str(value))!r} is not a date between the years 1 and 9999")
     return milliseconds
 
 

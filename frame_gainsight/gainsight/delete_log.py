@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from frame_gainsight.gainsight.client import GainsightClient
 from frame_gainsight.gainsight.dates import format_date, parse_date
-from frame_gainsight.gainsight.envelope import value_of
+from frame_gainsight.gainsight.envelope import Row, refuse_repeated, value_of
 from frame_gainsight.gainsight.errors import RefusedQueryError
 from frame_gainsight.gainsight.query import LEAST_CAP, Condition, Query
 
@@ -20,6 +21,7 @@ LOG_DAYS = 15  # the logs keep no older entries
 
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")
+_PAUSE = 1000  # rows, after which others have their turn
 _DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
 
 
@@ -53,19 +55,19 @@ async def _from_log(client: GainsightClient, name: str, start: int, end: int) ->
     return found
 
 
-async def _entries(
-    client: GainsightClient, log: str, start: int, end: int, of: Condition
-) -> AsyncIterator[dict[str, Any]]:
+async def _entries(client: GainsightClient, log: str, start: int, end: int, of: Condition) -> AsyncIterator[Row]:
     where = [
         Condition("DeletedOn", "GTE", [format_date(start)]),
         Condition("DeletedOn", "LT", [format_date(end)]),
         of,
     ]
     select = ["RecordId", "DeletedOn", "ObjectName"]
-    offset = 0
+    offset, before = 0, list[Row]()
     while True:
         query = Query(log, select, where, {"DeletedOn": "asc", "RecordId": "asc"}, offset=offset)
         rows = await client.query(query)
+        refuse_repeated(rows, before, log)
+        before = rows
         for row in rows:
             yield row
         if len(rows) < LEAST_CAP:
@@ -80,20 +82,22 @@ async def _from_call(client: GainsightClient, start: int, end: int) -> dict[str,
     """
     rows = await client.post(_PATH, {"fromDate": format_date(start), "toDate": format_date(end)}, CALL)
     found: dict[str, int] = {}
-    for row in rows:
-        _take(found, row if isinstance(row, Mapping) else {"Gsid": row}, end)
+    for number, row in enumerate(rows):
+        _take(found, row if isinstance(row, dict) else {"Gsid": row}, end)
+        if number % _PAUSE == 0:
+            await asyncio.sleep(0)
     if rows and not found:
         raise RefusedQueryError(f"The tenant's answer to {_PATH} has rows of an unknown shape.")
     return found
 
 
-def _take(found: dict[str, int], row: Mapping[str, Any], end: int) -> None:
+def _take(found: dict[str, int], row: Row, end: int) -> None:
     gsid = _first(row, _IDS)
     if isinstance(gsid, str) and gsid:
         found[gsid] = _deleted_at(row, end)
 
 
-def _deleted_at(row: Mapping[str, Any], end: int) -> int:
+def _deleted_at(row: Row, end: int) -> int:
     """The time of deletion; the range's end where the row has no readable one."""
     try:
         at = parse_date(_first(row, _DATES))
@@ -102,5 +106,5 @@ def _deleted_at(row: Mapping[str, Any], end: int) -> int:
     return at if at is not None else end
 
 
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((value for name in names if (value := value_of(dict(row), name)) is not None), None)
+def _first(row: Row, names: tuple[str, ...]) -> Any:
+    return next((value for name in names if (value := value_of(row, name)) is not None), None)

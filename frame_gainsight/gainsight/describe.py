@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 PICKLISTS = frozenset({"PICKLIST", "MULTISELECTDROPDOWNLIST"})
 DATES = frozenset({"DATE", "DATETIME"})
+MAX_FIELDS = 5000  # of an object; and items of a picklist
+MAX_TEXT = 1024  # characters of a name or label
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +58,46 @@ class Listed:
 
 def parse_listed(data: Mapping[str, Any]) -> Listed:
     """One entry of the list. An object whose entry lacks `readable` is taken to be readable."""
-    name = str(data.get("objectName") or "")
+    name = _text(data.get("objectName"))
     return Listed(
-        name, str(data.get("label") or name), str(data.get("objectType") or ""), data.get("readable") is not False
+        name, _text(data.get("label")) or name, _text(data.get("objectType")), data.get("readable") is not False
     )
 
 
 def parse_object(data: Mapping[str, Any]) -> ObjectDescription:
-    """One object of a describe reply. Missing parts are taken as absent: field sets differ by tenant."""
+    """One object of a describe reply. Missing parts, and those of another type, are taken as absent: field sets differ
+    by tenant. Of more than MAX_FIELDS fields, and of more items of a picklist, the first are taken."""
     fields = {}
-    for raw in data.get("fields") or []:
-        meta = raw.get("meta") or {}
-        if meta.get("hidden") or not raw.get("fieldName"):
+    for raw in _mappings(data.get("fields")):
+        meta = _mapping(raw.get("meta"))
+        name = _text(raw.get("fieldName"))
+        if meta.get("hidden") or not name:
             continue
-        detail = (meta.get("lookupDetail") or {}) if meta.get("hasLookup") else {}
-        objects = tuple(str(o.get("objectName")) for o in detail.get("lookupObjects") or [] if o.get("objectName"))
+        detail = _mapping(meta.get("lookupDetail")) if meta.get("hasLookup") else {}
+        objects = tuple(o for one in _mappings(detail.get("lookupObjects")) if (o := _text(one.get("objectName"))))
         options = {
-            str(o["value"]): str(o.get("label") or o["value"]) for o in raw.get("options") or [] if o.get("value")
+            value: _text(one.get("label")) or value
+            for one in _mappings(raw.get("options"))
+            if (value := _text(one.get("value")))
         }
-        name = str(raw["fieldName"])
-        fields[name.lower()] = Field(name, str(raw.get("dataType") or ""), detail.get("lookupName"), objects, options)
-    return ObjectDescription(str(data.get("objectName") or ""), fields)
+        lookup = _text(detail.get("lookupName")) or None
+        fields[name.lower()] = Field(name, _text(raw.get("dataType")), lookup, objects, options)
+    return ObjectDescription(_text(data.get("objectName")), fields)
+
+
+def _text(value: Any) -> str:
+    """A name or label; "" for what is none, or is too long to be one."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    text = str(value) if value else ""
+    return text if len(text) <= MAX_TEXT else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The objects of a list, as many as a tenant may have."""
+    items = value if isinstance(value, list) else []
+    return (item for item in islice(items, MAX_FIELDS) if isinstance(item, Mapping))

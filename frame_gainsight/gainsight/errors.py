@@ -259,7 +259,9 @@ NOT_THE_API = Rule(
 )
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"
-_COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]+) does not exist", re.IGNORECASE)
+_COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]{1,256}) does not exist", re.IGNORECASE)
+MAX_CODE = 128  # characters
+_MAX_DESCRIPTION = 4096  # characters of an error's text that are searched
 
 
 def rule_for(status: int, code: str | None) -> Rule:
@@ -268,11 +270,14 @@ def rule_for(status: int, code: str | None) -> Rule:
 
 
 def code_of(body: Any) -> str | None:
-    """The error code of a reply's body; an unknown object has its own shape, with the code in `title`."""
+    """The error code of a reply's body; an unknown object has its own shape, with the code in `title`.
+
+    A code is a word or a number; of anything longer the beginning.
+    """
     if not isinstance(body, dict):
         return None
     code = body.get("errorCode") or body.get("title")
-    return str(code) if code else None
+    return str(code)[:MAX_CODE] if code and isinstance(code, str | int | float) else None
 
 
 def is_empty_result(body: Any) -> bool:
@@ -280,14 +285,15 @@ def is_empty_result(body: Any) -> bool:
     if not isinstance(body, dict):
         return False
     texts = (body.get("errorDesc"), body.get("message"), body.get("localizedErrorDesc"))
-    return any(isinstance(text, str) and _NO_DATA in text.lower() for text in texts)
+    return any(isinstance(text, str) and _NO_DATA in text[:_MAX_DESCRIPTION].lower() for text in texts)
 
 
 def error_for(rule: Rule, object_name: str, status: int, body: Any, retry_after: float | None = None) -> GainsightError:
     """The rule's error. `errorDesc` can quote record values: only a column's name is taken from it."""
     code = code_of(body)
     if rule.error is UnknownFieldError:
-        found = _COLUMN.search(str(body.get("errorDesc") or "")) if isinstance(body, dict) else None
+        text = body.get("errorDesc") if isinstance(body, dict) else None
+        found = _COLUMN.search(text[:_MAX_DESCRIPTION]) if isinstance(text, str) else None
         return UnknownFieldError(object_name, found["field"] if found else None, status)
     where = f"{object_name}, HTTP {status}" + (f", {code}" if code else "")
     return rule.error(f"{rule.text} ({where})", code=code, status=status, retry_after=retry_after)

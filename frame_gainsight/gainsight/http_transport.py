@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import re
 import ssl
 import zlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import orjson
 import stamina
 import structlog
 
@@ -37,6 +35,7 @@ from frame_gainsight.gainsight.errors import (
     rule_for,
 )
 from frame_gainsight.gainsight.rate_headers import allowance_of, retry_after_of
+from frame_gainsight.gainsight.reply_body import ENCODING, pieces_of, value_of_body
 from frame_gainsight.gainsight.reply_slots import LARGE_REPLY_BYTES, ReplySlots, SlotHolder
 from frame_gainsight.gainsight.transport import Answer, Caller, Request, Transport
 from frame_gainsight.runtime.clock import Clock
@@ -50,11 +49,6 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 _WHOLE_REPLY = 5  # times `timeout`, which only bounds the wait for the next bytes
 TOKEN = "token"  # noqa: S105 - the name by which calls for an OAuth token are counted
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_PIECE = 64 * 1024  # bytes decompressed in one step: a compressed byte can stand for a thousand
-# An escape: a pair of surrogates, one that stands alone, or any other.
-_ESCAPES = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
-)
 
 
 @dataclass(slots=True)
@@ -110,7 +104,7 @@ class HttpTransport(Transport):
             timeout=httpx.Timeout(timeout, connect=min(10.0, timeout)),
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=4, keepalive_expiry=120),
             follow_redirects=False,
-            headers={"content-type": "application/json", "accept-encoding": "gzip"},
+            headers={"content-type": "application/json", "accept-encoding": ENCODING},
             trust_env=False,
             verify=_tls(),
             transport=http,
@@ -189,7 +183,8 @@ class HttpTransport(Transport):
                 if sent:
                     caller.calls[request.name] += 1
             bearer = headers.get("authorization", "").startswith("Bearer ")
-            return Answer(self._read(reply, body.content, request.name, bearer), len(body.content), slot=body.slot)
+            value = await value_of_body(body.content, request)
+            return Answer(self._read(reply, value, request.name, bearer), len(body.content), slot=body.slot)
         except BaseException:
             body.release()
             raise
@@ -205,7 +200,7 @@ class HttpTransport(Transport):
             self.tenant_clock.update_from_headers(reply.headers)
             self.allowance = allowance_of(reply.headers, self.tenant_clock.seconds())
             self.budget.update_from_headers(*self.allowance)
-            async with aclosing(_pieces(reply)) as pieces:
+            async with aclosing(pieces_of(reply, request.name, self._max_reply_bytes)) as pieces:
                 async for piece in pieces:
                     body.content += piece
                     if len(body.content) > LARGE_REPLY_BYTES and reply.status_code != 200:
@@ -223,12 +218,8 @@ class HttpTransport(Transport):
         self.latency = took if self.latency is None else 0.8 * self.latency + 0.2 * took
         return reply
 
-    def _read(self, reply: httpx.Response, content: bytearray, name: str, bearer: bool) -> Any:
-        """The JSON of a success. Raises the error that the table has for anything else."""
-        try:
-            body = parse_json(content)
-        except orjson.JSONDecodeError:
-            body = None
+    def _read(self, reply: httpx.Response, body: Any, name: str, bearer: bool) -> Any:
+        """The JSON of a success, None for what is no JSON. Raises the error that the table has for anything else."""
         ok = reply.status_code == 200 and isinstance(body, dict)
         ok = ok and (body.get("result") is True or (name == TOKEN and "access_token" in body))
         if ok:
@@ -248,35 +239,5 @@ class HttpTransport(Transport):
         raise error_for(rule, name, reply.status_code, body, retry_after_of(reply.headers))
 
 
-def parse_json(content: bytes | bytearray) -> Any:
-    """The value of a tenant's JSON. Halves of characters and bytes that are no UTF-8 become U+FFFD: without them a row,
-    and with it all that follow, could never be read. (Bodies are cut at 131,072 UTF-16 units, which may halve an
-    emoji.)
-
-    Raises orjson.JSONDecodeError.
-    """
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        text = content.decode("utf-8", "replace")
-        mended = _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
-        return orjson.loads(mended)
-
-
 def _is_spent(caller: Caller) -> bool:
     return caller.max_calls is not None and sum(caller.calls.values()) >= caller.max_calls
-
-
-async def _pieces(reply: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The decoded body, piece by piece; of a compressed one never more than _PIECE in one step."""
-    if reply.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
-        async for piece in reply.aiter_bytes():
-            yield piece
-        return
-    gunzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    async for arrived in reply.aiter_raw():
-        compressed = arrived
-        while compressed:
-            yield gunzip.decompress(compressed, _PIECE)
-            compressed = gunzip.unconsumed_tail
-    yield gunzip.flush()

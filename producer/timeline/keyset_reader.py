@@ -17,6 +17,7 @@ from frame_gainsight.gainsight import (
     RefusedQueryError,
     Row,
     TransientError,
+    UnreadableRow,
     format_date,
     parse_date,
     value_of,
@@ -265,7 +266,7 @@ async def _next(pages: AsyncGenerator[Page]) -> Page | None:
 def _is_last(activities: Sequence[Activity], reply: PageReply) -> bool:
     """Whether nothing follows the page. Raises StuckError for a full one from which nothing leads on."""
     if reply.full and not reply.doubted and not activities:
-        raise StuckError(_stuck(len(reply.rows)))
+        raise StuckError(_stuck(reply.rows))
     return not reply.full or not activities
 
 
@@ -283,6 +284,9 @@ def _between(start: int, end: int) -> list[Condition]:
 def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
     activities, unreadable = [], []
     for row in rows:
+        if isinstance(row, UnreadableRow):
+            unreadable.append(Unreadable(row, row.cause))
+            continue
         gsid = value_of(row, GSID)
         if not isinstance(gsid, str) or not gsid:
             unreadable.append(Unreadable(row, "The row has no Gsid: it cannot be keyed."))
@@ -290,17 +294,18 @@ def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
         try:
             modified_at = parse_date(value_of(row, MODIFIED))
         except ValueError as error:
-            unreadable.append(Unreadable(row, f"LastModifiedDate of {gsid} cannot be read: {error}."))
+            unreadable.append(Unreadable(row, f"LastModifiedDate of {gsid[:64]} cannot be read: {error}."))
             continue
         if modified_at is None:
-            unreadable.append(Unreadable(row, f"{gsid} has no LastModifiedDate."))
+            unreadable.append(Unreadable(row, f"{gsid[:64]} has no LastModifiedDate."))
             continue
         activities.append(Activity(gsid, modified_at, row))
     return activities, unreadable
 
 
-def _stuck(length: int) -> str:
+def _stuck(rows: Sequence[Row]) -> str:
+    causes = " ".join(dict.fromkeys(row.cause for row in _read(rows[:3])[1]))
     return (
-        f"None of the {length} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading cannot "
-        "go on. Ask the tenant's Gainsight admin what these rows are."
+        f"None of the {len(rows)} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading "
+        f"cannot go on. The first of them: {causes} Ask the tenant's Gainsight admin what these rows are."
     )

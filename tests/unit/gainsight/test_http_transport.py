@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import gzip as gzipping
-import json
 import logging
 import ssl
 import traceback
 from types import SimpleNamespace
 from typing import Any
 
-import orjson
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
 
 from frame_gainsight.embedded_kafka.node import free_port
 from frame_gainsight.gainsight import (
@@ -28,7 +24,6 @@ from frame_gainsight.gainsight import (
     ThrottledError,
     TransientError,
 )
-from frame_gainsight.gainsight.http_transport import parse_json
 from frame_gainsight.runtime import SystemClock
 from frame_gainsight.sandbox import Limits, Sandbox, Tenant
 from tests.unit.gainsight.conftest import (
@@ -395,36 +390,3 @@ async def test_a_thousand_clients_build_one_tls_context(monkeypatch: pytest.Monk
     clients = [opened(f"https://t{n}.example") for n in range(1000)]
     assert built == []
     assert all(c._transport._http._transport._pool._ssl_context.verify_mode is ssl.CERT_REQUIRED for c in clients)  # type: ignore[attr-defined]
-
-
-ANY_TEXT = st.text(st.characters(codec=None) | st.sampled_from('\ud83d\ude80\ud800\udfff\\u"/dD8'))
-
-
-def whole(text: str) -> str:
-    """With U+FFFD for each half of a character; two halves that meet are one."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-@given(ANY_TEXT)
-def test_halves_of_characters_are_replaced_and_nothing_else_is_changed(text: str) -> None:
-    assert parse_json(json.dumps({"a": text, "b": [text, 1]}).encode()) == {"a": whole(text), "b": [whole(text), 1]}
-
-
-@given(st.text())
-def test_sound_text_is_as_it_is(text: str) -> None:
-    for ascii_only in (True, False):
-        assert parse_json(json.dumps(text, ensure_ascii=ascii_only).encode()) == text
-
-
-def test_an_escaped_backslash_is_no_half() -> None:
-    assert parse_json(rb'["\\ud800", "\ud800"]') == ["\\ud800", "�"]
-
-
-def test_bytes_that_are_no_utf_8_are_replaced() -> None:
-    assert parse_json(b'["caf\xe9"]') == ["caf�"]
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": "\\ud800', b"<html>", b"[NaN]", b'["\\x"]'])
-def test_text_that_is_no_json_raises(content: bytes) -> None:
-    with pytest.raises(orjson.JSONDecodeError):
-        parse_json(content)
