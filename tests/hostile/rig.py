@@ -317,7 +317,9 @@ class Run:
                 except TimeoutError:
                     judged.fault = "nothing is said of it, and no poll ends"
             judged.fault = self._fault(behaviour, subject) or judged.fault
-            judged.said = "; ".join(dict.fromkeys([*subject.causes[-1:], *subject.topics.dead[-1:]]))
+            judged.said = "; ".join(
+                dict.fromkeys([*(f.cause for f in subject.topics.failures[-1:]), *subject.topics.dead[-1:]])
+            )
         judged.seconds = time.monotonic() - began
         judged.stall, judged.gap = self._pulse.longest(began), self.gap(began)
         judged.peak = max(0.0, peak() - size)
@@ -338,7 +340,7 @@ class Run:
             judged.fault = "it is not refused"
 
     def _is_decided(self, behaviour: Behaviour, subject: Subject) -> bool:
-        if subject.ended is not None or subject.causes or subject.polls >= MAX_POLLS:
+        if subject.ended is not None or subject.causes or subject.topics.failures or subject.polls >= MAX_POLLS:
             return True
         if behaviour.verdict is Verdict.GOES_ON:
             return subject.topics.transactions >= GOING_ON
@@ -354,8 +356,8 @@ class Run:
         if len("".join(subject.causes[-1:])) >= LARGEST_CAUSE:
             return "the cause is longer than a person reads"
         recorded = topics.failures[-1].cause if topics.failures else ""
-        if subject.causes:
-            if subject.causes[-1] != recorded:
+        if subject.causes or recorded:
+            if subject.causes and subject.causes[-1] != recorded:
                 return f"the failure is not recorded for status: {subject.causes[-1][:200]}"
             if verdict in (Verdict.FAILS, Verdict.SAID):
                 wanted = behaviour.cause if behaviour.may_fail is None else behaviour.may_fail
