@@ -35,6 +35,7 @@ from frame_gainsight.gainsight import parse_date
 from frame_gainsight.kafka import lane_of, read_to_end, topics
 from frame_gainsight.kafka.clients import admin, confluent_config
 from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime.allowed_hosts import LOOPBACK
 from frame_gainsight.sandbox.kms import KmsStandIn
 from schemas import codec_for
 from schemas.raw_topic import PERIOD_MARKER
@@ -128,7 +129,8 @@ class Stage:
         """
         prefix = f"b{uuid.uuid4().hex[:10]}"
         names = {field: f"{prefix}.{field.removesuffix('_topic')}" for field in _TOPICS}
-        given = {"bootstrap_servers": self.bootstrap, "prefix": prefix, "kms_key_id": self._kms.key_id} | names | more
+        ours = {"bootstrap_servers": self.bootstrap, "prefix": prefix, "kms_key_id": self._kms.key_id}
+        given = ours | {"allow_hosts": LOOPBACK} | names | more
         settings = Settings.model_validate(given)
         topics.create(settings)
         entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)

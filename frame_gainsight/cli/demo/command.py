@@ -21,6 +21,7 @@ from frame_gainsight.cli.demo.verify import verify
 from frame_gainsight.cli.output import FAILED, answers, notes, print_json, waiting
 from frame_gainsight.connectors import Definition, KmsVault, Registry, Secret, register
 from frame_gainsight.connectors.definition.yaml_file import parse_yaml
+from frame_gainsight.gainsight import HostPolicy
 from frame_gainsight.runtime import BrokerError, SystemClock
 from frame_gainsight.runtime.logging import set_up_logging
 from schemas import Codec, codec_for
@@ -78,8 +79,9 @@ def _definition(stack: Stack, tenant: Tenant, codec: Codec) -> Definition:
     text = resources.files("frame_gainsight.cli.demo").joinpath("demo.yaml").read_text()
     definition = parse_yaml(text.replace("host: http://127.0.0.1", f"host: {stack.sandbox.url}"), "demo.yaml")
     registry, vault = Registry(stack.settings, codec), KmsVault(stack.settings.kms_key_id)
+    key, hosts = Secret.access_key(tenant.access_key), HostPolicy(stack.settings.allowed_hosts)
     with waiting("Registering the connector…"):
-        result = asyncio.run(register(registry, vault, SystemClock(), definition, Secret.access_key(tenant.access_key)))
+        result = asyncio.run(register(registry, vault, SystemClock(), definition, key, hosts=hosts))
     if result.connector is None:
         failed = "; ".join(f"{f.need}: {f.evidence}" for f in result.findings if f.blocks)
         raise BrokerError(f"The demo's connector could not be registered: {failed}")

@@ -149,7 +149,7 @@ class Definition(BaseModel):
 
     id: str = Field(description="The connector's name; part of every key.", json_schema_extra={"pattern": NEW_ID})
     host: str = Field(
-        description="The tenant's own address; http only towards loopback.",
+        description="The tenant's own address, a public one; http only towards loopback.",
         examples=["https://acme.gainsightcloud.com"],
     )
     period: Seconds = Field(600, ge=1, le=86_400, description="How often it is polled.")

@@ -102,6 +102,35 @@ def test_hosts(host: str) -> None:
     assert parse(host=f"{host}/").host == host
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("https://g\u0430insightcloud.com", "xn--ginsightcloud-w1k.com"),
+        ("https://acme.gainsightcl\u00f6ud.com", "xn--gainsightclud-smb.com"),
+        ("https://" + "a" * 64 + ".com", "63 characters"),
+        ("https://acme..com", "63 characters"),
+        ("https://xn--99999999999.com", "not a host name"),
+        ("https://1.2.3.4.5", "neither a name nor an address"),
+    ],
+)
+def test_hosts_that_are_no_names_or_look_like_others_are_refused(host: str, words: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse(host=host)
+    assert words in str(caught.value)
+
+
+def test_a_host_of_another_script_is_shown_in_punycode() -> None:
+    assert parse(host="https://erfolg.m\u00fcller.de").host == "https://erfolg.xn--mller-kva.de"
+    assert parse(host="https://erfolg.M\u00dcLLER.de:8443").host == "https://erfolg.xn--mller-kva.de:8443"
+
+
+def test_a_stored_host_that_a_new_definition_may_not_have_still_reads() -> None:
+    """Its key was encrypted for it, and its polls say what is wrong."""
+    host = "https://g\u0430insightcloud.com"
+    stored = parse().canonical().replace("https://acme.gainsightcloud.com", host)
+    assert parse_canonical(stored).host == host
+
+
 # ---- start, canonical form, mapping version -----------------------------------------------------------------------
 
 

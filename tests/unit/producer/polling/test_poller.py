@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -380,3 +381,81 @@ async def test_a_longer_overlap_reads_nothing_that_was_forgotten(rig: Rig) -> No
     checkpoint = rig.lane.checkpoint()
     assert checkpoint.remembered_from is not None
     assert checkpoint.cursor - checkpoint.remembered_from >= 120_000, "the overlap grows from poll to poll"
+
+
+@pytest.mark.parametrize("ahead", [-240, -3, 3, 240, 890])
+async def test_what_happens_at_a_tenant_whose_clock_differs_is_read_at_once(rig: Rig, ahead: int) -> None:
+    rig.clock.tenant_ahead = ahead * 1000
+    await rig.poll()
+    first = rig.create()
+    rig.tenant.advance(10)
+    assert (await rig.poll()).written == 1
+    rig.tenant.edit(first, {"Subject": "changed"})
+    rig.tenant.advance(10)
+    result = await rig.poll()
+    assert (result.written, result.clock_fault) == (1, None)
+    assert rig.lane.checkpoint().cursor <= rig.tenant.now() - rig.feed.margin
+
+
+async def test_a_clock_too_far_ahead_is_not_followed_and_that_is_said_with_what_to_do(rig: Rig) -> None:
+    rig.clock.tenant_ahead = 20 * 60_000
+    rig.tenant.advance(3600)
+    await rig.poll()
+    rig.create()
+    rig.tenant.advance(10)
+    result = await rig.poll()
+    assert result.written == 0
+    assert rig.lane.checkpoint().cursor <= rig.clock.now()
+    assert result.clock_fault is not None
+    assert "20 minutes ahead" in result.clock_fault and "proxy" in result.clock_fault
+    rig.tenant.advance(20 * 60)
+    assert (await rig.poll()).written == 1
+    rig.clock.tenant_ahead = 0
+    await rig.poll()  # asks, and sees it
+    assert (await rig.poll()).clock_fault is None
+
+
+async def test_a_clock_that_drifted_behind_is_followed_and_said(rig: Rig) -> None:
+    rig.clock.tenant_ahead = -20 * 60_000
+    rig.create()
+    rig.tenant.advance(10)
+    result = await rig.poll()
+    assert result.written == 1
+    assert result.clock_fault is not None and "20 minutes behind" in result.clock_fault
+
+
+@pytest.mark.parametrize(("years", "words"), [(-56, "56 years behind"), (73, "73 years ahead")])
+async def test_a_date_that_is_no_time_is_a_failure_until_it_is_set_right(rig: Rig, years: int, words: str) -> None:
+    rig.clock.tenant_ahead = years * 31_557_600_000
+    rig.create()
+    rig.tenant.advance(10)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=words) as caught:
+            await rig.poll()
+        assert "Check this machine's clock" in str(caught.value)
+    assert rig.lane.records == []
+    rig.clock.tenant_ahead = 0
+    assert (await rig.poll()).written == 1
+
+
+async def test_a_clock_before_what_was_read_already_is_a_failure_until_it_is_set_right(rig: Rig) -> None:
+    """Else nothing would be read, and nothing said."""
+    rig.tenant.advance(7200)
+    await rig.poll()
+    rig.tenant.advance(-3600)
+    rig.clock.tenant_ahead = -3_600_000
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="60 minutes behind"):
+            await rig.poll()
+    rig.tenant.advance(3600)
+    rig.clock.tenant_ahead = 0
+    rig.create()
+    rig.tenant.advance(10)
+    assert (await rig.poll()).written == 1
+
+
+async def test_a_start_that_is_still_to_come_is_no_fault_of_the_clock(rig: Rig) -> None:
+    await rig.poll()
+    rig.feed.write_order.checkpoint = replace(rig.feed.write_order.checkpoint, cursor=rig.tenant.now() + 86_400_000)
+    result = await rig.poll()
+    assert (result.window, result.clock_fault) == (None, None)
