@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import orjson
+import structlog
 
 from frame_gainsight.gainsight.budget import Priority
 from frame_gainsight.gainsight.describe import Listed, ObjectDescription, parse_listed, parse_object
@@ -25,6 +26,8 @@ from frame_gainsight.gainsight.rate_headers import Allowance
 from frame_gainsight.gainsight.reply_json import MAX_ITEMS
 from frame_gainsight.gainsight.reply_slots import SlotHolder
 from frame_gainsight.gainsight.transport import Answer, Request, Transport
+
+log = structlog.get_logger(__name__)
 
 _DESCRIBE_FLAGS = {
     "includeChilds": "false",
@@ -148,8 +151,14 @@ class GainsightClient:
         return Reply(rows, answer.size, slot=answer.slot)
 
     async def query(self, query: Query, *, priority: Priority = Priority.LIVE) -> list[Row]:
-        """The rows of one reply that is expected to be small. Raises as `fetch` does."""
+        """The rows of one reply that is expected to be small; of those that cannot be read, it is logged why.
+
+        Raises as `fetch` does.
+        """
         with await self.fetch(query, priority=priority) as reply:
+            unreadable = [row.cause for row in reply.rows if isinstance(row, UnreadableRow)]
+            if unreadable:
+                log.warning("rows_unreadable", object=query.object_name, rows=len(unreadable), cause=unreadable[0])
             return reply.rows
 
     async def post(self, path: str, payload: dict[str, Any], name: str) -> list[Any]:

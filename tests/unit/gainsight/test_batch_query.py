@@ -11,10 +11,12 @@ from frame_gainsight.gainsight import (
     Query,
     RefusedQueryError,
     ReplyTooLargeError,
+    TransientError,
     UnknownFieldError,
     fetch_where_in,
     scan_from,
 )
+from frame_gainsight.gainsight.delete_log import deleted_in
 from frame_gainsight.sandbox import Tenant
 from tests.unit.gainsight.conftest import opened
 from tests.unit.gainsight.served import Request, Served
@@ -147,3 +149,31 @@ async def test_an_in_list_whose_rows_do_not_fit_is_halved() -> None:
         async with opened(server.url, max_reply_bytes=500) as client:
             with pytest.raises(ReplyTooLargeError):
                 await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", wanted, chunking)
+
+
+async def test_a_tenant_that_gives_the_same_page_for_every_offset_is_given_up() -> None:
+    page = {"result": True, "data": [{"Gsid": str(n), "Email": "a@b"} for n in range(100)]}
+    with Served(lambda request: request.json(page)) as server:
+        async with opened(server.url) as client:
+            with pytest.raises(TransientError, match="same 100 rows of person again"):
+                await fetch_where_in(client, "person", ["Gsid", "Email"], "Email", ["a@b"], Chunking())
+            with pytest.raises(TransientError, match="same 100 rows of record_delete_log again"):
+                await deleted_in(client, "record_delete_log", 0, 1000)
+            assert client.calls == {"person": 2, "record_delete_log": 2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        (b'{"Gsid":"1","Name":"x"}', "A page of 100 rows holds only one Name, 'x'"),
+        (b'{"Gsid":"1","Name":[1]}', "None of the 100 rows of a page has a text as its Name: "),
+        (b'{"Gsid":"1","Name":nope}', "text as its Name. The row of 1 cannot be read: Expecting value"),
+    ],
+)
+async def test_a_page_from_which_no_key_leads_on_says_why(rows: bytes, cause: str) -> None:
+    body = b'{"result":true,"data":[%s],"message":null}' % b",".join([rows] * 100)
+    with Served(lambda request: request.send(body)) as server:
+        async with opened(server.url) as client:
+            with pytest.raises(RefusedQueryError) as caught:
+                await scan_from(client, Query("person", ["Gsid", "Name"], limit=100), "Name", PageCap())
+    assert cause in str(caught.value) and "cannot be read in this order" in str(caught.value)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_gainsight.gainsight import Condition, Row, format_date, parse_date, whole_second
+from frame_gainsight.gainsight import Condition, Row, UnreadableRow, format_date, parse_date, whole_second
 from producer.polling.page_size import PageEnd, PageSize
 from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
 from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, read_pages
@@ -224,7 +224,9 @@ async def test_a_full_page_of_unreadable_rows_is_a_stuck_error() -> None:
         return [{"Subject": "?"}] * limit
 
     for position in (Position(T0), Position(T0, "")):
-        with pytest.raises(StuckError, match="3 rows"):
+        with pytest.raises(
+            StuckError, match=r"3 rows.*The first of them: The row has no Gsid: it cannot be keyed\. Ask"
+        ):
             _ = [p async for p in reading(fetch, Window(T0, T0 + SECOND * 9), position, 3)]
 
 
@@ -412,3 +414,19 @@ async def test_broken_readers_are_caught(reader: Reader, overlap_ms: int, why: s
     with pytest.raises(AssertionError, match=why):
         for seed in range(300):
             await simulate(Random(seed), reader, overlap_ms)
+
+
+async def test_a_row_that_is_no_json_is_unreadable_with_its_cause_and_the_rows_around_it_are_read() -> None:
+    tenant = Memory({f"A{n}": T0 + n * SECOND for n in range(3)})
+    tenant.extra = [UnreadableRow('{"Gsid": nope}', "The row cannot be read: Expecting value.")]
+    reply = PageReply([*await tenant.fetch([], BY_DATE, 9), *tenant.extra], full=False)
+
+    class One:
+        async def fetch(self, *_: Any, **__: Any) -> PageReply:
+            return reply
+
+    pages = [page async for page in read_pages(One(), Window(T0, T0 + 60 * SECOND), Position(T0))]
+    assert [a.gsid for page in pages for a in page.activities] == ["A0", "A1", "A2"]
+    assert [(row.row, row.cause) for page in pages for row in page.unreadable] == [
+        ({"unreadable": '{"Gsid": nope}'}, "The row cannot be read: Expecting value.")
+    ]
