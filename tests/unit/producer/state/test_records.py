@@ -143,8 +143,9 @@ def nested(depth: int) -> object:
         {"Gsid": ["G"] * 1_000_000},
         {"Gsid": "G1", "Notes": nested(300)},
         {"Gsid": "\N{FIRE}" * 2_000_000},
+        {"Gsid": "\ud800"},
     ],
-    ids=["Gsid", "value", "column", "list", "nested", "wide characters"],
+    ids=["Gsid", "value", "column", "list", "nested", "wide characters", "no UTF-8"],
 )
 def test_a_dead_letter_fits_whatever_is_in_it(
     records: Records, codec: Codec, settings: Settings, limit: int, row: dict[str, object]
