@@ -161,9 +161,7 @@ class Records:
         return ProducerRecord(
             topic,
             self.lane,
-            f"{self.connector}/{gsid if isinstance(gsid, str) and gsid else '?'}".encode("utf-8", "replace")[
-                :KEY_BYTES
-            ],
+            key.encode("utf-8", "replace")[:KEY_BYTES],
             letter.encode(self.context.codec),
             letter.record_headers,
             fetched_at,
