@@ -38,6 +38,13 @@ def test_a_backfill_and_headers_that_are_no_times_tell_nothing() -> None:
     assert traces([record(1, 0, 1000, last=False)], ()) == {}
 
 
+def test_a_purged_connector_begins_anew() -> None:
+    purged = ConsumedRecord("raw", 0, 5, b"", None, (("connector", b"acme"), ("deleted_at", b"7")))
+    before, after = [record(1, 0, 1000), (RawKey("acme", "!period"), purged)], record(6, 0, 500)
+    assert traces(before, ()) == {}
+    assert traces([*before, after], ())["acme"].end == 500
+
+
 def test_only_connectors_without_a_checkpoint_are_looked_for() -> None:
     found = traces([record(1, 0, 1000), record(2, 0, 3000, connector="bolt")], {"acme"})
     assert found.keys() == {"bolt"}
