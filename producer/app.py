@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from frame_gainsight.connectors import KmsVault, Registry
 from frame_gainsight.kafka.topics import require
@@ -16,6 +17,8 @@ from producer.polling.poller import PollResult
 from producer.service import ProducerService
 from producer.state.backfill import Backfill
 from schemas import codec_for
+
+MAX_THREADS = 256  # begun only as they are needed
 
 
 def run(
@@ -53,6 +56,8 @@ async def _run(
     metrics, settings = Metrics(), context.settings
     service = ProducerService(context, only=only, once=once, metrics=metrics, on_poll=on_poll)
     loop = asyncio.get_running_loop()
+    # Of the default's few threads, the scans and KMS calls of some connectors would leave none for the others' writes.
+    loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, service.stop)
     if settings.metrics_port is not None:

@@ -51,6 +51,9 @@ def traces(records: Iterable[tuple[RawKey, ConsumedRecord]], without: Collection
     """Connector → its trace, of those that wrote a period to its end, except for `without`."""
     found: dict[str, Trace] = {}
     for key, record in records:
+        if record.value is None and record.header(POLL_ID) is None:  # a purge's tombstone: it begins anew, if ever
+            found.pop(key.connector, None)
+            continue
         if key.connector in without or BACKFILLED in (record.header(POLL_ID) or BACKFILLED):
             continue
         start, end = moment(record.header(PERIOD_START)), moment(record.header(PERIOD_END))

@@ -230,6 +230,8 @@ class ProducerService:
                 log.warning("lane_closed_with_error", cause=str(result))
         for connector in (c for owned in given for c in owned.connectors):
             self._metrics.forget(connector)
+        for owned in given:
+            self._metrics.lane_stopped(owned.number, False)
         self._metrics.lanes(len(self._lanes))
 
     async def _work(self, owned: _Owned) -> None:

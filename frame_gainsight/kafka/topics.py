@@ -111,7 +111,7 @@ def _configs(settings: Settings, client: AdminClient, names: Sequence[str]) -> d
     try:
         futures = client.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
         return {resource.name: future.result(timeout=10) for resource, future in futures.items()}
-    except KafkaException as error:
+    except (KafkaException, TimeoutError) as error:
         raise unreachable(settings, error) from error
 
 

@@ -144,6 +144,7 @@ class Records:
     def dead_letter(self, row: Unreadable, headers: Headers, fetched_at: int) -> ProducerRecord:
         """The row itself is the source record; it has no offset in any topic. What does not fit is cut."""
         gsid = row.row.get("Gsid")
+        key = f"{self.connector}/{gsid if isinstance(gsid, str) and gsid else '?'}"
         topic = self.context.settings.dead_letters_topic
         letter = DeadLetter(
             connector=self.connector,
@@ -160,7 +161,7 @@ class Records:
         return ProducerRecord(
             topic,
             self.lane,
-            RawKey(self.connector, gsid if isinstance(gsid, str) and gsid else "?").format()[:KEY_BYTES],
+            key.encode("utf-8", "replace")[:KEY_BYTES],
             letter.encode(self.context.codec),
             letter.record_headers,
             fetched_at,

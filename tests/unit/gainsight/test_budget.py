@@ -456,3 +456,30 @@ async def test_a_wall_clock_that_is_set_back_does_not_make_throttling_longer() -
     await callers.ask("call")
     await clock.pass_(30)
     assert callers.went == ["call"]
+
+
+async def test_a_budget_that_replaces_another_goes_on_with_its_calls_and_waits(clock: FakeClock) -> None:
+    clock.at = MINUTE + 15_000
+    before = CallBudget(clock, 1.0)
+    await spend(before, 60)
+    after = CallBudget(clock, 0.7, spent_today=(before.spent[0], 3), after=before)
+    assert after.spent == before.spent
+    await spend(after, 10)
+    assert clock.slept == []
+    await after.acquire()
+    assert clock.slept == [45.0]
+    after.throttled(120)
+    last = CallBudget(clock, 0.7, after=after)
+    with pytest.raises(ThrottledError):
+        await last.acquire()
+
+
+async def test_a_budget_that_replaces_another_of_an_earlier_minute_has_all_of_this_one_s(clock: FakeClock) -> None:
+    clock.at = MINUTE
+    before = CallBudget(clock, 1.0)
+    await spend(before, 100)
+    clock.at = MINUTE + 60_000
+    after = CallBudget(clock, 1.0, after=before)
+    await spend(after, 100)
+    assert clock.slept == []
+    assert after.spent[1] == 200

@@ -6,7 +6,9 @@ import orjson
 import pytest
 
 from enricher.activity.raw_record import Deletion, Marker, RawActivity, read
+from frame_gainsight.gainsight import Row
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.record_limits import size_of
 from frame_gainsight.runtime import Settings, SystemClock
 from producer.context import ProducerContext
 from producer.state.checkpoint import Checkpoint, OpenPeriod
@@ -95,3 +97,70 @@ def test_a_dead_letter_holds_the_row_and_its_cause(
     assert orjson.loads(value["value"]) == row
     assert (value["failure"], value["cause"], value["failed_at"], value["offset"]) == ("data", "why", 9, -1)
     assert {"key": "page", "value": b"2"} in value["headers"]
+
+
+# ---- what does not fit --------------------------------------------------------------------------------------------
+
+
+def limited(records: Records, settings: Settings, **limits: int) -> None:
+    """Takes these for the limits that were read from the cluster."""
+    records.context.limits._limits = {getattr(settings, f"{name}_topic"): size for name, size in limits.items()}
+
+
+async def test_a_row_that_does_not_fit_costs_itself_alone(records: Records, settings: Settings) -> None:
+    limited(records, settings, raw=1000)
+    rows: list[tuple[str, Row]] = [
+        ("G1", {"Gsid": "G1"}),
+        ("G2", {"Gsid": "G2", "Notes": "x" * 900}),
+        ("G" * 990, {}),
+        ("G4", {"Gsid": "G4"}),
+    ]
+    rows += [("!period", {"Gsid": "!period"}), ("G6", {"Gsid": "G6", "Notes": nested(300)})]
+    given = [(Activity(gsid, 2000, row), f"f{gsid}") for gsid, row in rows]
+    found = await records.fitting(given, "c", records.headers(PERIOD, False), 9)
+    assert [a.gsid for a, _ in found.activities] == ["G1", "G4"]
+    assert [r.key for r in found.records] == [b"acme/G1", b"acme/G4"]
+    causes = [row.cause for row in found.refused]
+    assert len(causes) == 4
+    assert sum("too large" in cause and "takes 1,000" in cause for cause in causes) == 2
+    assert sum("marker" in cause for cause in causes) == 1
+
+
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("limit", [8000, 100_000, 8_388_608])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"Gsid": "G" * 9_000_000},
+        {"Gsid": "G1", "Notes": "x" * 9_000_000},
+        {"Gsid": "G1", "N" * 9_000_000: None},
+        {"Gsid": ["G"] * 1_000_000},
+        {"Gsid": "G1", "Notes": nested(300)},
+        {"Gsid": "\N{FIRE}" * 2_000_000},
+        {"Gsid": "\ud800"},
+    ],
+    ids=["Gsid", "value", "column", "list", "nested", "wide characters", "no UTF-8"],
+)
+def test_a_dead_letter_fits_whatever_is_in_it(
+    records: Records, codec: Codec, settings: Settings, limit: int, row: dict[str, object]
+) -> None:
+    limited(records, settings, dead_letters=limit)
+    letter = records.dead_letter(Unreadable(row, "c" * 9_000), records.headers(PERIOD, True), 9)
+    assert size_of(letter) <= limit
+    value = codec.decode_as("dead_letter", letter.value or b"")
+    assert value["cause"].startswith("ccc")
+    assert letter.key.startswith(b"acme/")
+
+
+async def test_deletions_that_cannot_be_written_are_named(records: Records, settings: Settings) -> None:
+    limited(records, settings, raw=1000)
+    deleted = {"G1": 1, "G" * 2000: 2, "!period": 3, "\ud800": 4}
+    found = await records.refused_tombstones(deleted, records.headers(PERIOD, True), 9)
+    assert found.keys() == deleted.keys() - {"G1"}
+    assert all(row.cause for row in found.values())
