@@ -189,7 +189,8 @@ class LaneProcessor:
         is_older = parked is not None and parked.source.offset < source.offset
         obsolete = self._retries.unpark(source) if is_older else []
         try:
-            return [*obsolete, conversation.tombstone(self._services.settings, deletion)]
+            made = conversation.tombstone(self._services.settings, deletion)
+            return [*obsolete, self._dead_letters.unless_taken(source, made)]
         except Exception as error:  # noqa: BLE001 - it costs this record
             where = {"connector": deletion.connector, "offset": source.offset}
             cause = unexpected(error, "it was converted", **where)

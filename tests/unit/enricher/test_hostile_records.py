@@ -489,6 +489,24 @@ async def test_what_a_topic_does_not_take_is_cut_or_left_out_and_the_rest_goes_o
     assert set((await made.handle(raw))[0]) == {r.key for r in raw}
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_record_with_a_key_of_megabytes_is_a_dead_letter(
+    rig: TenantRig, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    made = Rig(rig, monkeypatch)
+    raw = await made.raw(2)
+    if waits:
+        rig.tenant.set_variant("server_error", 503, object="company_person")
+    key = b"acme/" + b"k" * 5_000_000
+    out = await made.lane.handle(
+        [raw[0], replace(raw[1], key=key), replace(raw[1], offset=2, key=key + b"2", value=None)]
+    )
+    assert all(size_of(r) <= TopicLimits().room(r.topic) for r in out)
+    dead = [r for r in out if r.topic == SETTINGS.dead_letters_topic]
+    assert [r.key[:10] for r in dead] == [b"acme/kkkkk"] * 2
+    assert made.lane.parked == (1 if waits else 0)
+
+
 async def test_a_large_record_or_many_of_them_leave_others_their_turn(
     rig: TenantRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
