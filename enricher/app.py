@@ -10,7 +10,7 @@ from enricher.lane_processor import LaneProcessor
 from enricher.metrics import EnricherMetrics
 from enricher.processing.services import EnricherServices
 from enricher.processing.tenants import ClientPool, ConnectorDirectory
-from enricher.processing.topic_limits import TopicLimits, read_limits
+from enricher.processing.topic_limits import TopicLimits, limit_reader
 from enricher.replay.requests import RequestFollower
 from frame_gainsight.connectors import KmsVault
 from frame_gainsight.kafka.topics import require
@@ -27,7 +27,7 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
     clock = SystemClock()
     directory = ConnectorDirectory(settings, codec)
     clients = ClientPool(settings, KmsVault(settings.kms_key_id), clock)
-    limits = TopicLimits(lambda: read_limits(settings))
+    limits = TopicLimits(limit_reader(settings))
     services = EnricherServices(settings, codec, directory, clients, clock, limits)
     requests = RequestFollower(settings, codec)
     metrics = Metrics()

@@ -21,7 +21,7 @@ from enricher.processing.enrich import Enricher
 from enricher.processing.pace import Pace
 from enricher.processing.retry import PAUSED, Finish, Rejection, RetryScheduler, class_of, nothing
 from enricher.processing.services import EnricherServices
-from enricher.processing.unexpected import unexpected
+from enricher.processing.unexpected import OF_ALL, unexpected
 from enricher.replay.requests import RequestFollower
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution import entity_cache as entities
@@ -123,7 +123,7 @@ class LaneProcessor:
             else:
                 assert isinstance(arrival, Marker)
         new: list[ProducerRecord] = []
-        for found, done in await gather_or_cancel(*(self._activities(c, a) for c, a in by_connector.items())):
+        for found, done in await gather_or_cancel(*(self._contained(c, a) for c, a in by_connector.items())):
             new += found
             outputs |= done
         for deletion in deletions:  # after the batch's own activities, which may have been parked just now
@@ -131,6 +131,19 @@ class LaneProcessor:
             outputs[deletion.source.offset] = self._deletion(deletion)
         self._metrics.handled(len(records), self._services.clock.monotonic() - begun)
         return [*new, *(out for offset in sorted(outputs) for out in outputs[offset])]
+
+    async def _contained(
+        self, connector: str, activities: list[RawActivity]
+    ) -> tuple[list[ProducerRecord], dict[int, list[ProducerRecord]]]:
+        """As by `_activities`; whatever else that raises for one connector makes dead letters of its activities."""
+        try:
+            return await self._activities(connector, activities)
+        except OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - it costs this connector's activities
+            cause = unexpected(error, "it was handled", connector=connector, activities=len(activities))
+            letters = {a.source.offset: [self._dead_letters.of_unreadable(a.source, cause)] for a in activities}
+            return [], letters
 
     async def _activities(
         self, connector: str, activities: list[RawActivity]
@@ -176,7 +189,8 @@ class LaneProcessor:
         is_older = parked is not None and parked.source.offset < source.offset
         obsolete = self._retries.unpark(source) if is_older else []
         try:
-            return [*obsolete, conversation.tombstone(self._services.settings, deletion)]
+            made = conversation.tombstone(self._services.settings, deletion)
+            return [*obsolete, self._dead_letters.unless_taken(source, made)]
         except Exception as error:  # noqa: BLE001 - it costs this record
             where = {"connector": deletion.connector, "offset": source.offset}
             cause = unexpected(error, "it was converted", **where)

@@ -13,6 +13,7 @@ import structlog
 
 from enricher.processing.circuit_breaker import CircuitBreaker
 from enricher.processing.services import EnricherServices
+from enricher.processing.topic_limits import size_of
 from frame_gainsight.connectors import Connector
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.runtime import Failure
@@ -54,6 +55,14 @@ class DeadLetters:
         return ProducerRecord(
             topic, self._lane, letter.key or b"", letter.encode(self._services.codec), letter.record_headers
         )
+
+    def unless_taken(self, source: ConsumedRecord, out: ProducerRecord) -> ProducerRecord:
+        """What came of a raw record; its dead letter where the topic does not take that, as with a key of megabytes."""
+        limits = self._services.limits
+        if limits.fits(out):
+            return out
+        size, room = size_of(out), limits.room(out.topic)
+        return self.of_unreadable(source, f"What came of it has {size} bytes; {out.topic} takes {room}.")
 
     def of_unconverted(self, connector: str, source: ConsumedRecord, cause: str) -> ProducerRecord:
         """The dead letter of an activity that cannot be converted; it counts towards the limit."""

@@ -157,7 +157,14 @@ class RetryScheduler:
         settings, codec = self._services.settings, self._services.codec
         parked = self.parked.park(activities, why.failure, why.cause, self._services.clock.now())
         room = self._services.limits.room(settings.parked_topic)
-        return {p.source.offset: [parking.encode(codec, settings, p, room)] for p in parked}
+        outputs = {}
+        for item in parked:
+            out = parking.encode(codec, settings, item, room)
+            if not self._services.limits.fits(out):
+                self.parked.take(item.source.key or b"")
+                out = self._dead_letters.unless_taken(item.source, out)
+            outputs[item.source.offset] = [out]
+        return outputs
 
     def unpark(self, source: ConsumedRecord) -> list[ProducerRecord]:
         """The tombstone of a parked version that this raw record makes obsolete, if there is one."""

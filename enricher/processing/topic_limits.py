@@ -9,7 +9,7 @@ from time import monotonic
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, admin
@@ -33,15 +33,21 @@ def size_of(record: ProducerRecord) -> int:
     return len(record.key) + len(record.value or b"") + headers
 
 
-def read_limits(settings: Settings) -> dict[str, int]:
-    """The limits of all topics that there are. Blocks. Raises BrokerError, KafkaException."""
+def limit_reader(settings: Settings) -> ReadLimits:
+    """Reads the limits of all topics that there are, over one connection. Raises BrokerError, KafkaException."""
     resources = [ConfigResource(ResourceType.TOPIC, spec.name) for spec in specs(settings)]
-    found = {}
-    client = admin(settings)  # held: a client that is gone never answers
-    for resource, answer in client.describe_configs(resources).items():
-        with suppress(KafkaException):  # a topic that is not there, or not ours to describe
-            found[resource.name] = int(answer.result(timeout=10)["max.message.bytes"].value)
-    return found
+    client: AdminClient | None = None
+
+    def read() -> dict[str, int]:
+        nonlocal client
+        client = client or admin(settings)
+        found = {}
+        for resource, answer in client.describe_configs(resources).items():
+            with suppress(KafkaException):  # a topic that is not there, or not ours to describe
+                found[resource.name] = int(answer.result(timeout=10)["max.message.bytes"].value)
+        return found
+
+    return read
 
 
 class TopicLimits:

@@ -96,7 +96,8 @@ class SliceConverter:
 
     def _tombstone(self, deletion: Deletion) -> ProducerRecord:
         try:
-            return conversation.tombstone(self._services.settings, deletion)
+            made = conversation.tombstone(self._services.settings, deletion)
+            return self.dead_letters.unless_taken(deletion.source, made)
         except Exception as error:  # noqa: BLE001 - it costs this record
             where = {"connector": deletion.connector, "offset": deletion.source.offset}
             cause = unexpected(error, "it was converted", **where)

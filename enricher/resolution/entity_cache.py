@@ -115,8 +115,8 @@ class EntityCache:
 
     @property
     def is_full(self) -> bool:
-        """Whether an answer more makes one go, now or when its connector is not pinned any more."""
-        return self._count >= self.max_entries or self._bytes >= self.max_bytes
+        """Whether there is more than may stay, all of it of pinned connectors: some goes when they are not any more."""
+        return self._count > self.max_entries or self._bytes > self.max_bytes
 
     def put(self, entity: Entity) -> None:
         """Takes an answer, in the place of an earlier one. Raises TypeError for rows that are not to be had as JSON."""
@@ -145,7 +145,7 @@ class EntityCache:
         self._make_room()
 
     def _make_room(self) -> None:
-        while self._count > self.max_entries or self._bytes > self.max_bytes:
+        while self.is_full:
             connector = next((c for c, answers in self._kept.items() if answers and c not in self._pinned), None)
             if connector is None:
                 return

@@ -6,7 +6,7 @@ import asyncio
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import orjson
@@ -21,11 +21,12 @@ from enricher.activity.raw_record import DataError, Deletion, Marker, RawActivit
 from enricher.conversation.build import build, record, tombstone
 from enricher.lane_processor import LaneProcessor
 from enricher.processing import parked as parking
-from enricher.processing import retry
+from enricher.processing import retry, tenants
 from enricher.processing.services import EnricherServices
 from enricher.processing.tenants import FixedConnectors
 from enricher.processing.topic_limits import TopicLimits, size_of
 from enricher.replay import model as replays
+from enricher.replay.runner import ReplayRunner
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, encode, restore
 from enricher.resolution.full_scan import SCAN_PROGRESS, ScanProgress
 from enricher.resolution.incremental_refresh import REFRESH
@@ -400,6 +401,74 @@ async def test_a_fault_of_this_code_costs_its_record_and_is_logged_without_its_v
     assert "only in a variable" not in str({k: v for k, v in said.items() if k != "trace"})
 
 
+async def test_a_fault_in_handling_one_connector_costs_its_activities_alone(
+    rig: TenantRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Rig(rig, monkeypatch)
+    raw = await made.raw(2)
+    foreign = replace(raw[0], offset=7, key=b"bolt/1")
+    right = made.lane._retries.admit
+
+    def admit(connector: str) -> Any:
+        if connector == "bolt":
+            raise KeyError(connector)
+        return right(connector)
+
+    monkeypatch.setattr(made.lane._retries, "admit", admit)
+    conversations, dead = await made.handle([*raw, foreign])
+    assert set(conversations) == {r.key for r in raw}
+    assert "KeyError" in dead[b"bolt/1"]["cause"]
+
+
+def test_a_definition_that_nobody_foresaw_changes_nothing(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = FixedConnectors({"acme": registered(DEFINITION)})
+    directory._codec = codec
+
+    def apply(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(tenants, "apply", apply)
+    with structlog.testing.capture_logs() as logs:
+        directory._take(ConsumedRecord("connectors", 0, 3, b"acme", b"x"))
+    assert directory.get("acme") is not None
+    assert [(line["event"], line["connector"], line["offset"]) for line in logs] == [("unexpected_error", "acme", 3)]
+
+
+async def test_a_replay_in_which_something_unforeseen_happens_pauses_and_goes_on(
+    rig: TenantRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Requests:
+        failing = True
+
+        def restore(self, _: int) -> None:
+            pass
+
+        def poll(self) -> None:
+            if self.failing:
+                raise LookupError
+
+        def of(self, _: int) -> list[Any]:
+            return []
+
+    requests: Any = Requests()
+    services = made_services(rig)
+    runner = ReplayRunner(services, 0, EntityCache(1, 1), parking.ParkedActivities(), requests)
+    with structlog.testing.capture_logs() as logs:
+        assert await runner.job() is None
+        assert await runner.job() is None, "it pauses"
+    assert [line["event"] for line in logs] == ["unexpected_error"]
+    requests.failing = False
+    rig.tenant.advance(60)
+    with structlog.testing.capture_logs() as logs:
+        assert await runner.job() is None
+    assert logs == []
+
+
+def made_services(rig: TenantRig) -> EnricherServices:
+    client: Any = OneClient(rig.client)
+    return EnricherServices(SETTINGS, CODEC, FixedConnectors({}), client, rig.clock)
+
+
 async def test_what_a_topic_does_not_take_is_cut_or_left_out_and_the_rest_goes_on(
     rig: TenantRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,19 +489,37 @@ async def test_what_a_topic_does_not_take_is_cut_or_left_out_and_the_rest_goes_o
     assert set((await made.handle(raw))[0]) == {r.key for r in raw}
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_record_with_a_key_of_megabytes_is_a_dead_letter(
+    rig: TenantRig, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    made = Rig(rig, monkeypatch)
+    raw = await made.raw(2)
+    if waits:
+        rig.tenant.set_variant("server_error", 503, object="company_person")
+    key = b"acme/" + b"k" * 5_000_000
+    out = await made.lane.handle(
+        [raw[0], replace(raw[1], key=key), replace(raw[1], offset=2, key=key + b"2", value=None)]
+    )
+    assert all(size_of(r) <= TopicLimits().room(r.topic) for r in out)
+    dead = [r for r in out if r.topic == SETTINGS.dead_letters_topic]
+    assert [r.key[:10] for r in dead] == [b"acme/kkkkk"] * 2
+    assert made.lane.parked == (1 if waits else 0)
+
+
 async def test_a_large_record_or_many_of_them_leave_others_their_turn(
     rig: TenantRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Rig(rig, monkeypatch)
     raw = await made.raw(2, To="<a," * 330_000, Notes="<b>x" * 1_500_000, NotesPlainText="")
     raw += [replace(raw[1], offset=n, key=b"acme/%d" % n) for n in range(2, 3000)]
-    longest, last, done = 0.0, perf_counter(), asyncio.Event()
+    longest, last, done = 0.0, thread_time(), asyncio.Event()
 
     async def others() -> None:
         nonlocal longest, last
         while not done.is_set():
             await asyncio.sleep(0)
-            longest, last = max(longest, perf_counter() - last), perf_counter()
+            longest, last = max(longest, thread_time() - last), thread_time()
 
     watching = asyncio.create_task(others())
     await made.lane.handle(raw)

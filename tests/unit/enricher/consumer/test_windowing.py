@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from enricher.consumer.windowing import MAX_LINGERS, WindowPolicy
 from frame_gainsight.kafka import ConsumedRecord
+from schemas.raw_topic import POLL_ID
 
 LINGER = 2.0
 LARGE = 100_000
@@ -124,3 +125,12 @@ def test_a_period_of_any_length_is_one_batch(activities: int) -> None:
     whole = period("a-1", activities)
     assert added(whole[:-1]).wait(0.0) == LINGER
     assert added(whole).wait(0.0) == 0.0
+
+
+def test_a_batch_is_complete_at_so_many_bytes() -> None:
+    policy = WindowPolicy(1000, 5.0, most_bytes=10_000)
+    for offset in range(9):
+        policy.add(ConsumedRecord("raw", 0, offset, b"acme/1", bytes(1000), ((POLL_ID, b"p"),)), 0.0)
+        assert policy.wait(0.0)
+    policy.add(ConsumedRecord("raw", 0, 9, b"acme/1", bytes(1000), ((POLL_ID, b"p"),)), 0.0)
+    assert policy.wait(0.0) == 0.0

@@ -41,6 +41,23 @@ def test_an_answer_serves_fewer_columns_and_not_more() -> None:
     assert cache(FOUND).fresh(KEY, ("Gsid", "Email", "Title"), 1000) is None
 
 
+def test_answers_that_take_too_many_bytes_make_room_like_those_that_are_too_many() -> None:
+    known = EntityCache(100, 10, max_bytes=10_000)
+    for number in range(20):
+        key = replace(KEY, value=str(number))
+        known.put(replace(FOUND, key=key, rows=[{"Gsid": str(number), "Notes": "x" * 1000}]))
+    assert 5 < len(known) < 10
+    assert known.get(replace(KEY, value="19")) is not None
+    assert known.evictions("acme", "person") == 20 - len(known)
+    with known.pinned("acme"):
+        for number in range(20, 30):
+            known.put(replace(FOUND, key=replace(KEY, value=str(number)), rows=[{"Gsid": "1", "Notes": "x" * 1000}]))
+        assert known.is_full, "pinned answers stay"
+        assert len(known) > 15
+    assert len(known) < 10
+    assert not known.is_full
+
+
 def test_another_key_has_no_answer() -> None:
     for other in (
         EntityKey("other", "person", "Email", KEY.value),
