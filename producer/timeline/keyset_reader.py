@@ -30,6 +30,7 @@ GSID = "Gsid"
 SECOND = 1000
 BY_DATE = {MODIFIED: "asc", GSID: "asc"}
 BY_GSID = {GSID: "asc"}
+LONGEST_GSID = 256  # characters, of which Gainsight's have 36; they are in keys, checkpoints and queries
 MAX_RESTARTS = 100  # of one second read by offset, in which rows keep being edited
 
 
@@ -267,6 +268,9 @@ def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
         gsid = value_of(row, GSID)
         if not isinstance(gsid, str) or not gsid:
             unreadable.append(Unreadable(row, "The row has no Gsid: it cannot be keyed."))
+            continue
+        if len(gsid) > LONGEST_GSID:
+            unreadable.append(Unreadable(row, f"The Gsid {gsid[:64]}… has {len(gsid):,} characters, and not 36."))
             continue
         try:
             modified_at = parse_date(value_of(row, MODIFIED))
