@@ -100,7 +100,7 @@ class Stack:
             kms = KmsStandIn().start()
             self._exit.callback(kms.stop)
             self.environment |= kms.environment()
-        self.environment[VARIABLE] = f"{settings.allow_hosts} {LOOPBACK}".strip()
+        self.environment[VARIABLE] = ",".join([*settings.allow_hosts.replace(",", " ").split(), LOOPBACK])
         before = {name: os.environ.get(name) for name in self.environment}
         self._exit.callback(_restore, before)
         os.environ.update(self.environment)
