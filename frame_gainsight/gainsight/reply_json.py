@@ -117,14 +117,17 @@ def _fits(content: bytes | bytearray) -> bool:
     """Whether a strict parse of the whole takes less than a second and its values at most MAX_VALUES_BYTES, at the
     worst that its bytes allow."""
     values = _count(content)
-    if len(content) > SMALL_BYTES and _widest(content) * len(content) + _VALUE_BYTES * values > MAX_VALUES_BYTES:
+    room = MAX_VALUES_BYTES - _VALUE_BYTES * values
+    if len(content) > room or (4 * len(content) > room and _widest(content) * len(content) > room):
         return False
     return values <= _MAX_OPENINGS or _count(content, _OPENINGS) <= _MAX_OPENINGS
 
 
-def _count(content: bytes | bytearray | memoryview, signs: bytes = _STARTS) -> int:
+def _count(content: Any, signs: bytes = _STARTS) -> int:
     """The number of its values, or more: signs in texts count, too."""
-    steps = (bytes(content[at : at + _STEP]) for at in range(0, len(content), _STEP))
+    steps = (content[at : at + _STEP] for at in range(0, len(content), _STEP))
+    if isinstance(content, memoryview):
+        steps = (bytes(step) for step in steps)
     return sum(len(step) - len(step.translate(None, signs)) for step in steps)
 
 
