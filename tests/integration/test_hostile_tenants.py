@@ -48,9 +48,9 @@ NEIGHBOURS = {
     "bomb": Neighbour(TABLE["gzip bomb"], cause="(?i)larger than|in time"),
     "silent": Neighbour(TABLE["accepts and never answers"], cause="(?i)in time|answer"),
     "html": Neighbour(TABLE["HTML"], cause="not its API"),
-    "people-are-html": Neighbour(at("HTML", "query/person"), cause="not its API"),
-    "people-are-texts": Neighbour(at("data is a text", "query/person"), cause="."),
-    "people-are-a-bomb": Neighbour(at("gzip bomb", "query/person"), cause="(?i)larger than|in time"),
+    "people-are-html": Neighbour(at("HTML", "query/company_person"), cause="not its API"),
+    "people-are-texts": Neighbour(at("data is a text", "query/company_person"), cause="."),
+    "users-are-a-bomb": Neighbour(at("gzip bomb", "query/gsuser"), cause="(?i)larger than|in time"),
 }
 
 
