@@ -258,6 +258,7 @@ class Run:
         self._pulse = Pulse()
         self.healthy = Subject(MemoryTopics(self._settings))
         self._polls: list[float] = []
+        self._largest = 0.0
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Run]:
@@ -316,8 +317,16 @@ class Run:
             with contextlib.suppress(Exception):
                 await lane.close()
 
-    async def judge(self, behaviour: Behaviour) -> Outcome:
-        """Polls, or checks, the hostile tenant until its verdict can be told."""
+    @property
+    def largest(self) -> float:
+        """Megabytes: the largest size that the process came to since the run began."""
+        return max(self._largest, peak())
+
+    async def judge(self, behaviour: Behaviour, alone: bool = False) -> Outcome:
+        """Polls, or checks, the hostile tenant until its verdict can be told; `alone`: the peak is its own."""
+        if alone:
+            self._largest = max(self._largest, peak())
+            from_here()
         began, size = time.monotonic(), resident()
         id_ = self._by_name[behaviour.name]
         judged = Outcome(behaviour)
@@ -402,7 +411,7 @@ class Run:
 
         async def one(behaviour: Behaviour) -> Outcome:
             async with free:
-                return await self.judge(behaviour)
+                return await self.judge(behaviour, alone=side_by_side == 1)
 
         return await asyncio.gather(*map(one, behaviours))
 

@@ -42,7 +42,9 @@ class Door:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        # Cancelled when the serving ends: asyncio's streams log a connection's task that ends so.
+        over = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError)
+        with contextlib.suppress(*over):
             while not writer.is_closing():
                 await self._answer(await _call(reader), reader, writer)
         with contextlib.suppress(OSError):

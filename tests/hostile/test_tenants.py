@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from tests.hostile.behaviours import BEHAVIOURS, Behaviour
-from tests.hostile.rig import HEALTHY_PERIOD, Outcome, Run, Tenants, from_here, peak, resident, table
+from tests.hostile.rig import HEALTHY_PERIOD, Outcome, Run, Tenants, from_here, resident, table
 
 ALONE = bool(os.environ.get("HOSTILE_ALONE"))
 LIGHT, HEAVY = (1, 1) if ALONE else (40, 3)  # side by side
@@ -43,7 +43,7 @@ async def _run_all() -> Results:
             before, began = resident(), run.now()
             outcomes = await run.all([b for b in BEHAVIOURS if not b.heavy], LIGHT)
             outcomes += await run.all([b for b in BEHAVIOURS if b.heavy], HEAVY)
-            grown, gap, began = peak() - before, run.gap(began), run.now()
+            grown, gap, began = run.largest - before, run.gap(began), run.now()
             await run.crowd(next(b for b in BEHAVIOURS if b.name == "a byte now and then, 0"), SLOW)
             gap_of_slow = run.gap(began)
             created = await asyncio.to_thread(tenants.created)
