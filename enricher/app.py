@@ -10,9 +10,9 @@ from enricher.lane_processor import LaneProcessor
 from enricher.metrics import EnricherMetrics
 from enricher.processing.services import EnricherServices
 from enricher.processing.tenants import ClientPool, ConnectorDirectory
-from enricher.processing.topic_limits import TopicLimits, limit_reader
 from enricher.replay.requests import RequestFollower
 from frame_gainsight.connectors import KmsVault
+from frame_gainsight.kafka.record_limits import RecordLimits, limit_reader
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock, load_settings
 from frame_gainsight.runtime.metrics import Metrics
@@ -27,7 +27,7 @@ def build(settings: Settings, *, web_port: int | None = None) -> Any:
     clock = SystemClock()
     directory = ConnectorDirectory(settings, codec)
     clients = ClientPool(settings, KmsVault(settings.kms_key_id), clock)
-    limits = TopicLimits(limit_reader(settings))
+    limits = RecordLimits(limit_reader(settings))
     services = EnricherServices(settings, codec, directory, clients, clock, limits)
     requests = RequestFollower(settings, codec)
     metrics = Metrics()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from frame_gainsight.connectors import Vault
 from frame_gainsight.gainsight import CallBudget, ReplySlots
-from frame_gainsight.kafka.record_limits import RecordLimits
+from frame_gainsight.kafka.record_limits import RecordLimits, limit_reader
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
 
@@ -30,4 +30,4 @@ class ProducerContext:
     limits: RecordLimits = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", RecordLimits(self.settings))
+        object.__setattr__(self, "limits", RecordLimits(limit_reader(self.settings)))

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from frame_gainsight.kafka import ProducerRecord
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, aiokafka_config
+from frame_gainsight.kafka.clients import aiokafka_config
 from frame_gainsight.runtime import Settings
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,6 @@ class TransactionalPublisher:
             retry_backoff_ms=20,
             max_batch_size=BATCH_BYTES,
             compression_type="lz4",
-            max_request_size=MAX_MESSAGE_BYTES,
         )
 
     async def open(self) -> None:

@@ -13,9 +13,9 @@ import structlog
 
 from enricher.processing.circuit_breaker import CircuitBreaker
 from enricher.processing.services import EnricherServices
-from enricher.processing.topic_limits import size_of
 from frame_gainsight.connectors import Connector
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.record_limits import size_of_fields
 from frame_gainsight.runtime import Failure
 from schemas.dead_letter import DeadLetter
 from schemas.raw_topic import RawKey
@@ -61,7 +61,7 @@ class DeadLetters:
         limits = self._services.limits
         if limits.fits(out):
             return out
-        size, room = size_of(out), limits.room(out.topic)
+        size, room = size_of_fields(out), limits.room(out.topic)
         return self.of_unreadable(source, f"What came of it has {size} bytes; {out.topic} takes {room}.")
 
     def of_unconverted(self, connector: str, source: ConsumedRecord, cause: str) -> ProducerRecord:

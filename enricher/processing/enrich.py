@@ -13,7 +13,6 @@ from enricher.conversation import build as conversation
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.pace import Pace
 from enricher.processing.services import EnricherServices
-from enricher.processing.topic_limits import size_of
 from enricher.processing.unexpected import OF_ALL, UnexpectedError, unexpected
 from enricher.resolution import entity_cache as entities
 from enricher.resolution.entity_cache import EntityCache
@@ -23,6 +22,7 @@ from enricher.resolution.tenant_capabilities import spent_before
 from frame_gainsight.connectors import Connector, Definition, VaultError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ProducerRecord
+from frame_gainsight.kafka.record_limits import size_of_fields
 from schemas import EncodeError
 
 log = structlog.get_logger(__name__)
@@ -126,13 +126,13 @@ class Enricher:
             if self._services.limits.fits(out):
                 records.append(out)
             else:
-                log.warning("entity_not_kept", connector=connector.id, cause=f"It has {size_of(out)} bytes.")
+                log.warning("entity_not_kept", connector=connector.id, cause=f"It has {size_of_fields(out)} bytes.")
         return records
 
     def _convert(self, reference: Reference, definition: Definition, found: Resolved) -> ProducerRecord:
         value = conversation.build(reference, definition, found)
         out = conversation.record(self._codec, self._settings, reference.activity, value)
-        size, room = size_of(out), self._services.limits.room(out.topic)
+        size, room = size_of_fields(out), self._services.limits.room(out.topic)
         if size > room:
             raise DataError(
                 f"The conversation has {size} bytes; {out.topic} takes {room}. "

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from enricher.activity.raw_record import RawActivity
-from enricher.processing.topic_limits import size_of
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
+from frame_gainsight.kafka.record_limits import size_of_fields
 from frame_gainsight.runtime import Failure, Settings
 from schemas import Codec, DecodeError, taken_apart
 from schemas.raw_topic import CONNECTOR, RawKey
@@ -43,7 +43,7 @@ def encode(codec: Codec, settings: Settings, parked: Parked, room: int = MAX_MES
         room: bytes that the topic takes; where the activity takes more, it is read from its topic again.
     """
     record = _encode(codec, settings, parked)
-    if size_of(record) > room:
+    if size_of_fields(record) > room:
         bare = replace(parked.source, value=None, headers=())
         record = _encode(codec, settings, replace(parked, source=bare, cause=parked.cause[: room // 8]))
     return record

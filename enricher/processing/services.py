@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from enricher.processing.tenants import ClientPool, ConnectorDirectory
-from enricher.processing.topic_limits import TopicLimits
+from frame_gainsight.kafka.record_limits import RecordLimits
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
 
@@ -20,4 +20,4 @@ class EnricherServices:
     directory: ConnectorDirectory
     clients: ClientPool
     clock: Clock
-    limits: TopicLimits = field(default_factory=TopicLimits)
+    limits: RecordLimits = field(default_factory=RecordLimits)

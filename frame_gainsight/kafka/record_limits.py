@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
+from confluent_kafka.admin import AdminClient
 
-from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
+from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES, admin
 from frame_gainsight.kafka.records import ProducerRecord
 from frame_gainsight.kafka.topics import MAX_BYTES, how_to_raise, limits
 from frame_gainsight.runtime.clock import Clock
@@ -18,40 +19,76 @@ from frame_gainsight.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-READ_EVERY = 3.0  # seconds, while records do not fit
+READ_EVERY = 3.0  # seconds between two readings, at least
 # A broker measures the batch, which may be of one record. Lengths and deltas are varints, here taken at their longest.
 BATCH_BYTES = 61
 RECORD_BYTES = 36
 HEADER_BYTES = 10
 
 
+def size_of_fields(record: ProducerRecord) -> int:
+    """The bytes of a record's key, value and headers, at most: compression may make them fewer."""
+    headers = sum(
+        HEADER_BYTES + len(name.encode("utf-8", "replace")) + len(value or b"") for name, value in record.headers
+    )
+    return len(record.key) + len(record.value or b"") + headers
+
+
 def size_of(record: ProducerRecord) -> int:
-    """The bytes that a topic must take for this record, at most: compression may make them fewer."""
-    headers = sum(HEADER_BYTES + len(name.encode()) + len(value) for name, value in record.headers)
-    return BATCH_BYTES + RECORD_BYTES + len(record.key) + len(record.value or b"") + headers
+    """The bytes that a topic must take for this record, at most."""
+    return BATCH_BYTES + RECORD_BYTES + size_of_fields(record)
+
+
+ReadLimits = Callable[[], Mapping[str, int]]
+"""Topic → its `max.message.bytes`. Blocks. Raises BrokerError."""
+
+
+def limit_reader(settings: Settings) -> ReadLimits:
+    """Reads the limits of all topics of ours that exist, over one connection."""
+    client: AdminClient | None = None
+
+    def read() -> dict[str, int]:
+        nonlocal client
+        client = client or admin(settings)
+        return limits(settings, client=client)
+
+    return read
 
 
 class RecordLimits:
     """The limit of each topic (`max.message.bytes`), for a process. Safe for threads.
 
     Until `read` was called, and for a topic that it did not find, the limit is that with which topics are created.
+
+    Args:
+        read: reads the limits; None: there is no cluster to read them from.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._limits: dict[str, int] = {}
+    def __init__(self, read: ReadLimits | None = None) -> None:
+        self._read = read
+        self._limits: Mapping[str, int] = {}
         self._read_at: float | None = None
         self._reading = threading.Lock()
 
     def read(self) -> None:
         """Reads the limits of all topics. Blocks. Raises BrokerError."""
+        if self._read is None:
+            return
         with self._reading:
-            self._limits = limits(self._settings)
+            self._limits = self._read()
             self._read_at = time.monotonic()
 
     def of(self, topic: str) -> int:
         """The bytes that the topic's largest record may have, as last read."""
         return self._limits.get(topic, MAX_MESSAGE_BYTES)
+
+    def room(self, topic: str) -> int:
+        """The bytes that key, value and headers of a record of this topic may have, as `size_of_fields` counts them."""
+        return max(0, self.of(topic) - BATCH_BYTES - RECORD_BYTES)
+
+    def fits(self, record: ProducerRecord) -> bool:
+        """Whether the record's topic takes it, as last read."""
+        return size_of_fields(record) <= self.room(record.topic)
 
     @property
     def smallest(self) -> int:
@@ -76,6 +113,11 @@ class RecordLimits:
             return self._refusals(records)
         return found
 
+    async def refresh(self) -> None:
+        """Reads the limits, unless they were read a moment ago; those before count when that fails."""
+        if self._read is not None and (self._read_at is None or self._is_old()):
+            await self._read_again()
+
     async def raised(self, clock: Clock) -> None:
         """Returns when some topic takes larger records than now."""
         before = self._limits
@@ -86,7 +128,8 @@ class RecordLimits:
     async def _read_again(self) -> None:
         try:
             await asyncio.to_thread(self.read)
-        except BrokerError as error:  # those that are known count on
+        except BrokerError as error:  # those that are known count on, for as long as between two readings
+            self._read_at = time.monotonic()
             log.warning("record_limits_not_read", cause=str(error))
 
     def _refusals(self, records: Sequence[ProducerRecord]) -> dict[int, str]:

@@ -25,6 +25,7 @@ KNOWN = {
     "_acked",
     "_acked_index",
     "_create_worker_consumer",
+    "_cry",
     "_ensure_consumer",
     "_fetch_max_wait_ms",
     "_gap",
@@ -88,6 +89,11 @@ def test_a_signal_schedules_the_shutdown_where_we_bound_it() -> None:
     for handler in (Worker._on_sigterm, Worker._on_sigint):
         assert "self._schedule_shutdown(signal." in inspect.getsource(handler)
     assert list(inspect.signature(Worker._schedule_shutdown).parameters) == ["self", "signal"]
+
+
+def test_what_sigusr1_writes_is_made_in_one_place() -> None:
+    assert inspect.iscoroutinefunction(Worker._cry)
+    assert "self._cry()" in inspect.getsource(Worker._on_sigusr1)
     assert issubclass(faust.Worker, Worker)
 
 

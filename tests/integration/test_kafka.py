@@ -33,7 +33,7 @@ from frame_gainsight.kafka import (
     topics,
 )
 from frame_gainsight.kafka.clients import admin
-from frame_gainsight.kafka.record_limits import RecordLimits, size_of
+from frame_gainsight.kafka.record_limits import RecordLimits, limit_reader, size_of
 from frame_gainsight.runtime import BrokerError, FencedError, Settings, TopicError
 from schemas import Codec
 from tests.fixtures.cluster import until
@@ -383,7 +383,7 @@ def test_a_topic_that_takes_smaller_records_than_it_should_is_named_but_not_refu
 
 def test_a_record_fits_by_the_limit_of_its_topic_exactly(fresh_settings: Settings) -> None:
     set_limit(fresh_settings, fresh_settings.raw_topic, 50_000)
-    limits = RecordLimits(fresh_settings)
+    limits = RecordLimits(limit_reader(fresh_settings))
     limits.read()
     key, headers = "acme/1I00", (("poll_id", b"x" * 3000), ("page", b"0"))
     empty = ProducerRecord(fresh_settings.raw_topic, LANE, key.encode(), b"", headers)
@@ -399,7 +399,7 @@ async def test_a_raised_limit_is_read_when_a_record_does_not_fit(
 ) -> None:
     monkeypatch.setattr(record_limits, "READ_EVERY", 0.0)
     set_limit(fresh_settings, fresh_settings.raw_topic, 50_000)
-    limits = RecordLimits(fresh_settings)
+    limits = RecordLimits(limit_reader(fresh_settings))
     limits.read()
     records = [raw(fresh_settings, "small"), raw(fresh_settings, "large", b"x" * 60_000)]
     (cause,) = (await limits.refusals(records)).values()

@@ -24,7 +24,6 @@ from enricher.processing import parked as parking
 from enricher.processing import retry, tenants
 from enricher.processing.services import EnricherServices
 from enricher.processing.tenants import FixedConnectors
-from enricher.processing.topic_limits import TopicLimits, size_of
 from enricher.replay import model as replays
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, encode, restore
@@ -35,6 +34,7 @@ from enricher.resolution.tenant_capabilities import CAPABILITIES, TenantCapabili
 from enricher.resolution.tenant_lookup import DESCRIBE
 from frame_gainsight.connectors import Definition
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.record_limits import RecordLimits, size_of_fields
 from frame_gainsight.runtime import Settings
 from frame_gainsight.sandbox import Limits, Morning, Tenant
 from schemas import Codec, DecodeError, EncodeError
@@ -272,7 +272,7 @@ def foreign_entities(definition: Definition) -> Iterator[ProducerRecord]:
 class Rig:
     """A lane over topics that hold what a test puts there."""
 
-    def __init__(self, rig: TenantRig, monkeypatch: pytest.MonkeyPatch, limits: TopicLimits | None = None) -> None:
+    def __init__(self, rig: TenantRig, monkeypatch: pytest.MonkeyPatch, limits: RecordLimits | None = None) -> None:
         self.rig = rig
         self.definition = rig.definition(tags={"stage": "company.Stage"})
         self.topics: dict[str, list[ConsumedRecord]] = {}
@@ -280,7 +280,7 @@ class Rig:
             monkeypatch.setattr(module, "read_to_end", self.read)
         directory = FixedConnectors({"acme": registered(self.definition)})
         client: Any = OneClient(rig.client)
-        services = EnricherServices(SETTINGS, CODEC, directory, client, rig.clock, limits or TopicLimits())
+        services = EnricherServices(SETTINGS, CODEC, directory, client, rig.clock, limits or RecordLimits())
         self.lane = LaneProcessor(services, 0)
 
     def read(self, _: Settings, topic: str, __: Mapping[int, int | None]) -> Iterator[ConsumedRecord]:
@@ -473,11 +473,11 @@ async def test_what_a_topic_does_not_take_is_cut_or_left_out_and_the_rest_goes_o
     rig: TenantRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = {SETTINGS.conversations_topic: 60_000, SETTINGS.dead_letters_topic: 40_000, SETTINGS.entities_topic: 30_000}
-    limits = TopicLimits(lambda: small)
+    limits = RecordLimits(lambda: small)
     made = Rig(rig, monkeypatch, limits)
     raw = await made.raw(4, NotesPlainText="".join(string.ascii_letters for _ in range(4000)))
     out = await made.lane.handle(raw)
-    assert all(size_of(r) <= small.get(r.topic, 10**9) for r in out)
+    assert all(size_of_fields(r) <= small.get(r.topic, 10**9) for r in out)
     conversations, dead = await made.handle(raw)
     assert set(conversations) == {r.key for r in raw[1:]}
     letter = dead[raw[0].key or b""]
@@ -501,7 +501,7 @@ async def test_a_record_with_a_key_of_megabytes_is_a_dead_letter(
     out = await made.lane.handle(
         [raw[0], replace(raw[1], key=key), replace(raw[1], offset=2, key=key + b"2", value=None)]
     )
-    assert all(size_of(r) <= TopicLimits().room(r.topic) for r in out)
+    assert all(size_of_fields(r) <= RecordLimits().room(r.topic) for r in out)
     dead = [r for r in out if r.topic == SETTINGS.dead_letters_topic]
     assert [r.key[:10] for r in dead] == [b"acme/kkkkk"] * 2
     assert made.lane.parked == (1 if waits else 0)

@@ -103,7 +103,6 @@ async def test_a_clock_that_was_set_forward_is_followed_after_a_few_replies(cloc
 HOSTILE = [
     "Mon, 01 Jan 2024 00:00:00 +9999999999999999",
     "Mon, 01 Jan 2024 00:00:00 -9999999999999999",
-    "Mon, 01 Jan 0001 00:00:00 +2359",
     "Fri, 31 Dec 9999 23:59:59 -2359",
     "Mon, 01 Jan 99999999999 00:00:00 GMT",
     "Mon, 01 Jan " + "9" * 5000 + " 00:00:00 GMT",

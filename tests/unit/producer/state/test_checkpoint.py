@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producer.state.checkpoint import Checkpoint, OpenPeriod
+from producer.state.ranges import FIRST_MOMENT
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec, DecodeError
 from schemas.raw_topic import LAST_MOMENT
 
-moments = st.integers(0, LAST_MOMENT)
+moments = st.integers(FIRST_MOMENT, LAST_MOMENT)
 counts = st.integers(0, 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 positions = st.builds(Position, moments, st.none() | texts)
@@ -48,20 +49,20 @@ def test_a_record_of_another_schema_is_no_checkpoint(codec: Codec) -> None:
     "damage",
     [
         {"cursor": 2**62},
-        {"cursor": -1},
+        {"cursor": FIRST_MOMENT - 1},
         {"raw_offset": -5},
         {"deletions_cursor": LAST_MOMENT + 1},
         {"remembered_from": -(2**63)},
         {"begun": 2**60},
-        {"unsure_from": -1},
+        {"unsure_from": FIRST_MOMENT - 1},
         {"proven_rows": -1},
         {"lateness": (0, -1)},
         {"deletion_cursors": {"log": 2**61}},
         {"calls": (-1, 0)},
         {"calls": (0, -1)},
         {"period": OpenPeriod("p", Window(0, 2**62), Position(0))},
-        {"period": OpenPeriod("p", Window(-1, 0), Position(0))},
-        {"period": OpenPeriod("p", Window(0, 1), Position(-1))},
+        {"period": OpenPeriod("p", Window(FIRST_MOMENT - 1, 0), Position(0))},
+        {"period": OpenPeriod("p", Window(0, 1), Position(FIRST_MOMENT - 1))},
         {"period": OpenPeriod("p", Window(0, 1), Position(0), page=-1)},
         {"period": OpenPeriod("p", Window(0, 1), Position(0), written=-1)},
     ],

@@ -13,6 +13,7 @@ from producer.lane_restore import decode_backfill
 from producer.state.backfill import Backfill, Mark, Slice
 from producer.state.checkpoint import Checkpoint, OpenPeriod
 from producer.state.poll_failure import PollFailure
+from producer.state.ranges import FIRST_MOMENT
 from producer.timeline.keyset_reader import Position
 from producer.timeline.window import Window
 from schemas import Codec, DecodeError
@@ -46,13 +47,13 @@ def test_any_bytes_read_or_are_refused_in_words(record: str, data: st.DataObject
 @pytest.mark.parametrize(
     "damage",
     [
-        {"since": -1},
+        {"since": FIRST_MOMENT - 1},
         {"until": 2**62},
         {"requested_at": LAST_MOMENT + 1},
         {"started_at": -(2**63)},
         {"rows": -1},
         {"slices": (Slice(Window(0, 2**60), Position(0)),)},
-        {"slices": (Slice(Window(0, 1), Position(-1)),)},
+        {"slices": (Slice(Window(0, 1), Position(FIRST_MOMENT - 1)),)},
         {"slices": (Slice(Window(0, 1), Position(0), page=-1),)},
         {"marks": (Mark(-1, 0),)},
         {"marks": (Mark(1, 2**60),)},
@@ -65,7 +66,7 @@ def test_a_backfill_with_values_that_none_has_does_not_read(damage: dict[str, An
         Backfill.decode(CODEC, Backfill(**fields).encode(CODEC))
 
 
-@pytest.mark.parametrize("times", [(-1, 0), (0, 2**62)])
+@pytest.mark.parametrize("times", [(FIRST_MOMENT - 1, 0), (0, 2**62)])
 def test_a_failure_with_times_that_no_clock_has_does_not_read(times: tuple[int, int]) -> None:
     with pytest.raises(DecodeError, match="no time in milliseconds"):
         PollFailure.decode(CODEC, PollFailure("acme", "config", "x", *times).encode(CODEC))
