@@ -143,6 +143,7 @@ class ReplayRunner:
         begun = requested
         if requested.end is None:
             begun = replace(requested, state="RUNNING", end=self._position, started_at=now, updated_at=now)
+        self._services.limits.expire()
         log.info("replay_started", lane=self._lane, id=begun.id, connector=begun.scope.connector, end=begun.end)
         return _Run(self._services, begun, self._position)
 

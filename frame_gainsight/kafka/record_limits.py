@@ -118,6 +118,10 @@ class RecordLimits:
         if self._read is not None and (self._read_at is None or self._is_old()):
             await self._read_again()
 
+    def expire(self) -> None:
+        """Lets the next `refresh` read, however soon it comes: a person may have raised a limit a moment ago."""
+        self._read_at = None
+
     async def raised(self, clock: Clock) -> None:
         """Returns when some topic takes larger records than now."""
         before = self._limits
