@@ -48,7 +48,8 @@ def test_the_served_demo_prints_all_that_the_readme_s_walk_asks_for(cluster: Clu
         made = run(cluster, "connector", "init", *arguments, given=told["API access key"], **exported)
         assert made.returncode == 0, made.stderr
         file = cluster.folder / "acme.yaml"
-        file.write_text(f"{file.read_text()}{line}\n")
+        file.write_text(re.sub(r"^start: .*$", line, file.read_text(), flags=re.MULTILINE))
+        assert line in file.read_text()
         added = run(cluster, "connector", "add", str(file), "--oauth", given=told["OAuth client"], **exported)
         assert added.returncode == 0, added.stdout + added.stderr
         assert "Registered acme" in added.stdout

@@ -65,13 +65,13 @@ except ValueError as error:
 """
 FAULT = """
 import runpy, sys
-import httpx
+from frame_gainsight.gainsight.http_transport import HttpTransport
 
-async def send(self, request, **_):
-    names = list(request.headers)
-    raise TypeError(f"a fault inside the client, at {len(names)} headers")
+async def send(self, *given, **more):
+    mine = dict(vars(self))
+    raise TypeError(f"a fault inside the client, of {len(mine)} attributes")
 
-httpx.AsyncClient.send = send
+HttpTransport._send_authenticated = send
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """

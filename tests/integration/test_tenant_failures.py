@@ -188,9 +188,10 @@ def test_a_position_that_kafka_forgot_is_reported_and_nothing_comes_twice(cluste
     asking = admin(cluster.settings)  # held: a client that is gone never answers
     asking.delete_consumer_groups([group])[group].result(PATIENCE)
     again = cluster.enricher()
-    assert again.wait() == 1
+    again.says("lane_stopped")
     assert "has no position in lane 0" in again.text
     assert "--reset-offsets" in again.text
+    assert again.stop() == 0
     assert len(cluster.conversations()) == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from frame_gainsight.connectors.definition.yaml_file import parse_yaml
@@ -20,7 +21,7 @@ def test_a_tenant_without_look_ups_is_proposed_for_checked_polled_and_enriched(
     arguments = ("--yes", "--id", "birch", "--host", host, "--out", str(file))
     done = run(cluster, "connector", "init", *arguments, given=tenant.access_key)
     assert done.returncode == 0, done.stderr
-    file.write_text(file.read_text() + "start: 2026-03-02T08:00:00Z\n")
+    file.write_text(re.sub("^start: .*$", "start: 2026-03-02T08:00:00Z", file.read_text(), flags=re.MULTILINE))
     added = run(cluster, "connector", "add", str(file), given=tenant.access_key)
     assert added.returncode == 0, added.stdout
     assert run(cluster, "connector", "check", "birch").returncode == 0
