@@ -53,9 +53,8 @@ def test_a_connector_that_starts_progresses_or_begins_later_is_not_late(cluster:
     service = cluster.producer()
     ahead = datetime.now(UTC) + timedelta(days=300)
     tenant = unlimited(seed=26)
-    tenant.create()
     tenant.advance(3600)
-    cluster.add("acme", tenant, period=300)
+    cluster.add("acme", tenant, period=300, activity_types=())
     service.says("polled")
     assert told(cluster, "acme").state == "active"
     late = told(cluster, "acme", 16 * MINUTE)
