@@ -178,8 +178,8 @@ def quiet_then_a_burst(rig: Rig, quiet: int, burst: int, seconds: float) -> None
     rig.tenant.advance(MARGIN)
 
 
-@pytest.mark.parametrize("seconds", [0.5, 20, 29, 60])
-@pytest.mark.parametrize("quiet", [97, 99, 100, 101, 150])
+@pytest.mark.parametrize("seconds", [0.5, 29])
+@pytest.mark.parametrize("quiet", [99, 100, 150])
 @pytest.mark.parametrize("cap", [None, 100], ids=["uncapped", "capped"])
 async def test_a_burst_at_the_end_of_a_window_is_read_by_its_poll(
     rig: Rig, cap: int | None, quiet: int, seconds: float
