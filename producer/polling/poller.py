@@ -15,7 +15,7 @@ from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import Seen, Verdict, fingerprint_of, row_hash
+from producer.state.seen_versions import Seen, Verdict, versions_of
 from producer.timeline.keyset_reader import Activity, Page, Position, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
 from producer.timeline.window import Window, next_window
@@ -161,13 +161,10 @@ class Poller:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            new = [
-                (a, f) for a in current if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
-            ]
+            new, beside = versions_of(current, lambda a, f: write_order.seen.verdict(a, f, columns) is Verdict.WRITE)
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
-            refused = [*page.unreadable, *fitting.refused]
-            dead = [row for row in refused if write_order.seen.is_new_unreadable(row_hash(row.row))]
+            dead = write_order.seen.new_unreadable([*page.unreadable, *beside, *fitting.refused])
             following = replace(
                 period,
                 page=period.page + 1,
@@ -183,6 +180,7 @@ class Poller:
                 for (activity, fingerprint), offset in zip(fresh, offsets, strict=False):
                     seen = Seen(activity.modified_at, fingerprint, offset, columns)
                     write_order.note(activity.gsid, seen, page.request)
+                write_order.seen.note_unreadable(dead)
                 self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
                 return [*trailing, feed.records.checkpoint(write_order.checkpoint)]
 
@@ -191,7 +189,7 @@ class Poller:
         result.pages += 1
         result.rows += len(page.activities) + len(page.unreadable)
         result.written += len(fresh)
-        result.unchanged += len(page.activities) - len(new)
+        result.unchanged += len(page.activities) - len(new) - len(beside)
         result.dead += len(dead)
         result.late += late
         return following
@@ -275,7 +273,7 @@ class Poller:
             refused = await feed.records.refused_tombstones(fresh, headers, fetched_at)
             fresh = {g: at for g, at in fresh.items() if g not in refused}
             outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
-            dead = [row for row in refused.values() if seen.is_new_unreadable(row_hash(row.row))]
+            dead = seen.new_unreadable(refused.values())
             trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
@@ -283,6 +281,7 @@ class Poller:
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
                     write_order.note(gsid, Seen(at, None, offset), request)
+                seen.note_unreadable(dead)
                 default = offsets[-1] + 1 if offsets else write_order.checkpoint.raw_offset
                 write_order.checkpoint = replace(
                     write_order.checkpoint,
