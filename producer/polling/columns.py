@@ -126,7 +126,7 @@ class Columns:
         for column in doubted:
             self.missing[column] = (
                 f"The tenant refuses queries of {required.ACTIVITY} for a field that it does not know, and does not "
-                f"say which: '{column}' is left out, as one that it may be. Ask the Gainsight admin which of the fields "
+                f"say which: '{column}' is left out, as it may be the one. Ask the Gainsight admin which of the fields "
                 "that the key's owner is shown cannot be queried. They are tried again once a day."
             )
         if doubted:
