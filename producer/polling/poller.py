@@ -16,7 +16,7 @@ from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
 from producer.state.seen_versions import Seen, Verdict, versions_of
-from producer.timeline.keyset_reader import Activity, Page, Position, ahead, read_pages
+from producer.timeline.keyset_reader import Activity, Page, Position, Unreadable, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
 from producer.timeline.window import Window, next_window
 
@@ -265,6 +265,10 @@ class Poller:
         headers = feed.records.headers(period, last=True)
         seen = write_order.seen
         fresh = {g: at for g, at in deleted.at.items() if not seen.is_deleted(g) and not seen.outlives(g, at)}
+        # A source that does not heed the dates names again what is older than the tombstones that are remembered.
+        older = [_deletion(g, at) for g, at in fresh.items() if at < deleted.window.start]
+        unwritten = {row.row["Gsid"] for row in seen.new_unreadable(older)}
+        fresh = {g: at for g, at in fresh.items() if at >= deleted.window.start or g in unwritten}
         # What was written since an old deletion may be forgotten: the tenant knows whether the activity came back.
         doubtful = [g for g, at in fresh.items() if at < (write_order.checkpoint.remembered_from or 0)]
         alive = await self._deletions.alive(doubtful) if doubtful else set()
@@ -281,7 +285,7 @@ class Poller:
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
                     write_order.note(gsid, Seen(at, None, offset), request)
-                seen.note_unreadable(dead)
+                seen.note_unreadable([*dead, *(_deletion(g, at) for g, at in fresh.items())])
                 default = offsets[-1] + 1 if offsets else write_order.checkpoint.raw_offset
                 write_order.checkpoint = replace(
                     write_order.checkpoint,
@@ -295,6 +299,10 @@ class Poller:
                 await feed.write(outgoing, checkpoint)
         result.tombstones += len(fresh)
         result.dead += len(dead)
+
+
+def _deletion(gsid: str, at: int) -> Unreadable:
+    return Unreadable({"Gsid": gsid, "DeletedOn": at}, "It is older than what was asked for.")
 
 
 def _skewed(skew: float) -> str:

@@ -212,3 +212,22 @@ async def test_a_delete_log_without_an_end_is_given_up_with_the_cause_and_rows_g
         await rig.poll()
     assert pages == 10
     assert [g for g, _ in rig.lane.versions()] == [gsid]
+
+
+@pytest.mark.parametrize("past", [30, 3 * HOUR, 400 * 24 * HOUR])
+async def test_a_log_that_does_not_heed_dates_names_a_deletion_again_and_again_and_it_is_written_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, past: int
+) -> None:
+    rig.define(deletions_every=60)
+    await rig.poll()
+    query = rig.feed.client.query
+    row = {"RecordId": "G1", "DeletedOn": rig.tenant.now() - past * 1000, "ObjectName": "activity_timeline"}
+
+    async def heedless(asked: Query, **more: Any) -> list[dict[str, Any]]:
+        return [row] if asked.object_name == "record_delete_log" else await query(asked, **more)
+
+    monkeypatch.setattr(rig.feed.client, "query", heedless)
+    for _ in range(12):
+        rig.tenant.advance(900)
+        await rig.poll()
+    assert rig.lane.versions() == [("G1", None)]
