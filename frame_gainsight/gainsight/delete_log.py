@@ -19,8 +19,8 @@ CALL = "activity/deleted"
 SOURCES = (*LOGS, CALL)
 LOG_DAYS = 15  # the logs keep no older entries
 
-MOST = 25_000  # entries of a log that are read at once, where the next reading can go on behind them
-MOST_BY_FAR = 100_000  # where it cannot
+MOST = 10_000  # entries of a log that are read at once, where the next reading can go on behind them
+MOST_BY_FAR = 50_000  # where it cannot
 
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
+from producer.state.records import PAUSE
 from producer.state.seen_versions import Seen, Verdict, versions_of
 from producer.timeline.keyset_reader import Activity, Page, Position, Unreadable, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
@@ -276,7 +278,12 @@ class Poller:
             fresh = {g: at for g, at in fresh.items() if g not in alive and not write_order.is_stale(g, request)}
             refused = await feed.records.refused_tombstones(fresh, headers, fetched_at)
             fresh = {g: at for g, at in fresh.items() if g not in refused}
-            outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
+            outgoing, written = [], []
+            for number, (gsid, at) in enumerate(fresh.items()):
+                if number % PAUSE == 0:
+                    await asyncio.sleep(0)
+                outgoing.append(feed.records.tombstone(gsid, at, headers, fetched_at))
+                written.append(_deletion(gsid, at))
             dead = seen.new_unreadable(refused.values())
             trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
             if fresh:
@@ -285,7 +292,7 @@ class Poller:
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
                     write_order.note(gsid, Seen(at, None, offset), request)
-                seen.note_unreadable([*dead, *(_deletion(g, at) for g, at in fresh.items())])
+                seen.note_unreadable([*dead, *written])
                 default = offsets[-1] + 1 if offsets else write_order.checkpoint.raw_offset
                 write_order.checkpoint = replace(
                     write_order.checkpoint,
