@@ -167,7 +167,8 @@ def id_of(record: ConsumedRecord) -> str:
 
 
 def apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecord) -> str | None:
-    """Applies one record of the topic; returns the id it was about. A definition that does not read changes nothing.
+    """Applies one record of the topic; returns the id it was about. A definition that does not read, or that is not
+    its key's, changes nothing.
 
     Raises RegistryError: while the schema registry does not answer, no definition can be judged.
     """
@@ -184,11 +185,17 @@ def _apply(codec: Codec, connectors: dict[str, Connector], record: ConsumedRecor
         connectors.pop(id_of(record), None)
         return None
     try:
-        connectors[id_of(record)] = decode_connector(codec, record.value)
+        connector = decode_connector(codec, record.value)
     except RegistryError:
         raise
     except (SchemaError, DefinitionError) as error:
         return str(error)
+    if connector.id != id_of(record):  # it would be polled, and its key be used, as another connector's
+        return (
+            f"The record's key is {id_of(record)[:64]!r}, and its definition is that of {connector.id!r}: it counts "
+            "for neither. Add the connector again, which replaces the record, or remove it."
+        )
+    connectors[connector.id] = connector
     return None
 
 

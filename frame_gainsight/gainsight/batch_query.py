@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+
+import structlog
 
 from frame_gainsight.gainsight.client import GainsightClient
 from frame_gainsight.gainsight.envelope import Row, UnreadableRow, refuse_repeated, value_of
 from frame_gainsight.gainsight.errors import RefusedQueryError
 from frame_gainsight.gainsight.query import LEAST_CAP, MAX_ROWS, Condition, Query, is_full
 
+log = structlog.get_logger(__name__)
+
 KEY = "Gsid"
 START = 1000  # values of an IN list: its maximum is unknown, so start large and halve when refused
+MAX_LEFT_OUT = 8  # values of one look-up that are left out for being refused: each costs up to ten calls to find
+MAX_REMEMBERED = 1000  # values that were refused
+# Values of the usual form that no record has: where even such a one is refused, it is the query that is.
+NO_EMAIL, NO_GSID = "nobody@nowhere.example", "1P01" + "0" * 32
 
 
 @dataclass
 class Chunking:
-    """The size of `IN` list that a tenant takes, learnt from its refusals."""
+    """The size of `IN` list that a tenant takes, learnt from its refusals.
+
+    Attributes:
+        refused: (field, value) of the values that a tenant refused one by one; each is queried apart from then on.
+    """
 
     size: int = START
+    refused: dict[tuple[str, str], None] = dataclass_field(default_factory=dict, compare=False)
+
+    def note_refused(self, field: str, value: str) -> None:
+        self.refused[field, value] = None
+        if len(self.refused) > MAX_REMEMBERED:
+            del self.refused[next(iter(self.refused))]
 
 
 @dataclass
@@ -48,30 +67,101 @@ async def fetch_where_in(
 ) -> list[Row]:
     """Every row of the object whose `field` is one of `values`, also where the tenant caps its pages at an odd number.
 
-    The `IN` list is halved when the tenant refuses it, and the size that works is kept in `chunking`.
-    Raises as `GainsightClient.query` does; RefusedQueryError when even one value is refused.
+    An `IN` list is halved when the tenant refuses it. Where that was for its size, the size that works is kept in
+    `chunking`; where it was for one value, that one is left out, which is logged.
+    Raises as `GainsightClient.query` does; RefusedQueryError when the tenant refuses the query whatever its values, or
+    more than MAX_LEFT_OUT of them.
 
     Args:
         page_cap: saves the call after a page that is shorter than another one was. Without it, only a page of fewer
             than LEAST_CAP rows is the last one.
     """
-    rows: list[Row] = []
-    order = KEY if KEY in select else field  # some custom objects have no Gsid
-    start = 0
-    before = chunking.size
-    while start < len(values):
-        chunk = values[start : start + chunking.size]
+    return await _LookUp(client, object_name, select, field, chunking, page_cap).rows_of(values)
+
+
+class _LookUp:
+    """One look-up by value: what was read, and whether the tenant took any of its lists."""
+
+    def __init__(
+        self,
+        client: GainsightClient,
+        object_name: str,
+        select: Sequence[str],
+        field: str,
+        chunking: Chunking,
+        page_cap: PageCap | None,
+    ) -> None:
+        self._client = client
+        self._object_name = object_name
+        self._select = select
+        self._field = field
+        self._order = KEY if KEY in select else field  # some custom objects have no Gsid
+        self._chunking = chunking
+        self._page_cap = page_cap
+        self._rows: list[Row] = []
+        self._taken = False
+        self._left_out = 0
+
+    async def rows_of(self, values: Sequence[str]) -> list[Row]:
+        refused, before = self._chunking.refused, self._chunking.size
+        apart = [value for value in values if (self._field, value) in refused]
+        sound = [value for value in values if (self._field, value) not in refused] if apart else values
         try:
-            query = Query(object_name, select, [Condition(field, "IN", chunk)], {order: "asc"})
-            rows += await _all_pages(client, query, len(chunk) if field == KEY else None, page_cap)
+            start = 0
+            while start < len(sound):
+                chunk = sound[start : start + self._chunking.size]
+                await self._read(chunk)
+                start += len(chunk)
+            for value in apart:
+                await self._read([value])
+        except RefusedQueryError:  # not the size: forget what it seemed to teach
+            self._chunking.size = before
+            raise
+        return self._rows
+
+    async def _read(self, chunk: Sequence[str]) -> bool:
+        """Reads the rows of a list of values, in parts where it is refused; returns whether all of them were taken."""
+        try:
+            self._rows += await self._query(chunk)
         except RefusedQueryError as error:
-            if len(chunk) == 1 or (error.code or "").startswith("P_"):  # not the size: forget what it seemed to teach
-                chunking.size = before
+            if (error.code or "").startswith("P_"):
                 raise
-            chunking.size = len(chunk) // 2
-            continue
-        start += len(chunk)
-    return rows
+            if len(chunk) == 1:
+                await self._leave_out(chunk[0], error)
+                return False
+        else:
+            self._taken = True
+            return True
+        half, size, start, all_taken = (len(chunk) + 1) // 2, self._chunking.size, 0, True
+        while start < len(chunk):
+            # What the parts before have taught of the size counts for those after it.
+            part = chunk[start : start + min(half, self._chunking.size)]
+            all_taken = await self._read(part) and all_taken
+            start += len(part)
+        if all_taken and self._chunking.size == size:  # in parts it was taken: it was too long
+            self._chunking.size = min(size, half)
+        return all_taken
+
+    async def _leave_out(self, value: str, error: RefusedQueryError) -> None:
+        """Leaves a value out that is refused by itself. Raises the error where that is not for the value."""
+        if not self._taken:
+            await self._query([NO_EMAIL if "@" in value else NO_GSID])
+            self._taken = True
+        self._left_out += (self._field, value) not in self._chunking.refused
+        if self._left_out > MAX_LEFT_OUT:
+            raise error
+        self._chunking.note_refused(self._field, value)
+        log.warning(
+            "value_left_out",
+            object=self._object_name,
+            field=self._field,
+            cause=str(error),
+            hint=f"the tenant refuses one value of {len(value)} characters: what refers to it stays unresolved",
+        )
+
+    async def _query(self, values: Sequence[str]) -> list[Row]:
+        query = Query(self._object_name, self._select, [Condition(self._field, "IN", values)], {self._order: "asc"})
+        return await _all_pages(self._client, query, len(values) if self._field == KEY else None, self._page_cap)
 
 
 async def _all_pages(

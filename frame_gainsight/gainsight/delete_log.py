@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from frame_gainsight.gainsight.client import GainsightClient
-from frame_gainsight.gainsight.dates import format_date, parse_date
+from frame_gainsight.gainsight.dates import format_date, parse_date, whole_second
 from frame_gainsight.gainsight.envelope import Row, refuse_repeated, value_of
-from frame_gainsight.gainsight.errors import RefusedQueryError
+from frame_gainsight.gainsight.errors import RefusedQueryError, TransientError
 from frame_gainsight.gainsight.query import LEAST_CAP, Condition, Query
 
 ACTIVITY = "activity_timeline"
@@ -19,18 +19,25 @@ CALL = "activity/deleted"
 SOURCES = (*LOGS, CALL)
 LOG_DAYS = 15  # the logs keep no older entries
 
+MOST = 10_000  # entries of a log that are read at once, where the next reading can go on behind them
+MOST_BY_FAR = 50_000  # where it cannot
+
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")
 _PAUSE = 1000  # rows, after which others have their turn
 _DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
 
 
-async def deleted_in(client: GainsightClient, source: str, start: int, end: int) -> dict[str, int]:
-    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, by one of SOURCES.
+async def deleted_in(client: GainsightClient, source: str, start: int, end: int) -> tuple[dict[str, int], int]:
+    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, by one of SOURCES; and up to
+    where it was read: `end`, or the second in which to go on, where a log has more than MOST entries.
 
-    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such source.
+    Raises TransientError for a log that has more than MOST_BY_FAR and leads nowhere, and UnknownObjectError or another
+    ConfigError, or RefusedQueryError, where the tenant has no such source.
     """
-    return await _from_call(client, start, end) if source == CALL else await _from_log(client, source, start, end)
+    if source == CALL:
+        return await _from_call(client, start, end), end
+    return await _from_log(client, source, start, end)
 
 
 async def deleted_records(
@@ -48,11 +55,18 @@ async def deleted_records(
     return found
 
 
-async def _from_log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
+async def _from_log(client: GainsightClient, name: str, start: int, end: int) -> tuple[dict[str, int], int]:
     found: dict[str, int] = {}
+    latest, rows = start, 0
     async for row in _entries(client, name, start, end, Condition("ObjectName", "EQ", [ACTIVITY])):
         _take(found, row, end)
-    return found
+        rows += 1
+        at = whole_second(_deleted_at(row, start))
+        # Those that follow are later, or of this second: unless the log does not heed its order, or its dates.
+        if rows >= MOST and max(latest, start + 1) <= at < end:
+            return found, at
+        latest = max(latest, at)
+    return found, end
 
 
 async def _entries(client: GainsightClient, log: str, start: int, end: int, of: Condition) -> AsyncIterator[Row]:
@@ -73,6 +87,13 @@ async def _entries(client: GainsightClient, log: str, start: int, end: int, of: 
         if len(rows) < LEAST_CAP:
             return
         offset += len(rows)
+        if offset >= MOST_BY_FAR:
+            raise TransientError(
+                f"{log} has more than {MOST_BY_FAR:,} deletions between {format_date(start)} and {format_date(end)}, "
+                "and their dates lead no further: they are of one second, in no order, or not those asked for. "
+                "Deletions wait. Ask the Gainsight admin whether the log heeds the query's dates and order.",
+                status=200,
+            )
 
 
 async def _from_call(client: GainsightClient, start: int, end: int) -> dict[str, int]:

@@ -29,7 +29,7 @@ from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import fingerprint_of
+from producer.state.seen_versions import versions_of
 from producer.timeline.keyset_reader import Activity, Page, ahead, read_pages
 from producer.timeline.window import Window
 
@@ -205,7 +205,7 @@ class BackfillRunner:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            new = [(a, f) for a in current if self._is_new(a, f := fingerprint_of(a))]
+            new, beside = versions_of(current, self._is_new)
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
             following = replace(
@@ -218,12 +218,13 @@ class BackfillRunner:
             if last and following.written:
                 marker = replace(period, page=following.page, written=following.written)
                 outgoing.append(feed.records.marker(marker, headers, fetched_at))
-            refused = [*page.unreadable, *fitting.refused]
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in refused]
+            dead = write_order.seen.new_unreadable([*page.unreadable, *beside, *fitting.refused])
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
 
             def progress(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for activity, _ in fresh:
                     write_order.note_backfilled(activity.gsid, page.request)
+                write_order.seen.note_unreadable(dead)
                 advanced = with_slice(self.backfill, slice_.window, None if last else following)
                 self.backfill = replace(
                     advanced,

@@ -21,6 +21,7 @@ from frame_gainsight.runtime import Clock
 
 log = structlog.get_logger(__name__)
 
+LOGGED = 20  # fields that one line of the log names
 DESCRIBE_EVERY = 86_400.0  # seconds: field sets change rarely, and a describe is a call
 
 
@@ -121,6 +122,18 @@ class Columns:
 
     def _selected(self) -> None:
         self.version = required.columns_version(self.select)
+        doubted = [c for c in self._selection.absent if c in self._selection.doubted and c not in self.missing]
+        for column in doubted:
+            self.missing[column] = (
+                f"The tenant refuses queries of {required.ACTIVITY} for a field that it does not know, and does not "
+                f"say which: '{column}' is left out, as it may be the one. Ask the Gainsight admin which of the fields "
+                "that the key's owner is shown cannot be queried. They are tried again once a day."
+            )
+        if doubted:
+            hint = self.missing[doubted[0]]
+            log.warning(
+                "fields_left_out", connector=self._definition.id, fields=doubted[:LOGGED], count=len(doubted), hint=hint
+            )
         for column in self._selection.absent:
             if column in self.missing:
                 continue

@@ -46,6 +46,9 @@ class DeletionPoller:
         self._client = client
         self._absent: dict[str, int] = {}
         self._needed: set[str] = set()
+        self._unfinished: dict[
+            str, int
+        ] = {}  # source → where to go on (milliseconds): it had more than is read at once
         self._warned = False
         self._chunking = Chunking()
 
@@ -65,9 +68,9 @@ class DeletionPoller:
         for source in sorted(SOURCES, key=lambda s: (s not in self._needed, cursors[s], SOURCES.index(s))):
             if not self._is_due(source, cursors[source], until) or (len(starts) > 1 and not self._needed):
                 continue
-            start = whole_second(max(cursors[source] - overlap, oldest, 0))
+            start = whole_second(max(self._unfinished.get(source, cursors[source] - overlap), oldest, 0))
             try:
-                named = await deleted_in(self._client, source, start, until)
+                named, read_until = await deleted_in(self._client, source, start, until)
             except (ConfigError, RefusedQueryError) as error:  # its key has just read the timeline
                 self._note_absent(source, until, str(error))
                 continue
@@ -75,7 +78,11 @@ class DeletionPoller:
             if any(gsid not in found and not is_known(gsid) for gsid in named):
                 self._needed.add(source)
             found |= named
-            cursors[source] = until
+            cursors[source] = read_until
+            self._unfinished.pop(source, None)
+            if read_until < until:
+                self._unfinished[source] = read_until
+                log.info("deletions_unfinished", connector=self._definition.id, source=source, found=len(named))
             starts.append(start)
         present = [cursors[source] for source in SOURCES if source not in self._absent]
         self._warn_without(present)
@@ -89,6 +96,8 @@ class DeletionPoller:
     def _is_due(self, source: str, cursor: int, until: int) -> bool:
         if source in self._absent:  # its cursor stays: should the source come, it is read from there
             return until - self._absent[source] >= IDLE_EVERY
+        if source in self._unfinished:
+            return True
         interval = self._definition.deletions_every * 1000
         if self._needed and source not in self._needed:
             interval = max(interval, IDLE_EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from frame_gainsight.kafka import ProducerRecord
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
-from producer.state.seen_versions import Seen, Verdict, fingerprint_of, row_hash
-from producer.timeline.keyset_reader import Activity, Page, Position, ahead, read_pages
+from producer.state.records import PAUSE
+from producer.state.seen_versions import Seen, Verdict, versions_of
+from producer.timeline.keyset_reader import Activity, Page, Position, Unreadable, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
 from producer.timeline.window import Window, next_window
 
@@ -161,13 +163,10 @@ class Poller:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            new = [
-                (a, f) for a in current if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
-            ]
+            new, beside = versions_of(current, lambda a, f: write_order.seen.verdict(a, f, columns) is Verdict.WRITE)
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
-            refused = [*page.unreadable, *fitting.refused]
-            dead = [row for row in refused if write_order.seen.is_new_unreadable(row_hash(row.row))]
+            dead = write_order.seen.new_unreadable([*page.unreadable, *beside, *fitting.refused])
             following = replace(
                 period,
                 page=period.page + 1,
@@ -183,6 +182,7 @@ class Poller:
                 for (activity, fingerprint), offset in zip(fresh, offsets, strict=False):
                     seen = Seen(activity.modified_at, fingerprint, offset, columns)
                     write_order.note(activity.gsid, seen, page.request)
+                write_order.seen.note_unreadable(dead)
                 self._advance(following, last, offsets[-1] + 1 if offsets else None, page.unsure_from)
                 return [*trailing, feed.records.checkpoint(write_order.checkpoint)]
 
@@ -191,7 +191,7 @@ class Poller:
         result.pages += 1
         result.rows += len(page.activities) + len(page.unreadable)
         result.written += len(fresh)
-        result.unchanged += len(page.activities) - len(new)
+        result.unchanged += len(page.activities) - len(new) - len(beside)
         result.dead += len(dead)
         result.late += late
         return following
@@ -267,6 +267,10 @@ class Poller:
         headers = feed.records.headers(period, last=True)
         seen = write_order.seen
         fresh = {g: at for g, at in deleted.at.items() if not seen.is_deleted(g) and not seen.outlives(g, at)}
+        # A source that does not heed the dates names again what is older than the tombstones that are remembered.
+        older = [_deletion(g, at) for g, at in fresh.items() if at < deleted.window.start]
+        unwritten = {row.row["Gsid"] for row in seen.new_unreadable(older)}
+        fresh = {g: at for g, at in fresh.items() if at >= deleted.window.start or g in unwritten}
         # What was written since an old deletion may be forgotten: the tenant knows whether the activity came back.
         doubtful = [g for g, at in fresh.items() if at < (write_order.checkpoint.remembered_from or 0)]
         alive = await self._deletions.alive(doubtful) if doubtful else set()
@@ -274,8 +278,13 @@ class Poller:
             fresh = {g: at for g, at in fresh.items() if g not in alive and not write_order.is_stale(g, request)}
             refused = await feed.records.refused_tombstones(fresh, headers, fetched_at)
             fresh = {g: at for g, at in fresh.items() if g not in refused}
-            outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
-            dead = [row for row in refused.values() if seen.is_new_unreadable(row_hash(row.row))]
+            outgoing, written = [], []
+            for number, (gsid, at) in enumerate(fresh.items()):
+                if number % PAUSE == 0:
+                    await asyncio.sleep(0)
+                outgoing.append(feed.records.tombstone(gsid, at, headers, fetched_at))
+                written.append(_deletion(gsid, at))
+            dead = seen.new_unreadable(refused.values())
             trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
@@ -283,6 +292,7 @@ class Poller:
             def checkpoint(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for (gsid, at), offset in zip(fresh.items(), offsets, strict=False):
                     write_order.note(gsid, Seen(at, None, offset), request)
+                seen.note_unreadable([*dead, *written])
                 default = offsets[-1] + 1 if offsets else write_order.checkpoint.raw_offset
                 write_order.checkpoint = replace(
                     write_order.checkpoint,
@@ -296,6 +306,10 @@ class Poller:
                 await feed.write(outgoing, checkpoint)
         result.tombstones += len(fresh)
         result.dead += len(dead)
+
+
+def _deletion(gsid: str, at: int) -> Unreadable:
+    return Unreadable({"Gsid": gsid, "DeletedOn": at}, "It is older than what was asked for.")
 
 
 def _skewed(skew: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -9,9 +10,9 @@ import orjson
 import xxhash
 
 from frame_gainsight.gainsight import Row, whole_second
-from producer.timeline.keyset_reader import MODIFIED, Activity
+from producer.timeline.keyset_reader import MODIFIED, Activity, Unreadable
 
-MAX_UNREADABLE = 10_000  # rows that are remembered
+MAX_UNREADABLE = 100_000  # rows that are remembered: more than a poll meets, so that none is forgotten between two
 
 
 def row_bytes(row: Row) -> bytes:
@@ -25,6 +26,10 @@ def row_bytes(row: Row) -> bytes:
 def row_hash(row: Row) -> str:
     """A hash of the row's content, whatever the order of its columns."""
     return xxhash.xxh3_128_hexdigest(row_bytes(dict(sorted(row.items(), key=lambda pair: str(pair[0])))))
+
+
+def _content(row: Unreadable) -> int:
+    return int(row_hash(row.row)[:16], 16)
 
 
 def _text(value: object) -> str:
@@ -93,23 +98,55 @@ def fingerprint_of(activity: Activity) -> str:
         return row_hash(own)
 
 
+def versions_of(
+    activities: Iterable[Activity], is_new: Callable[[Activity, str], bool]
+) -> tuple[list[tuple[Activity, str]], list[Unreadable]]:
+    """The versions of a page that are to be written, each with its fingerprint; and the rows that cannot be versions.
+
+    A page may hold an activity more than once. Equal rows are one version; of different dates, the latest comes last.
+    Of different rows of one date nobody can say which is the later one: that which is written already counts, else the
+    last, and the others cannot be versions beside it.
+    """
+    found: dict[tuple[str, int], dict[str, Activity]] = {}
+    for activity in activities:
+        rows = found.setdefault((activity.gsid, activity.modified_at), {})
+        rows.setdefault(fingerprint_of(activity), activity)
+    new: list[tuple[Activity, str]] = []
+    beside: list[Unreadable] = []
+    for (gsid, _), rows in sorted(found.items(), key=lambda version: version[0][1]):
+        unwritten = {f: a for f, a in rows.items() if is_new(a, f)}
+        if len(rows) > 1:
+            written = len(unwritten) < len(rows)
+            beside += [Unreadable(a.row, _beside(gsid)) for a in list(unwritten.values())[: None if written else -1]]
+            unwritten = {} if written else dict(list(unwritten.items())[-1:])
+        new += [(a, f) for f, a in unwritten.items()]
+    return new, beside
+
+
+def _beside(gsid: str) -> str:
+    return (
+        f"The tenant's answer has another row of {gsid[:64]} with the same LastModifiedDate and other content, which "
+        "is the one that counts. Ask the Gainsight admin why it has two."
+    )
+
+
 class SeenVersions:
     """The latest version written of every activity modified in the overlap, and the deletions written recently."""
 
     def __init__(self) -> None:
         self._seen: dict[str, Seen] = {}
-        self._unreadable: dict[str, None] = {}
+        self._unreadable: dict[int, None] = {}  # by the row's hash, the one met last at the end
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def copy(self) -> dict[str, Seen]:
-        """The remembered versions, for `replace`."""
-        return dict(self._seen)
+    def copy(self) -> tuple[dict[str, Seen], dict[int, None]]:
+        """All that is remembered, for `replace`."""
+        return dict(self._seen), dict(self._unreadable)
 
-    def replace(self, seen: dict[str, Seen]) -> None:
-        """Remembers these versions, and no others."""
-        self._seen = seen
+    def replace(self, remembered: tuple[dict[str, Seen], dict[int, None]]) -> None:
+        """Remembers what it did when the copy was made, and nothing else."""
+        self._seen, self._unreadable = remembered
 
     def verdict(self, activity: Activity, fingerprint: str, columns: str = "") -> Verdict:
         """Whether a version, read with that version of the column list, is to be written.
@@ -153,14 +190,22 @@ class SeenVersions:
         seen = self._seen.get(gsid)
         return seen is not None and seen.fingerprint is not None and whole_second(seen.at) > whole_second(deleted_at)
 
-    def is_new_unreadable(self, unreadable: str) -> bool:
-        """Whether an unreadable row (by the hash of its content) is met for the first time since the start."""
-        if unreadable in self._unreadable:
-            return False
-        self._unreadable[unreadable] = None
-        if len(self._unreadable) > MAX_UNREADABLE:
+    def new_unreadable(self, rows: Iterable[Unreadable]) -> list[Unreadable]:
+        """Those of the rows that are met for the first time since the start, by their content: each once."""
+        found: dict[int, Unreadable] = {}
+        for row in rows:
+            known = _content(row)
+            if known in self._unreadable:  # what is met at every poll is not forgotten for others
+                self._unreadable[known] = self._unreadable.pop(known)
+            else:
+                found.setdefault(known, row)
+        return list(found.values())
+
+    def note_unreadable(self, rows: Iterable[Unreadable]) -> None:
+        """Remembers rows whose dead letters are written."""
+        self._unreadable |= dict.fromkeys(map(_content, rows))
+        while len(self._unreadable) > MAX_UNREADABLE:
             del self._unreadable[next(iter(self._unreadable))]
-        return True
 
     def forget(self, modified_before: int, deleted_before: int) -> None:
         """Drops versions and deletions from before these moments (milliseconds), which no window will read again."""

@@ -88,7 +88,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row without Gsid, or whose LastModifiedDate is no date."""
+    """A row without Gsid, whose LastModifiedDate is no date, or that was not asked for."""
 
     row: Row
     cause: str
@@ -127,10 +127,11 @@ async def read_pages(
     reading = _Reading(source, set(taken))
     while True:
         if position.drained_after is None:
-            reply = await source.fetch(_between(position.at, window.end), BY_DATE)
-            activities, unreadable = _read(reply.rows)
+            asked = Window(position.at, window.end)
+            reply = await source.fetch(_between(asked.start, asked.end), BY_DATE)
+            activities, unreadable = _read(reply.rows, asked)
             fresh = reading.fresh(activities, reply)
-            if _is_last(activities, reply):
+            if _is_last(activities, unreadable, reply):
                 yield reading.page(fresh, unreadable, None, reply)
                 return
             following = _after(activities, position)
@@ -150,11 +151,11 @@ async def read_pages(
 
 async def _drain(reading: _Reading, position: Position, window: Window) -> AsyncIterator[Page]:
     """The pages of one crowded second, the last of which leads behind it."""
-    until = position.at + SECOND
-    behind = None if until >= window.end else Position(until)
+    second = Window(position.at, position.at + SECOND)
+    behind = None if second.end >= window.end else Position(second.end)
     after = position.drained_after or ""
     while True:
-        conditions = _between(position.at, until)
+        conditions = _between(second.start, second.end)
         if after:
             conditions.append(Condition(GSID, "GT", [after]))
         try:
@@ -162,12 +163,12 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
         except RefusedQueryError:
             if not after:
                 raise
-            async for page in _drain_by_offset(reading, position.at, behind):
+            async for page in _drain_by_offset(reading, second, behind):
                 yield page
             return
-        activities, unreadable = _read(reply.rows)
+        activities, unreadable = _read(reply.rows, second)
         fresh = reading.fresh(activities, reply)
-        if _is_last(activities, reply):
+        if _is_last(activities, unreadable, reply):
             reading.taken = set()
             yield reading.page(fresh, unreadable, behind, reply)
             return
@@ -177,31 +178,31 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
         yield reading.page(fresh, unreadable, Position(position.at, after), reply)
 
 
-async def _drain_by_offset(reading: _Reading, at: int, behind: Position | None) -> AsyncIterator[Page]:
+async def _drain_by_offset(reading: _Reading, second: Window, behind: Position | None) -> AsyncIterator[Page]:
     """The crowded second's pages for a tenant that takes no `Gsid GT` beside the dates: by offset, from its start.
 
     Each page has the last row of the one before again: when another row is there, one has left the second and
     the rest has moved up, so the second is begun anew.
     """
-    conditions, offset, last, restarts = _between(at, at + SECOND), 0, "", 0
+    conditions, offset, last, restarts = _between(second.start, second.end), 0, "", 0
     while True:
         reply = await reading.source.fetch(conditions, BY_GSID, offset)
-        activities, unreadable = _read(reply.rows)
+        activities, unreadable = _read(reply.rows, second)
         if last and (not activities or activities[0].gsid != last):
             reply.release()
             offset, last, restarts = 0, "", restarts + 1
             if restarts > MAX_RESTARTS:
-                raise TransientError(f"The rows of {format_date(at)} change faster than they can be read.")
+                raise TransientError(f"The rows of {format_date(second.start)} change faster than they can be read.")
             continue
         fresh = reading.fresh(activities, reply)
         reading.taken |= {a.gsid for a in activities}
-        if _is_last(activities, reply) or (last and len(reply.rows) == 1):
+        if _is_last(activities, unreadable, reply) or (last and len(reply.rows) == 1):
             reading.taken = set()
             yield reading.page(fresh, unreadable, behind, reply)
             return
         last = activities[-1].gsid
         offset += len(reply.rows) - 1
-        yield reading.page(fresh, unreadable, Position(at, last), reply)
+        yield reading.page(fresh, unreadable, Position(second.start, last), reply)
 
 
 class _Reading:
@@ -241,10 +242,10 @@ async def _next(pages: AsyncGenerator[Page]) -> Page | None:
     return await anext(pages, None)
 
 
-def _is_last(activities: Sequence[Activity], reply: PageReply) -> bool:
+def _is_last(activities: Sequence[Activity], unreadable: Sequence[Unreadable], reply: PageReply) -> bool:
     """Whether nothing follows the page. Raises StuckError for a full one from which nothing leads on."""
     if reply.full and not reply.doubted and not activities:
-        raise StuckError(_stuck(reply.rows))
+        raise StuckError(_stuck(unreadable))
     return not reply.full or not activities
 
 
@@ -259,7 +260,12 @@ def _between(start: int, end: int) -> list[Condition]:
     return [Condition(MODIFIED, "GTE", [format_date(start)]), Condition(MODIFIED, "LT", [format_date(end)])]
 
 
-def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
+def _read(rows: Sequence[Row], asked: Window | None = None) -> tuple[list[Activity], list[Unreadable]]:
+    """The activities among the rows, and the others with why they are none.
+
+    A row from outside of the span that was `asked` for is none of its versions: where it stands says nothing of what
+    follows it, and what is remembered does not reach to it, so that every poll would write it again.
+    """
     activities, unreadable = [], []
     for row in rows:
         if isinstance(row, UnreadableRow):
@@ -280,13 +286,24 @@ def _read(rows: Sequence[Row]) -> tuple[list[Activity], list[Unreadable]]:
         if modified_at is None:
             unreadable.append(Unreadable(row, f"{gsid[:64]} has no LastModifiedDate."))
             continue
+        if asked is not None and not asked.start <= modified_at < asked.end:
+            unreadable.append(Unreadable(row, _not_asked(gsid, modified_at, asked)))
+            continue
         activities.append(Activity(gsid, modified_at, row))
     return activities, unreadable
 
 
-def _stuck(rows: Sequence[Row]) -> str:
-    causes = " ".join(dict.fromkeys(row.cause for row in _read(rows[:3])[1]))
+def _not_asked(gsid: str, modified_at: int, asked: Window) -> str:
     return (
-        f"None of the {len(rows)} rows of a full page has both a Gsid and a readable LastModifiedDate: the reading "
-        f"cannot go on. The first of them: {causes} Ask the tenant's Gainsight admin what these rows are."
+        f"The tenant was asked for rows modified in {asked}, and gave {gsid[:64]}, modified at "
+        f"{format_date(modified_at)}. Ask the Gainsight admin why the query's dates are not heeded. Once they are, a "
+        "poll or a backfill of its time reads it."
+    )
+
+
+def _stuck(unreadable: Sequence[Unreadable]) -> str:
+    causes = " ".join(dict.fromkeys(row.cause for row in unreadable[:3]))
+    return (
+        f"None of the {len(unreadable)} rows of a full page can be read: the reading cannot go on. The first of them: "
+        f"{causes} Ask the tenant's Gainsight admin what these rows are."
     )

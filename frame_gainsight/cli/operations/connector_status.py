@@ -119,15 +119,15 @@ def connector_statuses(settings: Settings, codec: Codec, now: int) -> tuple[list
     _parked(settings, codec, read)
     _dead(settings, read)
     _lag(settings, connectors, read)
-    found = [_one(c, read, services, c.id in unreadable, now) for c in connectors.values()]
+    found = [_one(c, read, services, unreadable.get(c.id), now) for c in connectors.values()]
     for id_ in sorted(unreadable.keys() - connectors.keys()):
-        cause = "Its definition does not read: add it again (connector add FILE), or remove it."
+        cause = f"Its definition does not read: add it again (connector add FILE), or remove it. {unreadable[id_]}"
         parked, dead = _count(read.parked, id_), read.dead[id_]
         found.append(ConnectorStatus(id_, "unreadable", None, None, 0, False, 0, 0, 0, parked, dead, cause))
     return found, services
 
 
-def _one(connector: Connector, read: _Read, services: Services, unreadable: bool, now: int) -> ConnectorStatus:
+def _one(connector: Connector, read: _Read, services: Services, unreadable: str | None, now: int) -> ConnectorStatus:
     id_, definition = connector.id, connector.definition
     checkpoint, failure = read.checkpoints.get(id_), read.failures.get(id_)
     today = now // DAY
@@ -139,8 +139,9 @@ def _one(connector: Connector, read: _Read, services: Services, unreadable: bool
     late = _late(connector, read, now)
     waiting = read.parked.get(id_)
     state, error = connector.state.lower(), ""
-    if unreadable:
-        state, error = "unreadable", "Its latest definition does not read; the one before counts. Add it again."
+    if unreadable is not None:
+        state = "unreadable"
+        error = f"Its latest definition does not read; the one before counts. Add it again. {unreadable}"
     elif connector.state == "PAUSED":
         error = f"Paused: connector resume {id_} goes on from where it stopped."
     elif failure is not None and failure.failure in ("config", "data"):

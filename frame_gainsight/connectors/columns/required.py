@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import xxhash
@@ -52,6 +53,7 @@ ACTIVITY_LOOKUPS = ("AuthorId__gr.Email", "AuthorId__gr.Name")
 JOINED_OBJECTS: Mapping[str, str] = {COMPANY: "GsCompanyId", RELATIONSHIP: "GsRelationshipId"}
 ACTIVITY_REQUIRED = ("Gsid", "LastModifiedDate")
 CUSTOM_PREFIX = "ant__"  # a tenant's own activity fields: Ant__<Label>__c
+NAME = re.compile(r"[\w.]{1,256}")  # what a query can name
 
 OWN_COLUMNS: Mapping[str, tuple[str, ...]] = {
     PERSON: ("Gsid", "Email", "Name", "FirstName", "LastName"),
@@ -72,6 +74,11 @@ def objects_of(definition: Definition) -> list[str]:
     return [ACTIVITY, *OWN_COLUMNS, *definition.objects]
 
 
+def is_custom(column: str) -> bool:
+    """Whether a column is one of the tenant's own activity fields."""
+    return column.lower().startswith(CUSTOM_PREFIX)
+
+
 def mapped_columns(definition: Definition, object_name: str) -> list[str]:
     """The columns that the mapping takes from an object; activities are `activity` in a mapping."""
     return definition.columns_of("activity" if object_name == ACTIVITY else object_name)
@@ -81,7 +88,7 @@ def columns(definition: Definition, object_name: str, described: ObjectDescripti
     """The columns to select from an object: its own as far as the tenant has them, and all that are mapped."""
     if object_name == ACTIVITY:
         own = [c for c in ACTIVITY_COLUMNS if described.field(c)]
-        own += [f.name for f in described.fields.values() if f.name.lower().startswith(CUSTOM_PREFIX)]
+        own += [f.name for f in described.fields.values() if is_custom(f.name) and NAME.fullmatch(f.name)]
         own += [path for path in ACTIVITY_LOOKUPS if described.by_lookup(path.partition(".")[0])]
     elif object_name in definition.objects:
         own = [c for c in ("Gsid", definition.objects[object_name].join_field, "ModifiedDate") if described.field(c)]

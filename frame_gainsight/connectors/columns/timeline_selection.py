@@ -21,6 +21,8 @@ class Selection:
 
     Attributes:
         absent: columns that the tenant describes no more, or that a query did not find.
+        doubted: those of the absent columns one of which a query was refused for, without a word of which. They are
+            tried again when columns are chosen anew.
     """
 
     def __init__(self, definition: Definition) -> None:
@@ -33,6 +35,7 @@ class Selection:
         self._own_accepted: bool | None = None
         self.select: list[str] = []
         self.absent: list[str] = []
+        self.doubted: frozenset[str] = frozenset()
 
     @property
     def has_joined_columns(self) -> bool:
@@ -62,6 +65,7 @@ class Selection:
         absent = self._refused | {c for c in self._mapped if "." not in c and activity.field(c) is None}
         self.select = [c for c in wanted if c.lower() not in absent]
         self.absent = [c for c in wanted if c.lower() in absent]
+        self.doubted = frozenset()
 
     def answered(self) -> None:
         """Notes that a query with these columns was answered."""
@@ -82,7 +86,7 @@ class Selection:
             self._leave(self._own)
             self._own = set()
             return True
-        return isinstance(error, UnknownFieldError) and self._drop_column(error)
+        return isinstance(error, UnknownFieldError) and (self._drop_column(error) or self._drop_optional(error))
 
     def _is_for(self, paths: set[str], accepted: bool | None, error: BaseException) -> bool:
         """Whether the refusal may be for these look-ups. An unknown column may be named without its path."""
@@ -102,6 +106,20 @@ class Selection:
         self._leave({name})
         self.absent.append(column)
         return True
+
+    def _drop_optional(self, error: UnknownFieldError) -> bool:
+        """Leaves out what the query may be refused for, where that names none of its columns: the tenant's own fields
+        at first, and then all others that are neither required nor mapped."""
+        name = (error.field or "").lower()
+        if name in {c.lower() for c in self.select}:
+            return False
+        required_ones = {c.lower() for c in required.ACTIVITY_REQUIRED}
+        optional = [c for c in self.select if c.lower() not in required_ones | self._mapped | self._joined | self._own]
+        left_out = [c for c in optional if required.is_custom(c)] or optional
+        self._leave({c.lower() for c in left_out})
+        self.absent += left_out
+        self.doubted |= set(left_out)
+        return bool(left_out)
 
     def _leave(self, columns: set[str]) -> None:
         self.select = [c for c in self.select if c.lower() not in columns]

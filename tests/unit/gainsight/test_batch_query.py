@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
+import structlog
 
 from frame_gainsight.gainsight import (
     Chunking,
@@ -177,3 +180,71 @@ async def test_a_page_from_which_no_key_leads_on_says_why(rows: bytes, cause: st
             with pytest.raises(RefusedQueryError) as caught:
                 await scan_from(client, Query("person", ["Gsid", "Name"], limit=100), "Name", PageCap())
     assert cause in str(caught.value) and "cannot be read in this order" in str(caught.value)
+
+
+# Values that a tenant refuses
+
+
+class Choosy:
+    """A tenant that refuses some values, and lists of more than `most`; and keeps the lists it was asked for."""
+
+    def __init__(self, bad: Sequence[str], most: int = 10_000, every: bool = False) -> None:
+        self.lists: list[list[str]] = []
+        self.bad = set(bad)
+        self._most = most
+        self._every = every
+
+    def __call__(self, request: Request) -> None:
+        values = request.body["where"]["conditions"][0]["value"]
+        self.lists.append(values)
+        if self._every or self.bad & set(values) or len(values) > self._most:
+            request.json({"result": False, "errorCode": "GSOBJ_1008", "errorDesc": "no"}, 400)
+        else:
+            request.json({"result": True, "data": [{"Gsid": v, "Name": "x"} for v in values if not v.startswith("1P")]})
+
+
+WANTED = [f"g{n:04}" for n in range(1000)]
+
+
+async def looked_up(tenant: Choosy, values: Sequence[str], chunking: Chunking) -> list[str]:
+    with Served(tenant) as server:
+        async with opened(server.url) as client:
+            rows = await fetch_where_in(client, "company", ["Gsid", "Name"], "Gsid", values, chunking)
+    return sorted(row["Gsid"] for row in rows)
+
+
+@pytest.mark.parametrize("bad", [[0], [999], [500], [333, 334], [0, 400, 999]])
+async def test_a_value_that_is_refused_is_left_out_in_few_calls_and_the_others_are_read(bad: list[int]) -> None:
+    refused = [WANTED[n] for n in bad]
+    tenant, chunking = Choosy(refused), Chunking()
+    with structlog.testing.capture_logs() as logs:
+        assert await looked_up(tenant, WANTED, chunking) == [v for v in WANTED if v not in refused]
+    assert len(tenant.lists) <= 1 + 2 * 11 * len(bad)
+    left_out = [entry for entry in logs if entry["event"] == "value_left_out"]
+    assert len(left_out) == len(bad) and all("GSOBJ_1008" in entry["cause"] for entry in left_out)
+    assert chunking.size == 1000, "the list was not too long"
+    again = Choosy(refused)
+    assert await looked_up(again, WANTED, chunking) == [v for v in WANTED if v not in refused]
+    assert len(again.lists) == 1 + len(bad), "what was refused is asked for apart"
+    assert await looked_up(Choosy([]), WANTED, chunking) == WANTED, "and read once the tenant takes it"
+
+
+@pytest.mark.parametrize("values", [["bad"], ["bad", "worse"], ["bad", "good"], ["good", "bad"]])
+async def test_a_short_list_of_refused_values_fails_no_look_up(values: list[str]) -> None:
+    assert await looked_up(Choosy(["bad", "worse"]), values, Chunking()) == [v for v in values if v == "good"]
+
+
+async def test_a_size_limit_and_a_refused_value_are_told_apart() -> None:
+    tenant, chunking = Choosy(["g0100"], most=300), Chunking()
+    assert await looked_up(tenant, WANTED, chunking) == [v for v in WANTED if v != "g0100"]
+    assert chunking.size == 250
+    assert len(tenant.lists) <= 30
+
+
+@pytest.mark.parametrize("tenant", [Choosy([], every=True), Choosy(WANTED[:600])])
+async def test_a_tenant_that_refuses_every_value_or_many_is_an_error_in_few_calls(tenant: Choosy) -> None:
+    chunking = Chunking()
+    with pytest.raises(RefusedQueryError):
+        await looked_up(tenant, WANTED, chunking)
+    assert len(tenant.lists) <= 40
+    assert chunking.size == 1000

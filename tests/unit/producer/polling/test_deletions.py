@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import structlog
 
+from frame_gainsight.gainsight import Query, TransientError
 from tests.unit.producer.rig import Rig
 
 HOUR = 3600
@@ -157,3 +160,74 @@ async def test_a_capped_delete_log_is_read_to_its_end(rig: Rig) -> None:
     rig.tenant.set_variant("page_cap", 50)
     rig.tenant.advance(HOUR)
     assert (await rig.poll()).tombstones == 120
+
+
+# Logs without an end
+
+
+async def test_a_long_delete_log_is_read_in_parts_from_poll_to_poll(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frame_gainsight.gainsight.delete_log.MOST", 100)
+    rig.tenant.set_variant("page_cap", 50)
+    rig.define(overlap=600)
+    ids = [rig.create() for _ in range(250)]
+    rig.tenant.advance(60)
+    await rig.poll()
+    for gsid in ids:
+        rig.tenant.delete(gsid)
+        rig.tenant.advance(1)
+    rig.tenant.advance(HOUR)
+    found = []
+    for _ in range(4):
+        found.append((await rig.poll()).tombstones)
+        rig.tenant.advance(60)
+    assert found[0] == 100 and found[-1] <= 60 and sum(found) == 250
+    assert sorted(g for g, at in rig.lane.versions() if at is None) == sorted(ids), "each once"
+
+
+@pytest.mark.parametrize("ahead", [0, 3_600_000, -3_600_000 * 24])
+async def test_a_delete_log_without_an_end_is_given_up_with_the_cause_and_rows_go_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    monkeypatch.setattr("frame_gainsight.gainsight.delete_log.MOST", 100)
+    monkeypatch.setattr("frame_gainsight.gainsight.delete_log.MOST_BY_FAR", 500)
+    await rig.poll()
+    pages = 0
+    query = rig.feed.client.query
+
+    async def endless(asked: Query, **more: Any) -> list[dict[str, Any]]:
+        nonlocal pages
+        if asked.object_name != "record_delete_log":
+            return await query(asked, **more)
+        pages += 1
+        assert pages <= 20, "without an end"
+        at = rig.tenant.now() + ahead
+        return [{"RecordId": f"D{pages}-{n}", "DeletedOn": at, "ObjectName": "activity_timeline"} for n in range(50)]
+
+    monkeypatch.setattr(rig.feed.client, "query", endless)
+    gsid = rig.create()
+    rig.tenant.advance(2 * HOUR)
+    with pytest.raises(
+        TransientError, match=r"record_delete_log has more than 500 deletions .* Ask the Gainsight admin"
+    ):
+        await rig.poll()
+    assert pages == 10
+    assert [g for g, _ in rig.lane.versions()] == [gsid]
+
+
+@pytest.mark.parametrize("past", [30, 3 * HOUR, 400 * 24 * HOUR])
+async def test_a_log_that_does_not_heed_dates_names_a_deletion_again_and_again_and_it_is_written_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, past: int
+) -> None:
+    rig.define(deletions_every=60)
+    await rig.poll()
+    query = rig.feed.client.query
+    row = {"RecordId": "G1", "DeletedOn": rig.tenant.now() - past * 1000, "ObjectName": "activity_timeline"}
+
+    async def heedless(asked: Query, **more: Any) -> list[dict[str, Any]]:
+        return [row] if asked.object_name == "record_delete_log" else await query(asked, **more)
+
+    monkeypatch.setattr(rig.feed.client, "query", heedless)
+    for _ in range(12):
+        rig.tenant.advance(900)
+        await rig.poll()
+    assert rig.lane.versions() == [("G1", None)]

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+import structlog
 
-from frame_gainsight.gainsight import GainsightError, Priority, RefusedQueryError
+from frame_gainsight.connectors.columns.required import columns
+from frame_gainsight.gainsight import (
+    Field,
+    GainsightError,
+    ObjectDescription,
+    Priority,
+    RefusedQueryError,
+    UnknownFieldError,
+)
 from producer.backfilling.runner import BackfillRunner
 from producer.state.backfill import Backfill
 from producer.timeline.keyset_reader import BY_DATE
@@ -91,3 +101,73 @@ async def test_a_backfill_that_was_refused_goes_on_as_soon_as_live_polling_is_an
     rig.tenant.clear_variants()  # an admin has set it right
     await rig.poll()
     assert (await asyncio.wait_for(running, 10)).state == "DONE"
+
+
+# Refusals that name no column, and names that are none
+
+
+class Unnamed:
+    """A tenant that refuses a query of the timeline for some columns, and does not say for which."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, *bad: str, named: str | None = None) -> None:
+        self.calls = 0
+        self.bad = set(bad)
+        fetch = rig.feed.client.fetch
+
+        async def refusing(query: Any, **more: Any) -> Any:
+            if query.object_name == "activity_timeline":
+                self.calls += 1
+                if self.bad & set(query.select):
+                    raise UnknownFieldError(query.object_name, named, 400)
+            return await fetch(query, **more)
+
+        monkeypatch.setattr(rig.feed.client, "fetch", refusing)
+
+
+@pytest.mark.parametrize("named", [None, "Nowhere__c"])
+@pytest.mark.parametrize("bad", ["Ant__Sentiment__c", "Notes"])
+async def test_a_refusal_that_names_no_column_costs_optional_ones_only_and_says_so(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, bad: str, named: str | None
+) -> None:
+    rig.define(tags={"subject": "activity.Subject"})
+    await rig.poll()
+    tenant = Unnamed(rig, monkeypatch, bad, named=named)
+    assert bad in rig.feed.columns.select
+    gsid = rig.create()
+    rig.tenant.advance(30)
+    with structlog.testing.capture_logs() as logs:
+        result = await rig.poll()
+    assert [g for g, _ in rig.lane.versions()] == [gsid]
+    assert rig.lane.rows()[0]["Subject"] == "hello"
+    assert tenant.calls <= 5
+    assert "does not say which" in result.missing[bad] and "Subject" not in result.missing
+    assert [entry["event"] for entry in logs].count("fields_left_out") == (1 if bad.startswith("Ant") else 2)
+    rig.tenant.advance(30)
+    await rig.poll()
+    before = tenant.calls
+    rig.tenant.advance(30)
+    await rig.poll()
+    assert tenant.calls == before + 1, "nothing is tried twice"
+    tenant.bad.clear()
+    rig.tenant.advance(86_400)
+    assert (await rig.poll()).missing == {} and bad in rig.feed.columns.select
+
+
+async def test_a_refusal_for_a_mapped_column_that_it_does_not_name_is_an_error_after_few_calls(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.define(tags={"subject": "activity.Subject"})
+    await rig.poll()
+    tenant = Unnamed(rig, monkeypatch, "Subject")
+    rig.tenant.advance(30)
+    with pytest.raises(UnknownFieldError):
+        await rig.poll()
+    assert tenant.calls <= 6
+
+
+@pytest.mark.parametrize("name", ['Ant__a"b\n', "Ant__a b", "Ant__a\0", "Ant__a,Gsid", "ant__'--", "Ant__" + "x" * 500])
+async def test_a_field_whose_name_no_query_can_hold_is_not_selected(rig: Rig, name: str) -> None:
+    await rig.poll()
+    fields = {n: Field(n, "STRING") for n in ("Gsid", "LastModifiedDate", "Ant__Right__c", name)}
+    described = ObjectDescription("activity_timeline", {n.lower(): f for n, f in fields.items()})
+    assert columns(rig.feed.definition, "activity_timeline", described) == ["Gsid", "LastModifiedDate", "Ant__Right__c"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
-from producer.timeline.keyset_reader import Activity
+from producer.timeline.keyset_reader import Activity, Unreadable
 
 AT = 1_772_438_400_000
 
@@ -120,6 +120,29 @@ def test_first_offset_is_that_of_the_first_remembered_version() -> None:
     assert known.first_offset(7) == 5, "the version it had before is not needed any more"
 
 
-def test_an_unreadable_row_is_new_once() -> None:
+def unreadable(*names: str) -> list[Unreadable]:
+    return [Unreadable({"Subject": name}, "no Gsid") for name in names]
+
+
+def named(rows: list[Unreadable]) -> str:
+    return "".join(row.row["Subject"] for row in rows)
+
+
+def test_an_unreadable_row_is_new_until_its_dead_letter_is_written() -> None:
     known = SeenVersions()
-    assert [known.is_new_unreadable(content) for content in "aba"] == [True, True, False]
+    assert named(known.new_unreadable(unreadable("a", "b", "a"))) == "ab"
+    before = known.copy()
+    known.note_unreadable(unreadable("a"))
+    assert named(known.new_unreadable(unreadable("a", "b"))) == "b"
+    known.replace(before)
+    assert named(known.new_unreadable(unreadable("a", "b"))) == "ab", "its transaction failed"
+
+
+def test_an_unreadable_row_that_every_poll_meets_is_not_forgotten_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.state.seen_versions.MAX_UNREADABLE", 3)
+    known = SeenVersions()
+    for other in "bcdefgh":
+        met = known.new_unreadable(unreadable("a", other))
+        assert named(met) == ("ab" if other == "b" else other)
+        known.note_unreadable(met)
+    assert named(known.new_unreadable(unreadable("b", "h"))) == "b", "few are remembered"
