@@ -12,6 +12,7 @@ from frame_gainsight.connectors.columns.required import ACTIVITY
 from frame_gainsight.gainsight import ConfigError, Priority, Query, format_date, whole_second
 from frame_gainsight.gainsight.tenant_clock import ABSURD, MAX_AHEAD, span
 from frame_gainsight.kafka import ProducerRecord
+from producer.pauses import with_pauses
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
@@ -162,19 +163,21 @@ class Poller:
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
             new = [
-                (a, f) for a in current if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
+                (a, f)
+                async for a in with_pauses(current)
+                if write_order.seen.verdict(a, f := fingerprint_of(a), columns) is Verdict.WRITE
             ]
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
             refused = [*page.unreadable, *fitting.refused]
-            dead = [row for row in refused if write_order.seen.is_new_unreadable(row_hash(row.row))]
+            dead = [r async for r in with_pauses(refused) if write_order.seen.is_new_unreadable(row_hash(r.row))]
             following = replace(
                 period,
                 page=period.page + 1,
                 written=period.written + len(fresh),
                 position=page.next or period.position,
             )
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) async for row in with_pauses(dead)]
             if last and following.written:
                 outgoing.append(feed.records.marker(following, headers, fetched_at))
             late = self._lateness([activity for activity, _ in fresh])
@@ -276,7 +279,7 @@ class Poller:
             fresh = {g: at for g, at in fresh.items() if g not in refused}
             outgoing = [feed.records.tombstone(gsid, at, headers, fetched_at) for gsid, at in fresh.items()]
             dead = [row for row in refused.values() if seen.is_new_unreadable(row_hash(row.row))]
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) async for row in with_pauses(dead)]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 
