@@ -44,6 +44,7 @@ PERIOD, HEALTHY_PERIOD = 1, 2  # seconds, of the hostile connectors and of the h
 PATIENCE = 30.0  # seconds for a verdict: replies are given up after ten
 HEAVY_PATIENCE = 120.0  # seconds: of a reply that is too large fewer rows are asked for, some times
 PAGE_ROWS = 400
+CROWDED_SECONDS = 15.0
 BEAT = 0.02  # seconds
 # Where hosts are checked, the tenants' is allowed.
 LOOPBACK: dict[str, Any] = {"allow_hosts": "127.0.0.1"} if "allow_hosts" in Settings.model_fields else {}
@@ -416,14 +417,14 @@ class Run:
         return await asyncio.gather(*map(one, behaviours))
 
     async def crowd(self, behaviour: Behaviour, count: int) -> None:
-        """So many connectors of one hostile tenant, polled side by side until each has failed once."""
+        """So many connectors of one hostile tenant, polled side by side for CROWDED_SECONDS."""
         async with contextlib.AsyncExitStack() as stack:
             subjects = [Subject(MemoryTopics(self._settings)) for _ in range(count)]
             for number, subject in enumerate(subjects):
                 id_ = f"{self._by_name[behaviour.name]}-{number}"
                 self._ids[id_] = behaviour.name
                 await stack.enter_async_context(self._polled(id_, subject, subject.polled, behaviour))
-            await asyncio.gather(*(_within(2 * PATIENCE, s, lambda s=s: bool(s.causes)) for s in subjects))  # type: ignore[misc]
+            await asyncio.sleep(CROWDED_SECONDS)  # what is measured is a stretch of time
 
     @staticmethod
     def now() -> float:
