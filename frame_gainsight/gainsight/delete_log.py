@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from frame_gainsight.gainsight.client import GainsightClient
-from frame_gainsight.gainsight.dates import format_date, parse_date
+from frame_gainsight.gainsight.dates import format_date, parse_date, whole_second
 from frame_gainsight.gainsight.envelope import Row, refuse_repeated, value_of
-from frame_gainsight.gainsight.errors import RefusedQueryError
+from frame_gainsight.gainsight.errors import RefusedQueryError, TransientError
 from frame_gainsight.gainsight.query import LEAST_CAP, Condition, Query
 
 ACTIVITY = "activity_timeline"
@@ -18,6 +18,8 @@ LOGS = ("record_delete_log", "record_delete_log_high_volume")
 CALL = "activity/deleted"
 SOURCES = (*LOGS, CALL)
 LOG_DAYS = 15  # the logs keep no older entries
+MOST_AT_ONCE = 100_000  # entries of a log that are read in one go; they and their tombstones are in memory together
+MOST_ENTRIES = 300_000  # of one reading, after which the log is taken to have no end
 
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")
@@ -25,12 +27,19 @@ _PAUSE = 1000  # rows, after which others have their turn
 _DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
 
 
-async def deleted_in(client: GainsightClient, source: str, start: int, end: int) -> dict[str, int]:
-    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, by one of SOURCES.
+async def deleted_in(
+    client: GainsightClient, source: str, start: int, end: int, *, known_until: int = 0
+) -> tuple[dict[str, int], int]:
+    """Gsid → time of deletion (milliseconds) of the activities deleted in `[start, end)`, by one of SOURCES; and up to
+    when it was read: `end`, or earlier behind MOST_AT_ONCE entries from `known_until` on, which an earlier reading came
+    to.
 
-    Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such source.
+    Raises TransientError for a log that has no end, UnknownObjectError or another ConfigError, or RefusedQueryError,
+    where the tenant has no such source.
     """
-    return await _from_call(client, start, end) if source == CALL else await _from_log(client, source, start, end)
+    if source == CALL:
+        return await _from_call(client, start, end), end
+    return await _from_log(client, source, start, end, known_until)
 
 
 async def deleted_records(
@@ -41,18 +50,40 @@ async def deleted_records(
     Raises UnknownObjectError or another ConfigError, or RefusedQueryError, where the tenant has no such log.
     """
     found: set[tuple[str, str]] = set()
+    number = 0
     async for row in _entries(client, log, start, end, Condition("ObjectName", "IN", list(objects))):
+        if number == MOST_ENTRIES:
+            raise _endless(log)
+        number += 1
         gsid, name = _first(row, _IDS), value_of(row, "ObjectName")
         if isinstance(gsid, str) and isinstance(name, str):
             found.add((name.lower(), gsid))
     return found
 
 
-async def _from_log(client: GainsightClient, name: str, start: int, end: int) -> dict[str, int]:
+async def _from_log(
+    client: GainsightClient, name: str, start: int, end: int, known_until: int
+) -> tuple[dict[str, int], int]:
     found: dict[str, int] = {}
+    number = further = 0
     async for row in _entries(client, name, start, end, Condition("ObjectName", "EQ", [ACTIVITY])):
+        at = _deleted_at(row, end)
+        if further >= MOST_AT_ONCE and max(start, known_until) < whole_second(at) < end:
+            return found, whole_second(at)
+        if number == MOST_ENTRIES:
+            raise _endless(name)
+        number += 1
+        further += at >= known_until
         _take(found, row, end)
-    return found
+    return found, end
+
+
+def _endless(name: str) -> TransientError:
+    return TransientError(
+        f"The tenant gives more than {MOST_ENTRIES:,} entries of {name} at once. Ask the Gainsight admin whether the "
+        "query's dates and offset are heeded, and what deleted so much.",
+        status=200,
+    )
 
 
 async def _entries(client: GainsightClient, log: str, start: int, end: int, of: Condition) -> AsyncIterator[Row]:

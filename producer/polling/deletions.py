@@ -67,7 +67,7 @@ class DeletionPoller:
                 continue
             start = whole_second(max(cursors[source] - overlap, oldest, 0))
             try:
-                named = await deleted_in(self._client, source, start, until)
+                named, read_until = await deleted_in(self._client, source, start, until, known_until=cursors[source])
             except (ConfigError, RefusedQueryError) as error:  # its key has just read the timeline
                 self._note_absent(source, until, str(error))
                 continue
@@ -75,7 +75,7 @@ class DeletionPoller:
             if any(gsid not in found and not is_known(gsid) for gsid in named):
                 self._needed.add(source)
             found |= named
-            cursors[source] = until
+            cursors[source] = read_until
             starts.append(start)
         present = [cursors[source] for source in SOURCES if source not in self._absent]
         self._warn_without(present)
