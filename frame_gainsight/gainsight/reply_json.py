@@ -384,10 +384,11 @@ def _is_end(text: str, error: json.JSONDecodeError) -> bool:
     rest = text[error.pos :] if len(text) - error.pos < _LONGEST_ESCAPE else None
     if error.msg.startswith("Unterminated string") or (rest is not None and not rest.strip()):
         return True
-    in_escape = rest is not None and error.msg.startswith("Invalid \\")
+    in_escape = rest is not None and error.msg.startswith("Invalid \\") and _BEGUN_ESCAPE.search(rest) is not None
     return in_escape or (bool(rest) and any(word.startswith(str(rest)) for word in _WORDS))
 
 
+_BEGUN_ESCAPE = re.compile(r"(?:\\|^)(?:u[0-9a-fA-F]{0,3})?\Z")
 _LONGEST_ESCAPE = len("\\ud83d\\ude80")
 
 

@@ -260,3 +260,17 @@ def test_no_step_of_reading_keeps_other_threads_waiting(content: bytes) -> None:
         time.sleep(0.001)
         longest = max(longest, time.process_time() - before)
     assert longest < 0.7
+
+
+@pytest.mark.parametrize("text", [rb"a\qb", rb"a\u12", rb"a\uzzzz", rb"\ud83d\q"])
+def test_an_escape_that_is_none_costs_its_row_where_the_reply_ends_soon_after_it(text: bytes) -> None:
+    bad = b'{"Gsid":"x","Notes":"%s"}' % text
+    found = records(page([orjson.dumps(GOOD[0]), bad], '{"result":true,"data":[%s]}'))
+    assert found[0] == GOOD[0]
+    assert isinstance(found[1], UnreadableRow) and "of x cannot be read" in found[1].cause
+
+
+@pytest.mark.parametrize("end", [b"\\", rb"\u", rb"\u1", rb"\u123", rb"\ud83d\u12", rb"\ud83d"])
+def test_a_reply_that_is_cut_within_an_escape_is_no_json(end: bytes) -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        records(page([orjson.dumps(GOOD[0]), b'{"Gsid":"x","Notes":"' + end], '{"result":true,"data":[%s'))
