@@ -388,7 +388,7 @@ def _is_end(text: str, error: json.JSONDecodeError) -> bool:
     return in_escape or (bool(rest) and any(word.startswith(str(rest)) for word in _WORDS))
 
 
-_BEGUN_ESCAPE = re.compile(r"(?:\\|^)(?:u[0-9a-fA-F]{0,3})?\Z")
+_BEGUN_ESCAPE = re.compile(r"(?:\\|^)(?:u[0-9a-fA-F]{0,4})?\Z")
 _LONGEST_ESCAPE = len("\\ud83d\\ude80")
 
 

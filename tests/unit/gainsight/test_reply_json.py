@@ -274,3 +274,10 @@ def test_an_escape_that_is_none_costs_its_row_where_the_reply_ends_soon_after_it
 def test_a_reply_that_is_cut_within_an_escape_is_no_json(end: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         records(page([orjson.dumps(GOOD[0]), b'{"Gsid":"x","Notes":"' + end], '{"result":true,"data":[%s'))
+
+
+@pytest.mark.parametrize("before", range(12))
+def test_a_row_is_read_wherever_a_piece_of_it_that_is_looked_at_ends(before: int) -> None:
+    odd = b'{"Gsid":"%s","Notes":"%s"}' % (b"x" * before, rb"\ud83d" * 1000)
+    (found,) = records(page([odd]))
+    assert found == {"Gsid": "x" * before, "Notes": "\ufffd" * 1000}
