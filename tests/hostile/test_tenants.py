@@ -64,6 +64,10 @@ def results() -> Iterator[Results]:
         found = asyncio.run(_run_all())
     yield found
     print(*table(found.outcomes.values()), sep="\n")
+    print(
+        f"{len(found.outcomes)} behaviours: {found.grown:.0f} MB more at the most, {found.gap:.1f} s between two polls "
+        f"of the healthy connector ({found.gap_of_slow:.1f} s beside {SLOW} slow ones)"
+    )
 
 
 @pytest.mark.timeout(1800)
