@@ -27,33 +27,43 @@ from schemas import RegistryError
 
 log = structlog.get_logger(__name__)
 
-MAX_POLLS = 64  # of a process, at the same time
+MAX_POLLS = 64  # of a process, at the same time; as many of connectors that are known to be quick
+QUICK_SECONDS = 2.0  # below which a poll is quick
 SLOW_SECONDS = 10.0  # after which a poll does not count among them any more, so that slow tenants starve no other
 FIRST_RETRY = 15.0  # seconds after a first failure that may pass by itself
 LONGEST_RETRY = 3600.0  # seconds after a failure that somebody must set right, or a period where that is longer
 
 
 class PollSlots:
-    """The slots for polls that run at the same time in a process."""
+    """The slots for polls that run at the same time in a process.
+
+    Connectors whose last poll was quick have slots of their own: they wait for none whose tenant is slow, or of which
+    nothing is known yet.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._free = asyncio.Semaphore(MAX_POLLS)
+        self._of_quick, self._of_others = asyncio.Semaphore(MAX_POLLS), asyncio.Semaphore(MAX_POLLS)
+        self._quick: set[str] = set()
 
     @contextlib.asynccontextmanager
-    async def acquire(self) -> AsyncIterator[None]:
+    async def acquire(self, connector: str) -> AsyncIterator[None]:
         """A slot until the block ends, or for SLOW_SECONDS, so that slow tenants starve no other."""
-        await self._free.acquire()
-        timer = asyncio.create_task(self._release_when_slow())
+        slots = self._of_quick if connector in self._quick else self._of_others
+        await slots.acquire()
+        began = self._clock.monotonic()
+        timer = asyncio.create_task(self._release_when_slow(slots))
         try:
             yield
         finally:
+            quick = self._clock.monotonic() - began < QUICK_SECONDS
+            self._quick.add(connector) if quick else self._quick.discard(connector)
             if timer.cancel():
-                self._free.release()
+                slots.release()
 
-    async def _release_when_slow(self) -> None:
+    async def _release_when_slow(self, slots: asyncio.Semaphore) -> None:
         await self._clock.sleep(SLOW_SECONDS)
-        self._free.release()
+        slots.release()
 
 
 @dataclass(slots=True)
@@ -180,7 +190,7 @@ class LaneSchedule:
             await self._wait(failed, delay, feed.columns)
             begun, failed = self._clock.monotonic(), None
             try:
-                async with self._slots.acquire():
+                async with self._slots.acquire(feed.definition.id):
                     result = await poller.poll()
                 failures = 0
                 if result.clock_fault is None:

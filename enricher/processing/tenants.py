@@ -10,7 +10,7 @@ from contextlib import closing
 
 from enricher.processing.unexpected import OF_ALL, unexpected
 from frame_gainsight.connectors import Connector, Vault, apply, open_client
-from frame_gainsight.gainsight import GainsightClient
+from frame_gainsight.gainsight import GainsightClient, ReplySlots
 from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
 from frame_gainsight.runtime import Clock, Settings
 from schemas import Codec
@@ -113,6 +113,7 @@ class ClientPool:
         self._settings = settings
         self._vault = vault
         self._clock = clock
+        self._reply_slots = ReplySlots()
         self._open: dict[str, tuple[Connector, GainsightClient]] = {}
         self._retired: list[tuple[float, GainsightClient]] = []
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(
@@ -131,7 +132,13 @@ class ClientPool:
                 return known[1]
             spent = known[1].spent if known is not None else spent_today
             client = await open_client(
-                self._settings, self._vault, self._clock, connector, role="enricher", spent_today=spent
+                self._settings,
+                self._vault,
+                self._clock,
+                connector,
+                role="enricher",
+                spent_today=spent,
+                reply_slots=self._reply_slots,
             )
             self._open[connector.id] = (connector, client)
             if known is not None:

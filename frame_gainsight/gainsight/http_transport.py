@@ -217,9 +217,12 @@ class HttpTransport(Transport):
                 if sent:
                     caller.calls[request.name] += 1
             bearer = headers.get("authorization", "").startswith("Bearer ")
+            size = len(body.content)
             value = await value_of_body(body.content, request)
-            return Answer(self._read(reply, value, request.name, bearer), len(body.content), slot=body.slot)
+            body.content = bytearray()
+            return Answer(self._read(reply, value, request.name, bearer), size, slot=body.slot)
         except BaseException:
+            body.content = bytearray()  # the error's traceback has the body
             body.release()
             raise
 
@@ -245,15 +248,20 @@ class HttpTransport(Transport):
                             break
                         if len(body.content) > self._max_reply_bytes:
                             raise ReplyTooLargeError(request.name, self._max_reply_bytes)
-                        slots = self._reply_slots
-                        if len(body.content) > LARGE_REPLY_BYTES and body.slot is None and slots is not None:
+                        slots, size = self._reply_slots, len(body.content)
+                        if slots is None or size <= LARGE_REPLY_BYTES:
+                            continue
+                        if body.slot is None or (size > slots.heavy_bytes and not body.slot.heavy):
                             ends, waits = deadline.when(), self._clock.monotonic()
                             left = (ends if ends is not None else math.inf) - loop.time()
                             deadline.reschedule(None)
-                            body.slot = await slots.acquire(self._host)
+                            if body.slot is None:
+                                body.slot = await slots.acquire(self._host)
+                                pace = Pace(slots, self._host, body.content, deadline, body.slot)
+                            if pace is not None and size > slots.heavy_bytes:
+                                await pace.widen()
                             deadline.reschedule(loop.time() + left)
                             began += self._clock.monotonic() - waits
-                            pace = Pace(slots, self._host, body.content, deadline)
         except BaseException as error:
             if pace is not None:
                 pace.end(whole=False)

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from frame_gainsight.gainsight.envelope import MAX_ROWS_GIVEN, UnreadableRow, is_too_deep
+from frame_gainsight.gainsight.envelope import MAX_ROWS_GIVEN, UnreadableRow, is_too_deep, value_of
 from frame_gainsight.gainsight.errors import RefusedQueryError, ReplyTooLargeError
 
 SMALL_BYTES = 1024 * 1024
@@ -26,6 +26,7 @@ QUICK_VALUES = 50_000
 MAX_ITEMS = 100_000
 MAX_ITEM_BYTES = 16 * 1024 * 1024  # twice what a record may have
 MAX_ITEM_VALUES = 100_000
+_TOO_LARGE = f"it has more than {MAX_ITEM_BYTES:,} bytes"
 MAX_VALUES_BYTES = 160 * 1024 * 1024  # of one reply's values in memory
 MAX_WORK = 512 * 1024 * 1024  # bytes looked at, counting anew each time that one is: a few seconds
 
@@ -88,7 +89,8 @@ def parse_json(content: bytes | bytearray, name: str = "?", columns: Sequence[st
     fits = _fits(content)
     if fits:
         try:
-            return orjson.loads(content)
+            value = orjson.loads(content)
+            return value if len(content) <= MAX_ITEM_BYTES else _without_huge_items(value)
         except orjson.JSONDecodeError:
             pass
     found = _LIST.search(content, 0, SMALL_BYTES)
@@ -106,6 +108,40 @@ def parse_json(content: bytes | bytearray, name: str = "?", columns: Sequence[st
     except _FaultError as error:
         raise orjson.JSONDecodeError(str(error), "", 0) from None
     return value
+
+
+def _without_huge_items(value: Any) -> Any:
+    """The value, in whose list in `data` an item of more than MAX_ITEM_BYTES is an `UnreadableRow`: no record can hold
+    it, and to try takes several times its bytes."""
+    data = value.get("data") if isinstance(value, dict) else None
+    found = data.get("records") if isinstance(data, dict) else data
+    items: list[Any] = found if isinstance(found, list) else []
+    for i, item in enumerate(items):
+        if _characters(item) > MAX_ITEM_BYTES:
+            gsid = value_of(item, "Gsid") if isinstance(item, dict) else None
+            text = orjson.dumps(item)[: UnreadableRow.MAX_TEXT].decode("utf-8", "replace")
+            items[i] = _unreadable(text, gsid[:64] if isinstance(gsid, str) else "", _TOO_LARGE)
+    return value
+
+
+def _characters(value: Any) -> int:
+    """The characters of all texts in a value."""
+    found, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            found += len(one)
+        elif isinstance(one, dict):
+            waiting += one
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return found
+
+
+def _unreadable(text: str, gsid: str, cause: str) -> UnreadableRow:
+    of = f" of {gsid}" if gsid else ""
+    return UnreadableRow(text, f"The row{of} cannot be read: {cause}.")
 
 
 def is_quick(content: bytes | bytearray) -> bool:
@@ -150,7 +186,7 @@ def _start_of_row(content: bytes | bytearray, start: int, columns: Set[bytes]) -
     It matches nothing within a text, where the quotes are escaped. Rows that are in a row may look like it.
     """
     space = rb"[ \t\r\n]*+"
-    first = _FIRST_KEYS.match(content, start)
+    first = _FIRST_KEYS.match(content, start, start + _STEP)
     names = b"|".join(map(re.escape, sorted({*columns, *((first[1],) if first else ())})))
     begins = rb'"(?:%s)"%s:' % (names, space)
     if first is not None and {first[1].lower(), first[2].lower()} <= columns:
@@ -262,7 +298,7 @@ class _ItemReader:
         if end is None:
             return ""
         if end - start > MAX_ITEM_BYTES:
-            return f"it has more than {MAX_ITEM_BYTES:,} bytes"
+            return _TOO_LARGE
         self._look_at(end - start)
         if _count(self._view[start:end]) > MAX_ITEM_VALUES:
             return f"it has more than {MAX_ITEM_VALUES:,} values"
@@ -305,8 +341,7 @@ class _ItemReader:
     def _unreadable(self, start: int, end: int, cause: str) -> UnreadableRow:
         text = bytes(self._view[start : min(end, start + UnreadableRow.MAX_TEXT)]).decode("utf-8", "replace").rstrip()
         gsid = _GSID.search(self._content, start, min(end, start + _STEP))
-        of = f" of {gsid[1].decode('utf-8', 'replace')}" if gsid else ""
-        return UnreadableRow(text, f"The row{of} cannot be read: {cause}.")
+        return _unreadable(text, gsid[1].decode("utf-8", "replace") if gsid else "", cause)
 
     def _weight(self, item: Any, start: int, end: int) -> int:
         """About the bytes of memory of the item that is read from there."""
@@ -349,17 +384,18 @@ def _is_end(text: str, error: json.JSONDecodeError) -> bool:
     rest = text[error.pos :] if len(text) - error.pos < _LONGEST_ESCAPE else None
     if error.msg.startswith("Unterminated string") or (rest is not None and not rest.strip()):
         return True
-    in_escape = rest is not None and error.msg.startswith("Invalid \\")
+    in_escape = rest is not None and error.msg.startswith("Invalid \\") and _BEGUN_ESCAPE.search(rest) is not None
     return in_escape or (bool(rest) and any(word.startswith(str(rest)) for word in _WORDS))
 
 
+_BEGUN_ESCAPE = re.compile(r"(?:\\|^)(?:u[0-9a-fA-F]{0,4})?\Z")
 _LONGEST_ESCAPE = len("\\ud83d\\ude80")
 
 
 def _mended(value: Any) -> Any:
     """The value with U+FFFD for each half of a character."""
     if isinstance(value, str):
-        return _HALVES.sub("\ufffd", value)
+        return "".join(_HALVES.sub("\ufffd", value[at : at + _STEP]) for at in range(0, len(value), _STEP))
     if isinstance(value, list):
         return [_mended(item) for item in value]
     if isinstance(value, dict):

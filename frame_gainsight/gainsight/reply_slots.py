@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Self
 
-from frame_gainsight.gainsight.errors import TransientError
+from frame_gainsight.gainsight.errors import RefusedQueryError, ReplyTooLargeError, TransientError
 
 LARGE_REPLY_BYTES = 1024 * 1024  # of a decoded body; a smaller one needs no slot
+HEAVY_REPLY_BYTES = 8 * 1024 * 1024  # from which on its slot must be the heavy one
 SLOTS = 3
 PACE_BYTES, PACE_SECONDS = 64 * 1024, 10.0  # a second, over so many seconds
+HEAVY_PACE_BYTES = 1024 * 1024  # a second, of a heavy reply for whose place another one waits
 SLOW_SECONDS = 30.0  # after which a reply that has a slot counts as slow, though it comes at the pace
 
 
+WORKER = ThreadPoolExecutor(1, "replies")
+"""The thread that reads the JSON of all but quick replies: one at a time, from memory of one arena."""
+
+
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl has not
+    return trim
+
+
+_TRIM = _malloc_trim()
+
+
+def give_back_memory() -> None:
+    """Has the C library give freed memory back to the system, soon and in a thread.
+
+    It keeps freed pieces for itself, in an arena for each thread: after heavy replies hundreds of megabytes.
+    """
+    if _TRIM is not None:
+        WORKER.submit(_TRIM, 0)
+
+
 class Slot:
-    """The place of one large reply; `release` gives it back, once."""
+    """The place of one large reply; `release` gives it back, once.
 
-    __slots__ = ("_loop", "_release")
+    Attributes:
+        heavy: it is the one slot in which a reply may have more than HEAVY_REPLY_BYTES.
+    """
 
-    def __init__(self, release: Callable[[], None]) -> None:
-        self._release: Callable[[], None] | None = release
+    __slots__ = ("_loop", "_release", "heavy")
+
+    def __init__(self, release: Callable[[Slot], None]) -> None:
+        self._release: Callable[[Slot], None] | None = release
         self._loop = asyncio.get_running_loop()
+        self.heavy = False
 
     def release(self) -> None:
         release, self._release = self._release, None
         if release is not None:
-            release()
+            release(self)
 
     def __del__(self) -> None:
         # A reply that was never taken, its task having failed or been cancelled beside another one. The collector may
         # run in any thread.
         release, self._release = self._release, None
         if release is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(release)
+            self._loop.call_soon_threadsafe(release, self)
 
 
 @dataclass(slots=True)
@@ -61,8 +94,23 @@ class SlowReplyError(TransientError):
     """A large reply came so slowly that others would have waited for its slot."""
 
 
+class SlowHeavyReplyError(ReplyTooLargeError):
+    """A heavy reply came too slowly for another one that waited for its place: a smaller one keeps nobody waiting."""
+
+    def __init__(self, tenant: str) -> None:
+        self.size_limit = HEAVY_REPLY_BYTES
+        text = (
+            f"{tenant} sends a reply of more than {HEAVY_REPLY_BYTES:,} bytes too slowly, and another one waits for "
+            "its place in memory. Ask for fewer rows at once."
+        )
+        RefusedQueryError.__init__(self, text, status=200)
+
+
 class ReplySlots:
     """Slots for replies of more than LARGE_REPLY_BYTES; one object for all clients of a process, of one event loop.
+
+    One slot at a time is heavy: of what a reply of tens of megabytes takes with its values and records, several times
+    its bytes, a process has room for one.
 
     A tenant holds no more than its share of them, and those whose replies came slowly lately hold one in all: the
     others wait neither for a tenant that asks for much nor for slow ones.
@@ -72,11 +120,25 @@ class ReplySlots:
 
     Attributes:
         pace: bytes a second which a reply that has a slot must bring over each `pace_seconds`.
+        heavy_pace: the same of a heavy one while another waits for its place.
+        heavy_bytes: of a decoded body, from which on it is heavy.
     """
 
-    def __init__(self, slots: int = SLOTS, *, pace: int = PACE_BYTES, pace_seconds: float = PACE_SECONDS) -> None:
+    def __init__(
+        self,
+        slots: int = SLOTS,
+        *,
+        pace: int = PACE_BYTES,
+        pace_seconds: float = PACE_SECONDS,
+        heavy_pace: int = HEAVY_PACE_BYTES,
+        heavy_bytes: int = HEAVY_REPLY_BYTES,
+    ) -> None:
         self.pace = pace
         self.pace_seconds = pace_seconds
+        self.heavy_pace = heavy_pace
+        self.heavy_bytes = heavy_bytes
+        self._heavy = asyncio.Lock()
+        self._heavy_waiting = 0
         self._free = slots
         self._share = max(1, slots - 1)
         self._held: Counter[str] = Counter()
@@ -94,9 +156,23 @@ class ReplySlots:
             if (tenant, turn) in self._waiting:
                 self._waiting.remove((tenant, turn))
             elif not turn.cancelled():
-                self._release(tenant)
+                self._give_back(tenant)
             raise
         return Slot(functools.partial(self._release, tenant))
+
+    async def widen(self, slot: Slot) -> None:
+        """Makes a slot the heavy one, when it is its turn: first come, first served."""
+        self._heavy_waiting += 1
+        try:
+            await self._heavy.acquire()
+        finally:
+            self._heavy_waiting -= 1
+        slot.heavy = True
+
+    @property
+    def heavy_awaited(self) -> bool:
+        """Whether a reply waits for the heavy slot."""
+        return self._heavy_waiting > 0
 
     def full(self) -> bool:
         """Whether the next large reply has to wait."""
@@ -107,7 +183,13 @@ class ReplySlots:
         self._slow.add(tenant) if slow else self._slow.discard(tenant)
         self._dispatch()
 
-    def _release(self, tenant: str) -> None:
+    def _release(self, tenant: str, slot: Slot) -> None:
+        if slot.heavy:
+            self._heavy.release()
+            give_back_memory()
+        self._give_back(tenant)
+
+    def _give_back(self, tenant: str) -> None:
         self._free += 1
         self._held[tenant] -= 1
         if not self._held[tenant]:
@@ -138,10 +220,12 @@ class Pace:
 
     Attributes:
         fault: why the reply was given up; None while it is not.
+        slot: the reply's.
     """
 
-    def __init__(self, slots: ReplySlots, tenant: str, content: Sized, deadline: asyncio.Timeout) -> None:
-        self.fault: SlowReplyError | None = None
+    def __init__(self, slots: ReplySlots, tenant: str, content: Sized, deadline: asyncio.Timeout, slot: Slot) -> None:
+        self.fault: SlowReplyError | SlowHeavyReplyError | None = None
+        self.slot = slot
         self._slots, self._tenant, self._content, self._deadline = slots, tenant, content, deadline
         self._loop = asyncio.get_running_loop()
         self._began = self._since = self._loop.time()
@@ -151,14 +235,29 @@ class Pace:
     def end(self, *, whole: bool) -> None:
         """Ends the watch; `whole`: all of the reply came."""
         self._timer.cancel()
+        self._content = ()  # an error's traceback may keep the watch
         if whole:
             self._slots.note_pace(self._tenant, slow=self._loop.time() - self._began > SLOW_SECONDS)
+
+    async def widen(self) -> None:
+        """Makes the reply's slot the heavy one; the time until then does not count."""
+        waits = self._loop.time()
+        self._timer.cancel()
+        await self._slots.widen(self.slot)
+        self._bytes, self._since = len(self._content), self._loop.time()
+        self._began += self._since - waits
+        self._timer = self._loop.call_later(self._slots.pace_seconds, self._judge)
 
     def _judge(self) -> None:
         if self._deadline.expired():
             return
         now, size = self._loop.time(), len(self._content)
         came, took = size - self._bytes, now - self._since
+        awaited = self.slot.heavy and self._slots.heavy_awaited
+        if awaited and self._slots.pace * took <= came < self._slots.heavy_pace * took:
+            self.fault = SlowHeavyReplyError(self._tenant)
+            self._deadline.reschedule(now)
+            return
         if came >= self._slots.pace * took:
             self._bytes, self._since = size, now
             self._timer = self._loop.call_later(self._slots.pace_seconds, self._judge)

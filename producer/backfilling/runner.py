@@ -25,6 +25,7 @@ from frame_gainsight.runtime.backoff import Backoff
 from producer.backfilling.estimate import estimate
 from producer.backfilling.known_versions import KnownVersions
 from producer.boundary import ends_lane, foreseen
+from producer.pauses import with_pauses
 from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice
@@ -205,7 +206,7 @@ class BackfillRunner:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            new, beside = versions_of(current, self._is_new)
+            new, beside = await versions_of(current, self._is_new)
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
             following = replace(
@@ -219,7 +220,7 @@ class BackfillRunner:
                 marker = replace(period, page=following.page, written=following.written)
                 outgoing.append(feed.records.marker(marker, headers, fetched_at))
             dead = write_order.seen.new_unreadable([*page.unreadable, *beside, *fitting.refused])
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) async for row in with_pauses(dead)]
 
             def progress(offsets: Sequence[int]) -> Sequence[ProducerRecord]:
                 for activity, _ in fresh:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -13,10 +12,10 @@ from frame_gainsight.connectors.columns.required import ACTIVITY
 from frame_gainsight.gainsight import ConfigError, Priority, Query, format_date, whole_second
 from frame_gainsight.gainsight.tenant_clock import ABSURD, MAX_AHEAD, span
 from frame_gainsight.kafka import ProducerRecord
+from producer.pauses import with_pauses
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod
-from producer.state.records import PAUSE
 from producer.state.seen_versions import Seen, Verdict, versions_of
 from producer.timeline.keyset_reader import Activity, Page, Position, Unreadable, ahead, read_pages
 from producer.timeline.lateness import NEAR, enough_for
@@ -163,7 +162,9 @@ class Poller:
         headers = feed.records.headers(period, last)
         async with write_order.turn:
             current = [a for a in page.activities if not write_order.is_stale(a.gsid, page.request)]
-            new, beside = versions_of(current, lambda a, f: write_order.seen.verdict(a, f, columns) is Verdict.WRITE)
+            new, beside = await versions_of(
+                current, lambda a, f: write_order.seen.verdict(a, f, columns) is Verdict.WRITE
+            )
             fitting = await feed.records.fitting(new, columns, headers, fetched_at)
             fresh, outgoing = fitting.activities, list(fitting.records)
             dead = write_order.seen.new_unreadable([*page.unreadable, *beside, *fitting.refused])
@@ -173,7 +174,7 @@ class Poller:
                 written=period.written + len(fresh),
                 position=page.next or period.position,
             )
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) async for row in with_pauses(dead)]
             if last and following.written:
                 outgoing.append(feed.records.marker(following, headers, fetched_at))
             late = self._lateness([activity for activity, _ in fresh])
@@ -279,13 +280,11 @@ class Poller:
             refused = await feed.records.refused_tombstones(fresh, headers, fetched_at)
             fresh = {g: at for g, at in fresh.items() if g not in refused}
             outgoing, written = [], []
-            for number, (gsid, at) in enumerate(fresh.items()):
-                if number % PAUSE == 0:
-                    await asyncio.sleep(0)
+            async for gsid, at in with_pauses(fresh.items()):
                 outgoing.append(feed.records.tombstone(gsid, at, headers, fetched_at))
                 written.append(_deletion(gsid, at))
             dead = seen.new_unreadable(refused.values())
-            trailing = [feed.records.dead_letter(row, headers, fetched_at) for row in dead]
+            trailing = [feed.records.dead_letter(row, headers, fetched_at) async for row in with_pauses(dead)]
             if fresh:
                 outgoing.append(feed.records.marker(replace(period, written=len(fresh)), headers, fetched_at))
 

@@ -12,6 +12,7 @@ from frame_gainsight.kafka import Headers, ProducerRecord
 from frame_gainsight.kafka.record_limits import BATCH_BYTES, RECORD_BYTES
 from frame_gainsight.runtime import Failure
 from producer.context import ProducerContext
+from producer.pauses import with_pauses
 from producer.state.backfill import Backfill
 from producer.state.checkpoint import Checkpoint, OpenPeriod
 from producer.state.checkpoint_keys import POLL_FAILURE, format_key
@@ -77,7 +78,7 @@ class Records:
         made: list[tuple[Activity, str]] = []
         records: list[ProducerRecord] = []
         refused: list[Unreadable] = []
-        for activity, fingerprint in activities:
+        async for activity, fingerprint in with_pauses(activities):
             if activity.gsid == PERIOD_MARKER:
                 refused.append(Unreadable(activity.row, RESERVED))
                 continue

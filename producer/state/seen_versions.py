@@ -10,6 +10,7 @@ import orjson
 import xxhash
 
 from frame_gainsight.gainsight import Row, whole_second
+from producer.pauses import with_pauses
 from producer.timeline.keyset_reader import MODIFIED, Activity, Unreadable
 
 MAX_UNREADABLE = 100_000  # rows that are remembered: more than a poll meets, so that none is forgotten between two
@@ -98,7 +99,7 @@ def fingerprint_of(activity: Activity) -> str:
         return row_hash(own)
 
 
-def versions_of(
+async def versions_of(
     activities: Iterable[Activity], is_new: Callable[[Activity, str], bool]
 ) -> tuple[list[tuple[Activity, str]], list[Unreadable]]:
     """The versions of a page that are to be written, each with its fingerprint; and the rows that cannot be versions.
@@ -108,7 +109,7 @@ def versions_of(
     last, and the others cannot be versions beside it.
     """
     found: dict[tuple[str, int], dict[str, Activity]] = {}
-    for activity in activities:
+    async for activity in with_pauses(activities):
         rows = found.setdefault((activity.gsid, activity.modified_at), {})
         rows.setdefault(fingerprint_of(activity), activity)
     new: list[tuple[Activity, str]] = []

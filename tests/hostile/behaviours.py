@@ -723,7 +723,6 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         at="query/record_delete_log",
         may_fail=".",
         definition={"deletions_every": 1},
-        heavy=True,
     ),
     # OAuth
     *(

@@ -38,15 +38,15 @@ from schemas.raw_topic import gsid_of, is_period_marker
 from tests.hostile.behaviours import Behaviour, Verdict
 from tests.hostile.server import CREATED, HEALTHY
 
+LOOPBACK = "127.0.0.1"  # the tenants' address
 ROOT = Path(__file__).parents[2]
 CODEC = Codec()
 PERIOD, HEALTHY_PERIOD = 1, 2  # seconds, of the hostile connectors and of the healthy one
 PATIENCE = 30.0  # seconds for a verdict: replies are given up after ten
 HEAVY_PATIENCE = 120.0  # seconds: of a reply that is too large fewer rows are asked for, some times
 PAGE_ROWS = 400
+CROWDED_SECONDS = 10.0
 BEAT = 0.02  # seconds
-# Where hosts are checked, the tenants' is allowed.
-LOOPBACK: dict[str, Any] = {"allow_hosts": "127.0.0.1"} if "allow_hosts" in Settings.model_fields else {}
 POLLS, MAX_POLLS = 2, 6  # that must end well; in which the right rows must have come
 LARGEST_CAUSE = 4096  # characters that are told to a person
 
@@ -245,8 +245,8 @@ class Run:
         self._by_name = {name: id_ for id_, name in self._ids.items()}
         self._oauth = {self._by_name[b.name] for b in behaviours if b.oauth}
         self._settings = Settings(
-            **LOOPBACK,
             _env_file=None,
+            allow_hosts=LOOPBACK,
             overlap_margin_seconds=0,
             retry_seconds=0.2,
             http_timeout_seconds=2,
@@ -416,14 +416,14 @@ class Run:
         return await asyncio.gather(*map(one, behaviours))
 
     async def crowd(self, behaviour: Behaviour, count: int) -> None:
-        """So many connectors of one hostile tenant, polled side by side until each has failed once."""
+        """So many connectors of one hostile tenant, polled side by side for CROWDED_SECONDS."""
         async with contextlib.AsyncExitStack() as stack:
             subjects = [Subject(MemoryTopics(self._settings)) for _ in range(count)]
             for number, subject in enumerate(subjects):
                 id_ = f"{self._by_name[behaviour.name]}-{number}"
                 self._ids[id_] = behaviour.name
                 await stack.enter_async_context(self._polled(id_, subject, subject.polled, behaviour))
-            await asyncio.gather(*(_within(2 * PATIENCE, s, lambda s=s: bool(s.causes)) for s in subjects))  # type: ignore[misc]
+            await asyncio.sleep(CROWDED_SECONDS)  # what is measured is a stretch of time
 
     @staticmethod
     def now() -> float:

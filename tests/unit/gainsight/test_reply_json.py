@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -222,3 +225,59 @@ def test_bytes_that_are_no_utf_8_are_replaced() -> None:
 def test_text_that_is_no_json_raises(content: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         parse_json(content)
+
+
+@pytest.mark.parametrize("broken", [b"", b"\t"])
+def test_a_row_of_more_bytes_than_any_record_has_costs_itself_beside_right_ones(broken: bytes) -> None:
+    large = b'{"Gsid":"x","Notes":"%s%s"}' % (b"n" * 17_000_000, broken)
+    found = records(page([orjson.dumps(GOOD[0]), large, orjson.dumps(GOOD[1])]))
+    assert [found[0], found[2]] == GOOD[:2]
+    assert isinstance(found[1], UnreadableRow)
+    assert found[1].cause == "The row of x cannot be read: it has more than 16,777,216 bytes."
+    assert len(found[1][UnreadableRow.KEY]) <= UnreadableRow.MAX_TEXT
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        page([b'{"Notes":"%s"}' % (rb"\ud83d" * 10_000_000)]),
+        page([b'{"Notes":"%s"}' % (rb"\ud83d" * 2_600_000)]),
+        page([b'{"Notes":"%s"' % (rb"\\" * 30_000_000)]),
+        page([b'{"Notes":"%s"}' % (b"\xff" * 15_000_000)]),
+    ],
+    ids=["60 MB of halves", "15 MB of halves", "60 MB of backslashes that do not end", "15 MB that is no UTF-8"],
+)
+def test_no_step_of_reading_keeps_other_threads_waiting(content: bytes) -> None:
+    def read() -> None:
+        with suppress(orjson.JSONDecodeError):
+            records(content)
+
+    reading = threading.Thread(target=read)
+    longest = 0.0
+    reading.start()
+    while reading.is_alive():
+        before = time.process_time()
+        time.sleep(0.001)
+        longest = max(longest, time.process_time() - before)
+    assert longest < 0.7
+
+
+@pytest.mark.parametrize("text", [rb"a\qb", rb"a\u12", rb"a\uzzzz", rb"\ud83d\q"])
+def test_an_escape_that_is_none_costs_its_row_where_the_reply_ends_soon_after_it(text: bytes) -> None:
+    bad = b'{"Gsid":"x","Notes":"%s"}' % text
+    found = records(page([orjson.dumps(GOOD[0]), bad], '{"result":true,"data":[%s]}'))
+    assert found[0] == GOOD[0]
+    assert isinstance(found[1], UnreadableRow) and "of x cannot be read" in found[1].cause
+
+
+@pytest.mark.parametrize("end", [b"\\", rb"\u", rb"\u1", rb"\u123", rb"\ud83d\u12", rb"\ud83d"])
+def test_a_reply_that_is_cut_within_an_escape_is_no_json(end: bytes) -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        records(page([orjson.dumps(GOOD[0]), b'{"Gsid":"x","Notes":"' + end], '{"result":true,"data":[%s'))
+
+
+@pytest.mark.parametrize("before", range(12))
+def test_a_row_is_read_wherever_a_piece_of_it_that_is_looked_at_ends(before: int) -> None:
+    odd = b'{"Gsid":"%s","Notes":"%s"}' % (b"x" * before, rb"\ud83d" * 1000)
+    (found,) = records(page([odd]))
+    assert found == {"Gsid": "x" * before, "Notes": "\ufffd" * 1000}

@@ -158,3 +158,56 @@ async def test_a_large_page_of_a_failing_server_is_the_server_s_failure_and_take
         async with opened(server.url, reply_slots=slots, max_reply_bytes=2 * MEBIBYTE) as client:
             error = await failure(client)
     assert isinstance(error, TransientError) and error.status == 503
+
+
+async def test_one_heavy_reply_is_in_memory_at_a_time_and_lighter_ones_pass_it() -> None:
+    slots = ReplySlots(3, heavy_bytes=4 * MEBIBYTE)
+    with (
+        Served(lambda request: request.send(rows_body(6 * MEBIBYTE))) as heavy,
+        Served(lambda request: request.send(rows_body(2 * MEBIBYTE))) as light,
+    ):
+        async with (
+            opened(heavy.url, reply_slots=slots) as one,
+            opened(heavy.url, reply_slots=slots, timeout=0.2) as other,
+            opened(light.url, reply_slots=slots) as third,
+        ):
+            first = await one.fetch(COMPANIES)
+            second = asyncio.create_task(other.fetch(COMPANIES))
+            while not slots.heavy_awaited:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+            assert len(await asyncio.wait_for(third.query(COMPANIES), 10)) == 1
+            await asyncio.sleep(1.2)  # more than five times the time for a read: waiting does not count
+            assert not second.done()
+            first.release()
+            (await asyncio.wait_for(second, 10)).release()
+            assert other.latency < 1
+    assert not slots.full() and not slots.heavy_awaited
+
+
+async def test_a_slow_heavy_reply_gives_way_to_one_that_waits_for_its_place() -> None:
+    slots = ReplySlots(3, heavy_bytes=2 * MEBIBYTE, pace=64 * 1024, pace_seconds=0.3, heavy_pace=1024 * MEBIBYTE)
+    with Served(lambda request: request.slowly(rows_body(8 * MEBIBYTE), every=0.1, pieces=40)) as slow:
+        async with opened(slow.url, reply_slots=slots) as one, opened(slow.url, reply_slots=slots) as other:
+            giving_way = asyncio.create_task(failure(one))
+            await asyncio.sleep(1.2)
+            assert not giving_way.done()  # nobody waits yet
+            began = time.monotonic()
+            waiting = asyncio.create_task(other.query(COMPANIES))
+            error = await asyncio.wait_for(giving_way, 10)
+            assert isinstance(error, ReplyTooLargeError) and "too slowly" in str(error)
+            assert time.monotonic() - began < 3
+            assert len(await asyncio.wait_for(waiting, 10)) == 1
+
+
+async def test_a_wait_for_the_heavy_slot_that_is_cancelled_leaves_it_to_others() -> None:
+    slots = ReplySlots(3)
+    held, second, third = [await slots.acquire(tenant) for tenant in "abc"]
+    await slots.widen(held)
+    waiting = [asyncio.create_task(slots.widen(slot)) for slot in (second, third)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    second.release()
+    held.release()
+    await asyncio.wait_for(waiting[1], 1)
+    assert third.heavy and not second.heavy

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from frame_gainsight.gainsight import Query, RefusedQueryError, TransientError
+from frame_gainsight.gainsight import GainsightClient, Query, RefusedQueryError, ReplySlots, TransientError
+from frame_gainsight.gainsight.client import Reply
 from producer.polling import page_size
 from producer.polling.page_size import LEAST_ROWS
 from tests.unit.producer.rig import Rig
@@ -339,3 +340,25 @@ async def test_a_second_that_changes_faster_than_it_is_read_is_left_for_the_next
     rig.tenant.advance(30)
     await polls(rig, 2)
     assert dict(rig.lane.versions()) == rig.alive()
+
+
+async def test_a_large_page_that_is_done_with_keeps_no_memory_while_the_reading_goes_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Reply] = []
+    fetch = GainsightClient.fetch
+
+    async def large(self: GainsightClient, query: Query, **more: Any) -> Reply:
+        reply = await fetch(self, query, **more)
+        reply.slot = await slots.acquire()
+        given.append(reply)
+        return reply
+
+    slots = ReplySlots(100)
+    monkeypatch.setattr(GainsightClient, "fetch", large)
+    fill(rig, 40, 1.0)
+    rig.tenant.advance(600)
+    await rig.poll()
+    each_once(rig)
+    rows = [row for reply in given for row in reply.rows]
+    assert len(rows) >= 40 and not any(rows)
