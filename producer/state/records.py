@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,6 @@ from schemas.dead_letter import DeadLetter
 from schemas.raw_topic import PERIOD_MARKER, RawKey
 
 RESERVED = f"The Gsid is '{PERIOD_MARKER}', whose key is that of the marker that closes a period."
-PAUSE = 1000  # records, after which others have their turn
 KEY_BYTES = 1024  # of a dead letter: an activity's Gsid may be of any length
 
 
@@ -105,9 +103,7 @@ class Records:
         """Those of the deletions (Gsid → milliseconds) that cannot be written, with why."""
         refused: dict[str, Unreadable] = {}
         records: dict[str, ProducerRecord] = {}
-        for number, (gsid, at) in enumerate(deleted.items()):
-            if number % PAUSE == 0:
-                await asyncio.sleep(0)
+        async for gsid, at in with_pauses(deleted.items()):
             if gsid == PERIOD_MARKER:
                 refused[gsid] = Unreadable({"Gsid": gsid}, RESERVED)
                 continue

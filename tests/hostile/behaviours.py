@@ -301,9 +301,10 @@ FIRST_PAGE: dict[str, bytes] = {}
 
 
 async def crowded_second(x: Exchange) -> None:
-    """A full page of one second, of new rows each time."""
-    limit = orjson.loads(x.call.body)["limit"]
-    at = (x.now - 5_000) // 1000 * 1000
+    """A full page of the first second that is asked for, of new rows each time."""
+    body = orjson.loads(x.call.body)
+    limit = body["limit"]
+    at = min(c["value"][0] for c in body["where"]["conditions"] if c["operator"] == "GTE")
     made = [{"Gsid": f"N{x.number:09d}{n:05d}", "LastModifiedDate": at} for n in range(limit)]
     await x.send(orjson.dumps({"result": True, "data": {"records": made}}))
 
