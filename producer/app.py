@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from frame_gainsight.connectors import KmsVault, Registry
 from frame_gainsight.kafka.topics import require
 from frame_gainsight.runtime import Settings, SystemClock
+from frame_gainsight.runtime.aio import use_many_threads
 from frame_gainsight.runtime.metrics import Metrics
 from producer.backfilling.requests import BackfillRequests
 from producer.context import ProducerContext
@@ -17,8 +17,6 @@ from producer.polling.poller import PollResult
 from producer.service import ProducerService
 from producer.state.backfill import Backfill
 from schemas import codec_for
-
-MAX_THREADS = 256  # begun only as they are needed
 
 
 def run(
@@ -56,8 +54,7 @@ async def _run(
     metrics, settings = Metrics(), context.settings
     service = ProducerService(context, only=only, once=once, metrics=metrics, on_poll=on_poll)
     loop = asyncio.get_running_loop()
-    # Of the default's few threads, the scans and KMS calls of some connectors would leave none for the others' writes.
-    loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
+    use_many_threads()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, service.stop)
     if settings.metrics_port is not None:

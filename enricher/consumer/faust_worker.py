@@ -36,12 +36,12 @@ from enricher.consumer.windowing import WindowPolicy
 from frame_gainsight.kafka import ConsumedRecord
 from frame_gainsight.kafka.clients import ssl_context
 from frame_gainsight.runtime import BrokerError, Settings
-from frame_gainsight.runtime.aio import gather_or_cancel
+from frame_gainsight.runtime.aio import gather_or_cancel, use_many_threads
 
 log = structlog.get_logger(__name__)
 
 FETCH_SECONDS = 0.2
-FETCH_BYTES = 16 * 1024 * 1024
+FETCH_BYTES = 6 * 1024 * 1024  # of each lane; in memory it may be twenty times as much
 # Faust makes folders for tables, which are not used here: by default in the current folder, which may be read-only.
 _FAUST_FOLDER = Path(tempfile.gettempdir()) / "frame-gainsight-faust"
 CHECK_SECONDS = 1.0  # between checks whether a lane's background work has failed
@@ -233,6 +233,7 @@ def create(
     stopped: dict[TP, tuple[str, float]] = {}  # cause, and when it was last looked at (seconds of a steady clock)
     identity, identity_checked = TopicIdentity(settings), monotonic() - IDENTITY_SECONDS
     batch_in_progress = _BatchInProgress()
+    threads = False
 
     async def open_lane(tp: TP) -> Lane | None:
         """The opened lane; None for one that must not go on: nothing is read of it, and the others go on."""
@@ -271,6 +272,10 @@ def create(
 
     async def open_lanes(_: Any, assigned: set[TP], **__: Any) -> None:
         """Opens the assigned lanes before their first batch, which then need not wait for their state."""
+        nonlocal threads
+        if not threads:  # this is the first that runs in the worker's loop
+            use_many_threads()
+            threads = True
         await close_lanes()
         for tp in assigned:
             if tp.topic == settings.raw_topic:

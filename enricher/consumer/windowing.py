@@ -13,7 +13,7 @@ from schemas.raw_topic import POLL_ID, is_period_marker
 
 # A batch that keeps growing is complete after this many lingers, whatever arrives.
 MAX_LINGERS = 5
-BATCH_BYTES = 16 * 1024 * 1024  # JSON in memory may take twenty times its length
+BATCH_BYTES = 6 * 1024 * 1024  # JSON in memory may take twenty times its length
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from frame_gainsight.connectors.columns import required
 from frame_gainsight.gainsight import GainsightClient, Row, value_of
 from frame_gainsight.runtime import Clock
 from frame_gainsight.runtime.aio import gather_or_cancel
+from frame_gainsight.runtime.pauses import with_pauses
 
 MAX_SCAN_ROWS = 50_000
 REFRESH_INTERVAL = 3_600_000
@@ -127,7 +128,7 @@ class Resolver:
         """Finds those who are mentioned by a bare name: users, and the people of an activity's company."""
         inside: set[str] = set()
         outside: defaultdict[str, set[str]] = defaultdict(set)
-        for reference in references:
+        async for reference in with_pauses(references):
             found.bare_names[reference] = only_named(reference.mentions, reference.company, found)
             for mention in found.bare_names[reference]:
                 if mention.side is not Side.EXTERNAL:

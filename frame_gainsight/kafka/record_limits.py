@@ -69,6 +69,7 @@ class RecordLimits:
         self._limits: Mapping[str, int] = {}
         self._read_at: float | None = None
         self._reading = threading.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     def read(self) -> None:
         """Reads the limits of all topics. Blocks. Raises BrokerError."""
@@ -77,6 +78,13 @@ class RecordLimits:
         with self._reading:
             self._limits = self._read()
             self._read_at = time.monotonic()
+
+    def _read_if_old(self) -> None:
+        """One of several that come at once reads."""
+        with self._reading:
+            if self._read is not None and (self._read_at is None or self._is_old()):
+                self._limits = self._read()
+                self._read_at = time.monotonic()
 
     def of(self, topic: str) -> int:
         """The bytes that the topic's largest record may have, as last read."""
@@ -114,9 +122,14 @@ class RecordLimits:
         return found
 
     async def refresh(self) -> None:
-        """Reads the limits, unless they were read a moment ago; those before count when that fails."""
-        if self._read is not None and (self._read_at is None or self._is_old()):
+        """Has the limits read anew, unless they were a moment ago. Waits for the first reading alone: afterwards those
+        that are known count until there are others, however long a cluster takes."""
+        if self._read is None:
+            return
+        if self._read_at is None:
             await self._read_again()
+        elif self._is_old() and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.create_task(self._read_again())
 
     def expire(self) -> None:
         """Lets the next `refresh` read, however soon it comes: a person may have raised a limit a moment ago."""
@@ -131,7 +144,7 @@ class RecordLimits:
 
     async def _read_again(self) -> None:
         try:
-            await asyncio.to_thread(self.read)
+            await asyncio.to_thread(self._read_if_old)
         except BrokerError as error:  # those that are known count on, for as long as between two readings
             self._read_at = time.monotonic()
             log.warning("record_limits_not_read", cause=str(error))

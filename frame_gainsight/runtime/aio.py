@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+
+
+MAX_THREADS = 256  # begun only as they are needed
 
 
 async def gather_or_cancel(*jobs: Coroutine[Any, Any, _T]) -> list[_T]:
@@ -27,3 +31,9 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     except asyncio.CancelledError:
         await asyncio.wait([running])
         raise
+
+
+def use_many_threads() -> None:
+    """Gives the running loop a pool of MAX_THREADS: of asyncio's few, the waits of some connectors would leave none to
+    the others."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(MAX_THREADS))

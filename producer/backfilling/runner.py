@@ -22,10 +22,10 @@ from frame_gainsight.gainsight import (
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.runtime import RecordTooLargeError, cause_of
 from frame_gainsight.runtime.backoff import Backoff
+from frame_gainsight.runtime.pauses import with_pauses
 from producer.backfilling.estimate import estimate
 from producer.backfilling.known_versions import KnownVersions
 from producer.boundary import ends_lane, foreseen
-from producer.pauses import with_pauses
 from producer.polling.columns import is_refusal
 from producer.polling.feed import Feed
 from producer.state.backfill import Backfill, Slice, cut, with_slice

@@ -12,7 +12,7 @@ from frame_gainsight.connectors.columns.required import ACTIVITY
 from frame_gainsight.gainsight import ConfigError, Priority, Query, format_date, whole_second
 from frame_gainsight.gainsight.tenant_clock import ABSURD, MAX_AHEAD, span
 from frame_gainsight.kafka import ProducerRecord
-from producer.pauses import with_pauses
+from frame_gainsight.runtime.pauses import with_pauses
 from producer.polling.deletions import Deleted, DeletionPoller
 from producer.polling.feed import Feed
 from producer.state.checkpoint import OpenPeriod

@@ -10,8 +10,8 @@ import orjson
 from frame_gainsight.kafka import Headers, ProducerRecord
 from frame_gainsight.kafka.record_limits import BATCH_BYTES, RECORD_BYTES
 from frame_gainsight.runtime import Failure
+from frame_gainsight.runtime.pauses import with_pauses
 from producer.context import ProducerContext
-from producer.pauses import with_pauses
 from producer.state.backfill import Backfill
 from producer.state.checkpoint import Checkpoint, OpenPeriod
 from producer.state.checkpoint_keys import POLL_FAILURE, format_key

@@ -10,7 +10,7 @@ import orjson
 import xxhash
 
 from frame_gainsight.gainsight import Row, whole_second
-from producer.pauses import with_pauses
+from frame_gainsight.runtime.pauses import with_pauses
 from producer.timeline.keyset_reader import MODIFIED, Activity, Unreadable
 
 MAX_UNREADABLE = 100_000  # rows that are remembered: more than a poll meets, so that none is forgotten between two

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from producer.pauses import WORK_SECONDS, with_pauses
+from frame_gainsight.runtime.pauses import WORK_SECONDS, with_pauses
 
 
 @pytest.mark.parametrize(("seconds", "turns"), [(WORK_SECONDS * 1.1, 9), (0.0, 0)])
