@@ -174,6 +174,7 @@ class Lane:
         whether it was purged, and what is left of it."""
         self._connectors.pop(connector, None)
         self._removed.add(connector)
+        self._lost = None  # what was lost is looked for anew: it may have been purged
 
     async def failed(self, connector: str, failure: str, cause: str) -> None:
         """Records why the connector is not polled, and the calls that it made. Raises BrokerError, FencedError."""
@@ -311,6 +312,7 @@ class Lane:
         """Forgets a connector whose checkpoint was deleted, unless it is polled now."""
         if (known := self._connectors.get(connector)) is not None and known.feed is None:
             del self._connectors[connector]
+            self._lost = None
 
     async def _first_checkpoint(self, connector: Connector, client: GainsightClient, columns: Columns) -> Checkpoint:
         await columns.ensure()

@@ -12,6 +12,7 @@ from schemas.raw_topic import LAST_PAGE, PERIOD_END, PERIOD_START, POLL_ID, RawK
 REMEMBERED_MS = 2 * 3_600_000
 """Milliseconds before the cursor from which versions are read back; as live polling remembers them."""
 BACKFILLED = "@backfill/"
+DELETIONS = "!deletions"
 """In the id of a poll that is a backfill's."""
 
 
@@ -54,7 +55,9 @@ def traces(records: Iterable[tuple[RawKey, ConsumedRecord]], without: Collection
         if record.value is None and record.header(POLL_ID) is None:  # a purge's tombstone: it begins anew, if ever
             found.pop(key.connector, None)
             continue
-        if key.connector in without or BACKFILLED in (record.header(POLL_ID) or BACKFILLED):
+        poll_id = record.header(POLL_ID) or BACKFILLED
+        # A poll for deletions has a window of its own, which may begin days before what live polling has read.
+        if key.connector in without or BACKFILLED in poll_id or poll_id.endswith(DELETIONS):
             continue
         start, end = moment(record.header(PERIOD_START)), moment(record.header(PERIOD_END))
         if start is not None and end is not None and start <= end:

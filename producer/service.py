@@ -267,7 +267,8 @@ class ProducerService:
         now = self._context.clock.now()
         text = f"Lane {owned.number} (a partition of every topic) cannot be worked in, and is tried again: {cause}"
         failures = [
-            PollFailure(c.id, Failure.TRANSIENT.value, text, owned.stopped_at or now, now) for c in self._wanted(owned)
+            PollFailure(c.id, Failure.TRANSIENT.value, text, owned.stopped_at or now, now, self._spent(c.id))
+            for c in self._wanted(owned)
         ]
         if text == owned.stopped:
             return
@@ -277,6 +278,10 @@ class ProducerService:
             await asyncio.to_thread(put_all, self._settings, made, 15.0)
         except Exception as error:  # noqa: BLE001 - it is in the log, and in the metrics
             log.warning("lane_failure_not_recorded", lane=owned.number, cause=str(foreseen(error)))
+
+    def _spent(self, connector: str) -> tuple[int, int]:
+        budget = self._context.budgets.get(connector)
+        return budget.spent if budget is not None else (0, 0)
 
     async def _work_in(self, owned: _Owned) -> None:
         owned.unread.clear()

@@ -271,7 +271,7 @@ UNAVAILABLE = Rule(
 _UNEXPECTED = Rule(None, None, Action.RETRY, TransientError, "The tenant's answer is not understood.")
 _NO_DATA = "no data found"
 _COLUMN = re.compile(r"Column (?:\w+\.)?(?P<field>[\w.]{1,256}) does not exist", re.IGNORECASE)
-MAX_CODE = 128  # characters
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _MAX_DESCRIPTION = 4096  # characters of an error's text that are searched
 
 
@@ -283,12 +283,14 @@ def rule_for(status: int, code: str | None) -> Rule:
 def code_of(body: Any) -> str | None:
     """The error code of a reply's body; an unknown object has its own shape, with the code in `title`.
 
-    A code is a word or a number; of anything longer the beginning.
+    A code is a word or a number. Whatever else is there is none: it may repeat what was sent, the key too.
     """
     if not isinstance(body, dict):
         return None
     code = body.get("errorCode") or body.get("title")
-    return str(code)[:MAX_CODE] if code and isinstance(code, str | int | float) else None
+    if not code or not isinstance(code, str | int | float) or _CODE.fullmatch(str(code)) is None:
+        return None
+    return str(code)
 
 
 def is_empty_result(body: Any) -> bool:

@@ -188,12 +188,12 @@ def kind_of(address: IPAddress) -> str | None:
         if inner is None and int(address) > 1:
             shift = next((s for network, s in _V4_IN_V6 if address in network), None)
             inner = None if shift is None else ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
-        if inner is None and int(address) >> 32 & 0xFDFFFFFF == 0x5EFE:  # ISATAP
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and (kind := kind_of(inner)) is not None:
-            return kind
         if inner is not None:
-            return None
+            return kind_of(inner)
+        if int(address) >> 32 & 0xFDFFFFFF == 0x5EFE:  # ISATAP: both addresses count, its network's and the one inside
+            kind = kind_of(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+            if kind is not None:
+                return kind
     if address.is_loopback:
         return "a loopback address"
     if address.is_unspecified:

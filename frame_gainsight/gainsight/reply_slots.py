@@ -233,11 +233,12 @@ class Pace:
         self._timer = self._loop.call_later(slots.pace_seconds, self._judge)
 
     def end(self, *, whole: bool) -> None:
-        """Ends the watch; `whole`: all of the reply came."""
+        """Ends the watch; `whole`: all of the reply came. One that took long is slow, whatever became of it."""
         self._timer.cancel()
         self._content = ()  # an error's traceback may keep the watch
-        if whole:
-            self._slots.note_pace(self._tenant, slow=self._loop.time() - self._began > SLOW_SECONDS)
+        slow = self._loop.time() - self._began > SLOW_SECONDS
+        if whole or slow:
+            self._slots.note_pace(self._tenant, slow=slow)
 
     async def widen(self) -> None:
         """Makes the reply's slot the heavy one; the time until then does not count."""

@@ -172,6 +172,11 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
             reading.taken = set()
             yield reading.page(fresh, unreadable, behind, reply)
             return
+        if activities[-1].gsid == after:
+            raise TransientError(
+                f"The tenant does not heed `Gsid GT` in the second {format_date(second.start)}: the same rows come again "
+                "and again. Ask the Gainsight admin, or make the page size larger than that second's rows."
+            )
         if not after:  # should the next request be refused, this page comes again
             reading.taken |= {a.gsid for a in activities}
         after = activities[-1].gsid
