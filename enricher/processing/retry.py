@@ -142,10 +142,14 @@ class RetryScheduler:
 
     def stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[ProducerRecord]]:
         """Opens the circuit of a connector whose activities were refused, and parks these."""
+        why = self._refused(connector, done)
+        return self.park(done.refused, why) if why is not None else {}
+
+    def _refused(self, connector: Connector, done: Enriched) -> Rejection | None:
+        """Opens the circuit of a connector whose activities were refused; None: none was."""
         if not done.refused:
-            return {}
-        cause = self._dead_letters.stop(self.breaker, connector, done.cause)
-        return self.park(done.refused, Rejection(Failure.CONFIG, cause))
+            return None
+        return Rejection(Failure.CONFIG, self._dead_letters.stop(self.breaker, connector, done.cause))
 
     def fail(self, connector: str, seen: Connector | None, failure: Failure, cause: str) -> Rejection:
         """Opens the connector's circuit after a failure."""
@@ -224,9 +228,14 @@ class RetryScheduler:
             )
             return nothing
         self.breaker.recovered(connector.id)
-        self.stop_if_refused(connector, done)
+        why = self._refused(connector, done)
         outputs = {**done.outputs, **unreadable}
-        return lambda: self._settled(connector.id, sources, done.new, outputs)
+
+        def finish() -> list[ProducerRecord]:
+            settled = self._settled(connector.id, sources, done.new, outputs)
+            return settled + (self._parked_again(done.refused, why) if why is not None else [])
+
+        return finish
 
     def _settled(
         self,
@@ -254,6 +263,15 @@ class RetryScheduler:
         if count:
             log.info("activities_unparked", connector=connector, activities=count, left=len(self.parked))
         return records
+
+    def _parked_again(self, refused: Sequence[RawActivity], why: Rejection) -> list[ProducerRecord]:
+        """The records to publish for refused activities: none for those that a batch has replaced meanwhile."""
+        waiting = []
+        for activity in refused:
+            parked = self.parked.get(activity.source.key or b"")
+            if parked is not None and parked.source.offset == activity.source.offset:
+                waiting.append(activity)
+        return [out for outs in self.park(waiting, why).values() for out in outs]
 
     async def _loaded(self, items: Sequence[Parked]) -> list[Parked]:
         """The same activities with their values: those that are not in memory are read again."""
