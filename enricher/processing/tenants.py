@@ -65,8 +65,8 @@ class ConnectorDirectory:
         if isinstance(self._failure, OF_ALL):
             raise self._failure
         raise BrokerError(
-            f"Topic {self._settings.connectors_topic} is not read any more: an unexpected "
-            f"{type(self._failure).__name__}. Start the worker again, and please report it."
+            f"The topic of connectors is not read any more: an unexpected {type(self._failure).__name__}. "
+            "Start the worker again, and please report it."
         ) from self._failure
 
     def _follow(self) -> None:

@@ -172,7 +172,8 @@ class ReplayRunner:
         if current is None:
             return None
         selected = await in_thread(lambda: run.select_on(current))
-        result = await self._converter.convert(decode_batch(self._services.codec, selected.records, run.replay.scope))
+        arrived = await decode_batch(self._services.codec, selected.records, run.replay.scope)
+        result = await self._converter.convert(arrived)
         return lambda: self._settle(run, current, selected, result)
 
     def _settle(self, run: _Run, current: _Pass, selected: Selected, result: SliceResult) -> list[ProducerRecord]:
