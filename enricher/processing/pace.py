@@ -10,6 +10,7 @@ from typing import TypeVar
 from frame_gainsight.runtime.aio import in_thread
 
 TURN_SECONDS = 0.05  # of work without a pause
+SLICE_BYTES = 8 * 1024 * 1024  # of values that background work decodes at once: decoded, they take 30 times as much
 LARGE_BYTES = 128 * 1024  # a record of this size may take longer than a turn, whatever is in it
 
 _T = TypeVar("_T")

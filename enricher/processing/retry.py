@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import structlog
@@ -14,7 +15,7 @@ from enricher.processing import parked as parking
 from enricher.processing.circuit_breaker import CircuitBreaker
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enriched, Enricher
-from enricher.processing.pace import Pace
+from enricher.processing.pace import SLICE_BYTES, Pace
 from enricher.processing.parked import Parked, ParkedActivities
 from enricher.processing.services import EnricherServices
 from enricher.processing.unexpected import OF_ALL, unexpected
@@ -142,10 +143,14 @@ class RetryScheduler:
 
     def stop_if_refused(self, connector: Connector, done: Enriched) -> dict[int, list[ProducerRecord]]:
         """Opens the circuit of a connector whose activities were refused, and parks these."""
+        why = self._refused(connector, done)
+        return self.park(done.refused, why) if why is not None else {}
+
+    def _refused(self, connector: Connector, done: Enriched) -> Rejection | None:
+        """Opens the circuit of a connector whose activities were refused; None: none was."""
         if not done.refused:
-            return {}
-        cause = self._dead_letters.stop(self.breaker, connector, done.cause)
-        return self.park(done.refused, Rejection(Failure.CONFIG, cause))
+            return None
+        return Rejection(Failure.CONFIG, self._dead_letters.stop(self.breaker, connector, done.cause))
 
     def fail(self, connector: str, seen: Connector | None, failure: Failure, cause: str) -> Rejection:
         """Opens the connector's circuit after a failure."""
@@ -198,7 +203,7 @@ class RetryScheduler:
             return nothing
 
     async def _retry_slice(self, due: str, connector: Connector) -> Finish:
-        items = await self._loaded(self.parked.oldest(due, SLICE))
+        items = _within(SLICE_BYTES, await self._loaded(self.parked.oldest(due, SLICE)))
         activities, unreadable = await self._readable(items)
         enriching = asyncio.create_task(self.enrich(connector, activities), name=f"enrich-{due}")
         return await self._finished(connector, [item.source for item in items], enriching, unreadable)
@@ -224,9 +229,14 @@ class RetryScheduler:
             )
             return nothing
         self.breaker.recovered(connector.id)
-        self.stop_if_refused(connector, done)
+        refusal = self._refused(connector, done)
         outputs = {**done.outputs, **unreadable}
-        return lambda: self._settled(connector.id, sources, done.new, outputs)
+
+        def finish() -> list[ProducerRecord]:
+            settled = self._settled(connector.id, sources, done.new, outputs)
+            return settled + (self._parked_again(done.refused, refusal) if refusal is not None else [])
+
+        return finish
 
     def _settled(
         self,
@@ -255,14 +265,24 @@ class RetryScheduler:
             log.info("activities_unparked", connector=connector, activities=count, left=len(self.parked))
         return records
 
+    def _parked_again(self, refused: Sequence[RawActivity], why: Rejection) -> list[ProducerRecord]:
+        """The records to publish for refused activities: none for those that a batch has replaced meanwhile."""
+        waiting = []
+        for activity in refused:
+            parked = self.parked.get(activity.source.key or b"")
+            if parked is not None and parked.source.offset == activity.source.offset:
+                waiting.append(activity)
+        return [out for outs in self.park(waiting, why).values() for out in outs]
+
     async def _loaded(self, items: Sequence[Parked]) -> list[Parked]:
-        """The same activities with their values: those that are not in memory are read again."""
+        """The same activities with their values: of those that are not in memory, some are read again."""
         missing = {item.source.offset for item in items if not item.loaded}
         if not missing:
             return list(items)
         settings = self._services.settings
-        found = await asyncio.to_thread(read_at, settings, settings.raw_topic, self._lane, missing)
-        # A record that is gone has a newer version, which takes its place when its batch comes.
+        read_some = partial(read_at, max_bytes=SLICE_BYTES)
+        found = await asyncio.to_thread(read_some, settings, settings.raw_topic, self._lane, missing)
+        # A record that is gone has a newer version, which takes its place when its batch comes. Others are read later.
         return [
             item if item.loaded else replace(item, source=found[item.source.offset], loaded=True)
             for item in items
@@ -273,9 +293,9 @@ class RetryScheduler:
         """The parked activities decoded, and the dead letters of those that cannot be read, by raw offset."""
         activities, unreadable, pace = [], {}, Pace()
         for item in items:
-            await pace.pause()
             try:
-                arrival = read(self._services.codec, item.source)
+                decode = partial(read, self._services.codec, item.source)
+                arrival = await pace.do(len(item.source.value or b""), decode)
                 if not isinstance(arrival, RawActivity):
                     raise DataError("This was parked, and is no activity. Look at who writes to the topic.")
             except DataError as error:
@@ -297,6 +317,18 @@ def nothing() -> list[ProducerRecord]:
 def class_of(error: GainsightError | VaultError) -> Failure:
     """The error's class. A key that cannot be decrypted is TRANSIENT: KMS may be unavailable."""
     return error.failure if isinstance(error, GainsightError) else Failure.TRANSIENT
+
+
+def _within(max_bytes: int, items: Sequence[Parked]) -> list[Parked]:
+    """The first items that have `max_bytes` of values at most; one at least."""
+    first: list[Parked] = []
+    size = 0
+    for item in items:
+        size += len(item.source.value or b"")
+        if first and size > max_bytes:
+            break
+        first.append(item)
+    return first
 
 
 def _unregistered(connector: str) -> str:

@@ -12,7 +12,7 @@ from enricher.processing.unexpected import OF_ALL, unexpected
 from frame_gainsight.connectors import Connector, Vault, apply, open_client
 from frame_gainsight.gainsight import GainsightClient, ReplySlots
 from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow
-from frame_gainsight.runtime import Clock, Settings
+from frame_gainsight.runtime import BrokerError, Clock, Settings
 from schemas import Codec
 from schemas.raw_topic import connector_of
 
@@ -35,14 +35,13 @@ class ConnectorDirectory:
     def start(self) -> None:
         """Returns when every connector registered so far is known. May be called again, by any thread.
 
-        Raises whatever the following thread failed with.
+        Raises as `get` does.
         """
         with self._starting:
             if self._thread.ident is None:
                 self._thread.start()
         self._known.wait()
-        if self._failure is not None:
-            raise self._failure
+        self._check()
 
     def stop(self) -> None:
         """Stops following."""
@@ -51,14 +50,24 @@ class ConnectorDirectory:
             self._thread.join(timeout=10)
 
     def get(self, connector: str) -> Connector | None:
-        """The connector, if it is registered. Raises whatever the following thread failed with."""
-        if self._failure is not None:
-            raise self._failure
+        """The connector, if it is registered. Raises an error of all connectors when they are not followed any more."""
+        self._check()
         return self._connectors.get(connector)
 
     def ids(self) -> list[str]:
         """The ids of all registered connectors."""
         return list(self._connectors)
+
+    def _check(self) -> None:
+        """Raises what the following thread failed with; what nobody foresaw as an error of all connectors, too."""
+        if self._failure is None:
+            return
+        if isinstance(self._failure, OF_ALL):
+            raise self._failure
+        raise BrokerError(
+            f"The topic of connectors is not read any more: an unexpected {type(self._failure).__name__}. "
+            "Start the worker again, and please report it."
+        ) from self._failure
 
     def _follow(self) -> None:
         try:

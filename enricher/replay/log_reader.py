@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections import deque
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import cast
 
 from enricher.activity.raw_record import DataError, Deletion, RawActivity, read
+from enricher.processing.pace import SLICE_BYTES, Pace
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Scope
 from frame_gainsight.kafka import ConsumedRecord, read_to_end
@@ -15,6 +18,7 @@ from frame_gainsight.runtime import Settings
 from schemas import Codec
 from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 
+TAKEN_BYTES = 16 * 1024 * 1024  # of values, not decoded, that are taken at once
 PATIENCE = 10.0  # seconds without any progress of a reading
 
 
@@ -32,22 +36,37 @@ class PartitionReader:
         self.end = end
         # Every partition begins at 0 or later; compaction and retention move its beginning past what was once there.
         records = read_to_end(settings, settings.raw_topic, {lane: start or None}, PATIENCE)
+        self._given_back: deque[ConsumedRecord] = deque()
         self._records = cast(Generator[ConsumedRecord, None, None], records)
 
     def take(self, max_records: int) -> list[ConsumedRecord]:
-        """The next records; none: there are no more."""
+        """The next records; none: there are no more. None is taken behind `TAKEN_BYTES` of values."""
         if self.end is not None and self.position >= self.end:
             return []
-        taken = []
-        for record in islice(self._records, max_records):
+        taken, size = [], 0
+        for record in islice(self._next(), max_records):
             if self.end is not None and record.offset >= self.end:
                 break
             taken.append(record)
             self.position = record.offset + 1
+            size += len(record.value or b"")
+            if size >= TAKEN_BYTES:
+                return taken
         if len(taken) < max_records:
             self.end = self.position = self.end if self.end is not None else self.position
             self.close()
         return taken
+
+    def give_back(self, records: Sequence[ConsumedRecord]) -> None:
+        """Lets the last of the records taken be the next ones again."""
+        self._given_back.extendleft(reversed(records))
+        self.position = records[0].offset
+
+    def _next(self) -> Iterator[ConsumedRecord]:
+        while self._given_back:
+            yield self._given_back.popleft()
+        for record in self._records:  # noqa: UP028 - `yield from` would close it at the end of each taking
+            yield record
 
     @property
     def done(self) -> bool:
@@ -88,25 +107,32 @@ def select(
     max_rows: int,
     without: Collection[str] = (),
 ) -> Selected:
-    """Reads on until `max_records` are selected, `max_rows` are read, or the log ends; `without` some connectors."""
-    found = Selected()
+    """Reads on until `max_records` are selected, `max_rows` are read, or the log ends; `without` some connectors.
+
+    Those selected have `SLICE_BYTES` of values at most, or are one.
+    """
+    found, size = Selected(), 0
     gsids = frozenset(scope.activities)
     while len(found.records) < max_records and found.rows < max_rows:
         records = log.take(min(max_records - len(found.records), max_rows - found.rows))
         if not records:
             break
         found.rows += len(records)
-        for record in records:
+        for number, record in enumerate(records):
             key = record.key
             if is_period_marker(key) or not scope.has_key(key) or connector_of(key) in without:
                 continue
             if gsids and gsid_of(key) not in gsids:
                 continue
             status = latest.status(key or b"", record.offset)
-            if status is VersionStatus.LATEST:
-                found.records.append(record)
-            elif status is VersionStatus.OUTDATED:
-                found.outdated.append(record)
+            if status is VersionStatus.OLD:
+                continue
+            size += len(record.value or b"")
+            if size > SLICE_BYTES and (found.records or found.outdated):
+                log.give_back(records[number:])
+                found.rows -= len(records) - number
+                return found
+            (found.records if status is VersionStatus.LATEST else found.outdated).append(record)
     return found
 
 
@@ -119,12 +145,12 @@ class Arrived:
     unreadable: list[tuple[ConsumedRecord, str]] = field(default_factory=list)
 
 
-def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) -> Arrived:
+async def decode_batch(codec: Codec, records: Sequence[ConsumedRecord], scope: Scope) -> Arrived:
     """Decodes the selected records within the scope's span of time. Raises RegistryError when the registry fails."""
-    arrived = Arrived()
+    arrived, pace = Arrived(), Pace()
     for source in records:
         try:
-            arrival = read(codec, source)
+            arrival = await pace.do(len(source.value or b""), partial(read, codec, source))
         except DataError as error:
             arrived.unreadable.append((source, str(error)))
             continue

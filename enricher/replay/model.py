@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from enricher.activity.raw_record import Deletion, RawActivity
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.clients import MAX_MESSAGE_BYTES
 from frame_gainsight.runtime import Settings
 from schemas import Codec, taken_apart
 
@@ -17,6 +18,8 @@ OPEN: frozenset[State] = frozenset(("REQUESTED", "RUNNING"))
 KEY_PART = "/!replay/"
 LAST_OFFSET = 2**53  # that is believed: counting to it takes a million years at ten thousand records a second
 EVERYTHING = "*"  # in the key, in the connector's place
+UTF8_BYTES = 4  # of a character, at most
+CAUSE = 300  # characters of why a connector is behind: one record has those of all connectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Replay:
 
     def with_behind(self, behind: Behind) -> Replay:
         """The same replay with this connector behind."""
+        behind = replace(behind, cause=behind.cause[:CAUSE])
         return replace(self, behind=(*self.without_behind(behind.connector).behind, behind))
 
 
@@ -132,8 +136,13 @@ def id_in(key: bytes | None) -> str | None:
     return id_ if part else None
 
 
-def record(codec: Codec, settings: Settings, replay: Replay) -> ProducerRecord:
-    """The replay's record in the checkpoints topic."""
+def record(codec: Codec, settings: Settings, replay: Replay, room: int = MAX_MESSAGE_BYTES) -> ProducerRecord:
+    """The replay's record in the checkpoints topic.
+
+    Args:
+        room: bytes that the topic takes; the causes take half of it at most, however many connectors are behind.
+    """
+    most = min(CAUSE, room // (2 * UTF8_BYTES * max(1, len(replay.behind))))
     value: dict[str, Any] = {
         "connector": replay.scope.connector,
         "id": replay.id,
@@ -144,7 +153,7 @@ def record(codec: Codec, settings: Settings, replay: Replay) -> ProducerRecord:
         "activities": list(replay.scope.activities),
         "end": replay.end,
         "position": replay.position,
-        "behind": [{"connector": b.connector, "position": b.position, "cause": b.cause} for b in replay.behind],
+        "behind": [{"connector": b.connector, "position": b.position, "cause": b.cause[:most]} for b in replay.behind],
         **{name: getattr(replay.counts, name) for name in COUNTS},
         "started_at": replay.started_at,
         "updated_at": replay.updated_at,

@@ -133,7 +133,7 @@ class Rebuild:
 
     async def _slice(self, converter: SliceConverter, records: Sequence[ConsumedRecord]) -> list[ProducerRecord]:
         """The conversations and tombstones to write for a slice; the rest is counted and named."""
-        arrived = decode_batch(self._codec, records, self._scope)
+        arrived = await decode_batch(self._codec, records, self._scope)
         todo = {c: activities for c, activities in arrived.activities.items() if c not in self._given_up}
         result = await converter.convert(replace(arrived, activities=todo))
         self._given_up |= {connector: failure.cause for connector, failure in result.failed.items()}

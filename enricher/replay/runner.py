@@ -148,7 +148,11 @@ class ReplayRunner:
         return _Run(self._services, begun, self._position)
 
     def _publish(self, replay: Replay) -> Finish:
-        return lambda: [replays.record(self._services.codec, self._settings, replay)]
+        return lambda: [self._record(replay)]
+
+    def _record(self, replay: Replay) -> ProducerRecord:
+        room = self._services.limits.room(self._settings.checkpoints_topic)
+        return replays.record(self._services.codec, self._settings, replay, room)
 
     def _close(self, run: _Run, state: replays.State) -> Finish:
         closed = replace(run.replay, state=state, behind=(), updated_at=self._services.clock.now())
@@ -168,7 +172,8 @@ class ReplayRunner:
         if current is None:
             return None
         selected = await in_thread(lambda: run.select_on(current))
-        result = await self._converter.convert(decode_batch(self._services.codec, selected.records, run.replay.scope))
+        arrived = await decode_batch(self._services.codec, selected.records, run.replay.scope)
+        result = await self._converter.convert(arrived)
         return lambda: self._settle(run, current, selected, result)
 
     def _settle(self, run: _Run, current: _Pass, selected: Selected, result: SliceResult) -> list[ProducerRecord]:
@@ -197,7 +202,7 @@ class ReplayRunner:
         if not records and not result.failed and not run.is_report_due():
             return []
         progress = run.reported(self._services.clock.now())
-        return [*records, replays.record(self._services.codec, self._settings, progress)]
+        return [*records, self._record(progress)]
 
 
 @dataclass(frozen=True, slots=True)

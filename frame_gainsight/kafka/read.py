@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -146,20 +147,27 @@ def read_at(
     offsets: Collection[int],
     max_records: int = 50_000,
     timeout: float = 30.0,
+    max_bytes: int = sys.maxsize,
 ) -> dict[int, ConsumedRecord]:
     """Offset → committed record, of those offsets that still have one; at most `max_records` are read.
+
+    Args:
+        max_bytes: of values; of the records found, none is read behind them, but one at least.
 
     Raises BrokerError, TopicError.
     """
     if not offsets:
         return {}
     found: dict[int, ConsumedRecord] = {}
-    last = max(offsets)
+    last, size = max(offsets), 0
     for number, record in enumerate(read_to_end(settings, topic, {partition: min(offsets)}, timeout)):
         if record.offset > last or number >= max_records:
             break
         if record.offset in offsets:
             found[record.offset] = record
+            size += len(record.value or b"")
+            if size >= max_bytes:
+                break
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import string
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from time import thread_time
@@ -23,7 +24,8 @@ from enricher.lane_processor import LaneProcessor
 from enricher.processing import parked as parking
 from enricher.processing import retry, tenants
 from enricher.processing.services import EnricherServices
-from enricher.processing.tenants import FixedConnectors
+from enricher.processing.tenants import ConnectorDirectory, FixedConnectors
+from enricher.processing.unexpected import OF_ALL
 from enricher.replay import model as replays
 from enricher.replay.runner import ReplayRunner
 from enricher.resolution.entity_cache import Entity, EntityCache, EntityKey, encode, restore
@@ -35,7 +37,7 @@ from enricher.resolution.tenant_lookup import DESCRIBE
 from frame_gainsight.connectors import Definition
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
 from frame_gainsight.kafka.record_limits import RecordLimits, size_of_fields
-from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime import Settings, TopicError
 from frame_gainsight.sandbox import Limits, Morning, Tenant
 from schemas import Codec, DecodeError, EncodeError
 from tests.fixtures.samples import SAMPLES
@@ -432,6 +434,26 @@ def test_a_definition_that_nobody_foresaw_changes_nothing(codec: Codec, monkeypa
         directory._take(ConsumedRecord("connectors", 0, 3, b"acme", b"x"))
     assert directory.get("acme") is not None
     assert [(line["event"], line["connector"], line["offset"]) for line in logs] == [("unexpected_error", "acme", 3)]
+
+
+@pytest.mark.parametrize("failure", [SystemError("a result with an exception set"), TopicError("There is no topic.")])
+async def test_a_directory_that_is_not_followed_any_more_costs_no_activity(
+    failure: Exception, rig: TenantRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(*_: object, **__: object) -> Iterator[None]:
+        raise failure
+        yield
+
+    monkeypatch.setattr(tenants, "follow", follow)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    directory = ConnectorDirectory(SETTINGS, CODEC)
+    client: Any = OneClient(rig.client)
+    lane = LaneProcessor(EnricherServices(SETTINGS, CODEC, directory, client, rig.clock), 0)
+    raw = await Rig(rig, monkeypatch).raw(2)
+    with pytest.raises(OF_ALL, match=r"SystemError|no topic") as started:
+        directory.start()
+    with pytest.raises(type(started.value), match=r"SystemError|no topic"):
+        await lane.handle(raw)
 
 
 async def test_a_replay_in_which_something_unforeseen_happens_pauses_and_goes_on(

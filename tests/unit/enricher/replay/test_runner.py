@@ -24,6 +24,7 @@ from enricher.resolution.entity_cache import EntityCache
 from frame_gainsight.connectors import Connector
 from frame_gainsight.gainsight import TransientError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord
+from frame_gainsight.kafka.record_limits import RecordLimits, size_of_fields
 from frame_gainsight.runtime import Failure, Settings
 from schemas import Codec
 from tests.fixtures.clock import ManualClock
@@ -512,3 +513,40 @@ def test_a_replay_is_the_same_after_encoding_and_decoding(codec: Codec) -> None:
     assert replays.id_in(out.key) == "x"
     assert replays.decode(codec, ConsumedRecord(out.topic, out.partition, 0, out.key, out.value)) == replay
     assert parking.tombstone(Settings(_env_file=None), ConsumedRecord("raw", 0, 0, b"k", None)).value is None
+
+
+@pytest.mark.parametrize("connectors", [140, 2500])
+def test_a_replay_with_many_connectors_behind_is_a_record_that_its_topic_takes(codec: Codec, connectors: int) -> None:
+    replay, room = Replay(LANE, "x", 1), 1024 * 1024
+    for n in range(connectors):
+        replay = replay.with_behind(Behind(f"connector-{n}", n, "\U0001f4a5" * 4000))
+    assert {len(behind.cause) for behind in replay.behind} == {300}
+    out = replays.record(codec, Settings(_env_file=None), replay, room)
+    assert size_of_fields(out) <= room
+    read = replays.decode(codec, ConsumedRecord(out.topic, out.partition, 0, out.key, out.value))
+    assert [(b.connector, b.position) for b in read.behind] == [(b.connector, b.position) for b in replay.behind]
+    assert all(behind.cause for behind in read.behind)
+
+
+async def test_a_replay_keeps_what_its_topic_takes_when_connectors_fail_with_long_causes(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"c{n}" for n in range(20)]
+    model = new_model(codec, monkeypatch, *names)
+    for name in names:
+        model.live(model.write(name, "A"))
+
+    async def failing(*_: object, **__: object) -> Enriched:
+        raise TransientError("\u00e9" * 4000)
+
+    monkeypatch.setattr(Converter, "enrich", failing)
+    monkeypatch.setattr(RecordLimits, "room", lambda *_: 16_000)
+    model.request()
+    sizes = []
+    publish = model.publish
+    monkeypatch.setattr(
+        model, "publish", lambda records: (sizes.extend(map(size_of_fields, records)), publish(records))
+    )
+    await model.to_the_end()
+    assert [behind.connector for behind in state(model).behind] == names
+    assert max(sizes) <= 16_000
