@@ -12,6 +12,7 @@ import fastavro
 
 from schemas.catalogue import Catalogue, Schema, catalogue, parse
 from schemas.errors import DecodeError, EncodeError, RegistryError, SchemaError, UnknownSchemaError
+from schemas.foreign import require_bounded
 from schemas.registry import ConfluentRegistry, Registry
 
 SINGLE_OBJECT = b"\xc3\x01"  # Avro specification, "Single-object encoding"; 8 bytes of fingerprint follow
@@ -42,6 +43,7 @@ class Codec:
         self._schemas = schemas or catalogue()
         self._prefixes: dict[str, bytes] = {}
         self._writers_by_id: dict[int, tuple[Schema, Any]] = {}
+        self._refused_by_id: dict[int, str] = {}  # why
 
     def encode(self, record: str, value: Value) -> bytes:
         """A value as bytes. Raises EncodeError naming the record, RegistryError when the registry does not answer."""
@@ -114,22 +116,45 @@ class Codec:
                 )
             if schema_id > _LAST_SCHEMA_ID:
                 raise DecodeError(f"The value names schema {schema_id}, and no registry has one of that number.")
+            if schema_id in self._refused_by_id:
+                raise DecodeError(self._refused_by_id[schema_id])
             try:
-                writer = parse(self._registry.fetch(schema_id))
+                text = self._registry.fetch(schema_id)
             except UnknownSchemaError as error:
                 raise DecodeError(f"{error} Look at who writes to the topic.") from error
             except RegistryError:
                 raise
-            except Exception as error:
+            except Exception as error:  # whatever its client raises for an answer of another shape
                 raise DecodeError(
-                    f"Schema {schema_id} of the registry is not an Avro schema. Look at who writes to the topic."
+                    f"What the registry answers for schema {schema_id} is not a schema: {words(error)}"
                 ) from error
-            name = writer.get("name", "?") if isinstance(writer, dict) else "?"
-            reader = self._schemas.by_full_name(name)
-            if reader is None:
-                raise DecodeError(f"Schema {schema_id} of the registry is '{name}', which is not one of ours.")
-            found = self._writers_by_id[schema_id] = (reader, writer)
+            try:
+                found = self._writers_by_id[schema_id] = self._writer(schema_id, text)
+            except DecodeError as error:  # a registry never gives the same number to another schema
+                self._refused_by_id[schema_id] = str(error)
+                raise
         return found
+
+    def _writer(self, schema_id: int, text: str) -> tuple[Schema, Any]:
+        """Today's schema, and the registered one to read by. Raises DecodeError."""
+        try:
+            writer = parse(text)
+        except Exception as error:  # whatever fastavro raises: the text may be anybody's
+            raise DecodeError(
+                f"Schema {schema_id} of the registry is not an Avro schema. Look at who writes to the topic."
+            ) from error
+        name = writer.get("name", "?") if isinstance(writer, dict) else "?"
+        reader = self._schemas.by_full_name(name)
+        if reader is None:
+            raise DecodeError(f"Schema {schema_id} of the registry is '{name}', which is not one of ours.")
+        try:
+            require_bounded(writer)
+        except SchemaError as error:
+            raise DecodeError(
+                f"Schema {schema_id} of the registry is not one to read by: it {error}. "
+                "Look at who writes to the topic."
+            ) from error
+        return reader, writer
 
 
 @contextmanager

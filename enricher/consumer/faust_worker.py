@@ -28,6 +28,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from enricher.consumer.header_names import escape_header_names
 from enricher.consumer.lane import Lane, LaneWork, LostPositionError
 from enricher.consumer.offset_gaps import FetchedRange
 from enricher.consumer.topic_identity import TopicIdentity
@@ -53,6 +54,7 @@ MakeWork = Callable[[int], LaneWork]
 
 class _Thread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: Any) -> Any:
+        escape_header_names()
         consumer = super()._create_worker_consumer(transport)
         # Faust has no setting for these; aiokafka reads them when it starts.
         consumer._isolation_level = "read_committed"

@@ -18,10 +18,27 @@ from frame_gainsight.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+UNREADABLE_HEADERS = "headers_unreadable"
+
 
 def consumed_record(message: Message) -> ConsumedRecord:
-    """A client's message as a plain value."""
-    headers = tuple(_header(pair) for pair in message.headers() or ())
+    """A client's message as a plain value.
+
+    The client gives none of a message's headers when one's name is not UTF-8, which Kafka allows: then the record has
+    the one header `UNREADABLE_HEADERS`, whose value says why.
+    """
+    try:
+        headers = tuple(_header(pair) for pair in message.headers() or ())
+    except (SystemError, UnicodeDecodeError) as error:  # confluent_kafka raises the one because of the other
+        cause = f"The name of a header is not UTF-8: {error.__cause__ or error}"
+        log.warning(
+            "headers_unreadable",
+            topic=message.topic(),
+            partition=message.partition(),
+            offset=message.offset(),
+            cause=cause,
+        )
+        headers = ((UNREADABLE_HEADERS, cause.encode("utf-8", "replace")),)
     return ConsumedRecord(
         message.topic() or "",
         message.partition() or 0,

@@ -16,20 +16,23 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 from mode.worker import Worker
 
-from enricher.consumer import faust_worker, lane, offset_gaps, transaction, windowing
+from enricher.consumer import faust_worker, header_names, lane, offset_gaps, transaction, windowing
 
-MODULES = (faust_worker, lane, offset_gaps, transaction, windowing)
+MODULES = (faust_worker, header_names, lane, offset_gaps, transaction, windowing)
 
-# Every private name of theirs that is used, each with a test below.
+# Every private name of theirs that is used, each with a test below; those of record batches: test_header_names.py.
 KNOWN = {
+    "_DefaultRecordBatchPy",
     "_acked",
     "_acked_index",
+    "_buffer",
     "_create_worker_consumer",
     "_cry",
     "_ensure_consumer",
     "_fetch_max_wait_ms",
     "_gap",
     "_isolation_level",
+    "_maybe_uncompress",
     "_new_consumer_thread",
     "_position",
     "_read_offset",

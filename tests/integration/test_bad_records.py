@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.util import calc_crc32c
 
-from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord
+from frame_gainsight.kafka import KafkaLaneWriter, ProducerRecord, read_to_end
+from frame_gainsight.kafka.read import UNREADABLE_HEADERS
 from frame_gainsight.sandbox import Morning, Tenant
 from frame_gainsight.sandbox.http import server
 from frame_gainsight.sandbox.http.api import handle
@@ -30,7 +35,48 @@ def one_lane(make_cluster: MakeCluster) -> Cluster:
     return cluster
 
 
+def write_with_header_name(cluster: Cluster, name: bytes, key: bytes, value: bytes) -> None:
+    """Writes a record that has a header of that name, whatever its bytes, to the raw topic's first lane."""
+
+    async def write() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=cluster.settings.brokers(), enable_idempotence=False) as producer:
+            batch = producer.create_batch()
+            stand_in = "Z" * len(name)
+            batch.append(timestamp=1, key=key, value=value, headers=[(stand_in, b"x")])
+            batch.close()
+            batch._build()
+            data = bytearray(batch._buffer)
+            begin = data.rindex(stand_in.encode())
+            data[begin : begin + len(name)] = name
+            struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))  # Kafka protocol, "Record Batch"
+            batch._buffer = bytes(data)
+            await (await producer.send_batch(batch, cluster.settings.raw_topic, partition=0))
+
+    asyncio.run(write())
+
+
 # ---- what cannot be read ------------------------------------------------------------------------------------------
+
+
+def test_a_header_s_name_that_is_not_utf_8_holds_up_neither_its_record_nor_others(one_lane: Cluster) -> None:
+    cluster, topic = one_lane, one_lane.settings.raw_topic
+    cluster.poll()
+    good = cluster.raw()[0].value
+    assert good is not None
+    named = cluster.codec.encode("raw_activity", good | {"activity_id": "1I00NAMED"})
+    write_with_header_name(cluster, b"\xff\xfe", b"acme/1I00NAMED", named)
+    write_with_header_name(cluster, b"a\xc3", b"acme/1I00GARBAGE", b"?")
+    cluster.tenants["acme"].create()
+    cluster.tenants["acme"].advance(60)
+    cluster.poll()  # a producer that meets them as it restores its overlap
+    with_headers = [r.key for r in read_to_end(cluster.settings, topic, {0: None}) if r.header(UNREADABLE_HEADERS)]
+    enricher = cluster.enricher()
+    cluster.settled()
+
+    assert with_headers == [b"acme/1I00NAMED", b"acme/1I00GARBAGE"]
+    assert [letter["key"] for letter in cluster.dead_letters()] == [b"acme/1I00GARBAGE"]
+    assert len(cluster.raw()) - 1 == len(cluster.conversations())
+    assert enricher.stop() == 0
 
 
 def test_damaged_raw_records_become_dead_letters_and_the_rest_goes_on(one_lane: Cluster) -> None:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
 from frame_gainsight.kafka import ConsumedRecord, PartitionEnd, follow, read
+from frame_gainsight.kafka.read import UNREADABLE_HEADERS
 from frame_gainsight.runtime import BrokerError, Settings
 
 SETTINGS = Settings(bootstrap_servers="broker:9092", _env_file=None)
@@ -78,6 +79,21 @@ def test_records_ends_and_silence_come_in_their_order(script: Any) -> None:
     assert not consumer.closed
     following.close()
     assert consumer.closed
+
+
+def test_a_record_whose_header_s_name_is_not_utf_8_has_a_header_that_says_so(script: Any) -> None:
+    bad = message(5)
+    bad.headers.side_effect = SystemError("returned a result with an exception set")
+    bad.headers.side_effect.__cause__ = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    script([message(4), bad, message(6)])
+    with capture_logs() as logs:
+        following = follow(SETTINGS, "t", [3])
+        found = [next(following) for _ in range(3)]
+    assert [found[0], found[2]] == [record(4), record(6)]
+    assert isinstance(found[1], ConsumedRecord)
+    assert found[1].offset == 5
+    assert "can't decode byte 0xff" in (found[1].header(UNREADABLE_HEADERS) or "")
+    assert [(entry["event"], entry["topic"], entry["offset"]) for entry in logs] == [("headers_unreadable", "t", 5)]
 
 
 def test_a_service_logs_an_error_and_reads_on(script: Any) -> None:

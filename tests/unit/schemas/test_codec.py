@@ -30,6 +30,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
+        self.fetched: list[int] = []
         self.texts: dict[int, str] = {}
 
     def register(self, subject: str, text: str) -> int:
@@ -39,6 +40,7 @@ class Memory:
         return number
 
     def fetch(self, schema_id: int) -> str:
+        self.fetched.append(schema_id)
         if schema_id not in self.texts:
             raise UnknownSchemaError(f"The schema registry has no schema {schema_id}.")
         return self.texts[schema_id]
@@ -207,6 +209,86 @@ def test_another_project_s_avro_schema_is_no_record_of_ours() -> None:
     for number in registry.texts:
         with pytest.raises(DecodeError, match="not one of ours"):
             Codec(registry).decode(b"\0\0\0\0" + bytes([number]) + b"body")
+
+
+def named(name: str, *types: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": f"f{n}", "type": kind} for n, kind in enumerate(types)]}
+
+
+def array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+UNBOUNDED = {
+    "recursive": (named("N", ["null", "N"]), "is recursive"),
+    "recursive by its own name": (["null", "ai.frame.gainsight.RawActivity"], "is recursive"),
+    "recursive by an array": (named("N", array("N")), "is recursive"),
+    "recursive by a map, two records apart": (named("A", named("B", {"type": "map", "values": "A"})), "is recursive"),
+    "array of nulls": (array("null"), "may take no byte"),
+    "array of a null, written at length": (array({"type": "null"}), "may take no byte"),
+    "array of empty records": (array(named("Empty")), "may take no byte"),
+    "array of records of nulls": (array(named("A", "null", named("B", "null"))), "may take no byte"),
+    "array of empty fixed": (array({"type": "fixed", "name": "F", "size": 0}), "may take no byte"),
+    "array of what is passed over unread": (array("boolean"), "may take no byte"),
+    "array in a map in an array": (array({"type": "map", "values": array("double")}), "may take no byte"),
+    "items of many nulls": (array(named("N", "int", *["null"] * 500)), "values in an item"),
+    "one record of many nulls": (named("N", *["null"] * 5000), "more than 2000 values"),
+}
+
+
+@pytest.mark.parametrize(("kind", "cause"), UNBOUNDED.values(), ids=UNBOUNDED.keys())
+def test_a_schema_by_which_few_bytes_take_for_ever_is_not_read_by(kind: Any, cause: str) -> None:
+    schema = json.loads(catalogue().today("raw_activity").text)
+    schema["fields"].append({"name": "later", "type": kind})
+    registry = Memory()
+    registry.texts[9] = json.dumps(schema)
+    with pytest.raises(DecodeError, match=f"Schema 9 of the registry.*{cause}.*who writes to the topic"):
+        Codec(registry).decode(b"\0\0\0\0\x09")
+
+
+def test_a_schema_that_was_refused_is_not_looked_at_again_and_an_unknown_one_is() -> None:
+    registry = Memory()
+    codec = Codec(registry)
+    registry.texts[9] = '"string"'
+    for number in (9, 8, 9, 8):
+        with pytest.raises(DecodeError, match=f"chema {number}"):
+            codec.decode(b"\0\0\0\0" + bytes([number]))
+    assert registry.fetched == [9, 8, 8]
+
+
+def doubling(depth: int) -> list[dict[str, Any]]:
+    """Fields each of which has a record of two of the record before, so that the last has 2 ** depth values."""
+    made = [named("N0", "null", "null")]
+    made += [named(f"N{n}", f"N{n - 1}", f"N{n - 1}") for n in range(1, depth)]
+    return [{"name": f"later{n}", "type": kind} for n, kind in enumerate(made)]
+
+
+def chain(depth: int) -> list[dict[str, Any]]:
+    """Fields each of which has a record around the one before, so that the last is that deep."""
+    made = [named("N0", "int")] + [named(f"N{n}", f"N{n - 1}") for n in range(1, depth)]
+    return [{"name": f"later{n}", "type": kind} for n, kind in enumerate(made)]
+
+
+@pytest.mark.parametrize("fields", [doubling(60), chain(5000)], ids=["doubling", "chain"])
+def test_a_schema_whose_names_make_it_large_is_not_read_by(fields: list[dict[str, Any]]) -> None:
+    schema = json.loads(catalogue().today("raw_activity").text)
+    schema["fields"] += fields
+    registry = Memory()
+    registry.texts[9] = json.dumps(schema)
+    with pytest.raises(DecodeError, match=r"Schema 9 of the registry.*more than 2000 values"):
+        Codec(registry).decode(b"\0\0\0\0\x09")
+
+
+@pytest.mark.parametrize("name", HISTORY)
+def test_every_version_ever_shipped_is_read_by_from_a_registry(name: str) -> None:
+    record, text = name.split(".")[0], (ROOM / "history" / name).read_text()
+    registry = Memory()
+    registry.texts[9] = text
+    body = BytesIO()
+    parsed = Catalogue({record: text}, []).today(record).parsed
+    random.seed(name)
+    fastavro.schemaless_writer(body, parsed, generate_one(parsed))
+    assert Codec(registry).decode(b"\0\0\0\0\x09" + body.getvalue()).record == record
 
 
 def test_an_unregistered_id_is_a_fault_of_the_record_not_of_the_registry() -> None:
