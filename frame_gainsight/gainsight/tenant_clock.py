@@ -11,7 +11,6 @@ from frame_gainsight.runtime.clock import Clock
 MAX_AHEAD = 900.0  # seconds ahead of ours up to which the tenant's clock is followed: a wrong Date would miss rows
 ABSURD = 10 * 31_557_600.0  # seconds of difference from ours that no clock has
 _LATEST = 7_258_118_400.0  # 2200: what is later, or before 1970, is no time
-MAX_AHEAD_AT_FIRST = 300.0  # the same while there are few replies: the usual overlap reads that much again
 _REPLIES = 4  # the last ones, whose earliest time counts as far as it is ahead of ours
 
 
@@ -36,14 +35,13 @@ class TenantClock:
 
         The `Date` of the last reply, cut to the second by the server, plus the time that has passed since. Ahead of our
         clock it is only by as much as all of the last replies are, so that one wrong `Date` leads to no later time, and
-        not at all where that is more than MAX_AHEAD, or MAX_AHEAD_AT_FIRST while there are few.
+        not at all where that is more than MAX_AHEAD.
         """
         if not self._offsets:
             return None
         ours, steady = self._clock.now(), self._clock.monotonic()
         last, least = (int((steady + offset) * 1000) for offset in (self._offsets[-1], min(self._offsets)))
-        most = MAX_AHEAD if len(self._offsets) == _REPLIES else MAX_AHEAD_AT_FIRST
-        ahead = ours if least - ours > most * 1000 else max(ours, least)
+        ahead = ours if least - ours > MAX_AHEAD * 1000 else max(ours, least)
         return min(last, ahead)
 
     def seconds(self) -> float:

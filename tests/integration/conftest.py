@@ -13,6 +13,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 FIRST = (
+    "test_hostile_tenants",
     "test_connector_life",
     "test_secrets",
     "test_short_storm",

@@ -97,7 +97,7 @@ def test_a_producer_that_was_frozen_past_its_session_writes_nothing_twice(cluste
     if frozen.running:
         before = lanes_of(frozen)
         other.kill()
-        until("it has lanes again", lambda: lanes_of(frozen) > before or not frozen.running, SECONDS)
+        until("it has lanes again", lambda: lanes_of(frozen) > before or not frozen.running, 2 * SECONDS)
     assert frozen.running, frozen.text
     everyone_is_polled(cluster, "it is alone")
     every_version_once(cluster)

@@ -38,6 +38,12 @@ def test_a_backfill_and_headers_that_are_no_times_tell_nothing() -> None:
     assert traces([record(1, 0, 1000, last=False)], ()) == {}
 
 
+def test_a_poll_for_deletions_which_begins_long_before_tells_nothing() -> None:
+    polls = [record(h, h * HOUR, (h + 1) * HOUR) for h in range(24)]
+    deletions = record(24, 0, 24 * HOUR, poll="acme@a/b!deletions")
+    assert traces([*polls, deletions], ())["acme"] == traces(polls, ())["acme"]
+
+
 def test_a_purged_connector_begins_anew() -> None:
     purged = ConsumedRecord("raw", 0, 5, b"", None, (("connector", b"acme"), ("deleted_at", b"7")))
     before, after = [record(1, 0, 1000), (RawKey("acme", "!period"), purged)], record(6, 0, 500)

@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_gainsight.gainsight import Condition, Row, UnreadableRow, format_date, parse_date, whole_second
+from frame_gainsight.gainsight import (
+    Condition,
+    Row,
+    TransientError,
+    UnreadableRow,
+    format_date,
+    parse_date,
+    whole_second,
+)
 from producer.polling.page_size import PageEnd, PageSize
 from producer.state.seen_versions import Seen, SeenVersions, Verdict, fingerprint_of
 from producer.timeline.keyset_reader import Activity, Page, PageReply, Position, StuckError, read_pages
@@ -134,6 +142,17 @@ async def test_paging_costs_about_a_call_a_page() -> None:
     memory = numbered(200, lambda n: T0 + n * 250)
     await pages(memory, 50)
     assert len(memory.requests) <= 200 / 50 + 1
+
+
+async def test_a_tenant_that_gives_the_same_page_of_a_second_again_and_again_ends_the_reading() -> None:
+    memory = numbered(10, SHAPES["all in one second"])
+
+    async def deaf(conditions: Sequence[Condition], order: Mapping[str, str], limit: int, offset: int = 0) -> list[Row]:
+        return await memory.fetch([c for c in conditions if c.name != "Gsid"], order, limit, offset)
+
+    with pytest.raises(TransientError, match="does not heed `Gsid GT`"):
+        [p async for p in reading(deaf, Window(T0, T0 + 60 * SECOND), Position(T0), 4)]
+    assert len(memory.requests) < 5
 
 
 async def test_the_window_is_half_open() -> None:
