@@ -174,7 +174,7 @@ async def _drain(reading: _Reading, position: Position, window: Window) -> Async
             return
         if activities[-1].gsid == after:
             raise TransientError(
-                f"The tenant does not heed `Gsid GT` in the second {format_date(second.start)}: the same page comes back. "
+                f"The tenant does not heed `Gsid GT` in the second {format_date(second.start)}: a page comes back. "
                 "Ask the Gainsight admin, or make pages larger than that second's rows (FRAME_GAINSIGHT_PAGE_ROWS)."
             )
         if not after:  # should the next request be refused, this page comes again
