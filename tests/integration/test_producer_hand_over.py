@@ -43,7 +43,7 @@ def everyone_is_polled(cluster: Cluster, event: str) -> float:
         written = all((f"{c}/{g}", "raw_activity") in there for c, g in new.items())
         return written and all((key, "") in there for key in gone)
 
-    until(f"every connector is polled after: {event}", all_there, SECONDS)
+    until(f"every connector is polled after: {event}", all_there, 2 * SECONDS)
     return time.monotonic() - begun
 
 

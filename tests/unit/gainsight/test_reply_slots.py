@@ -112,7 +112,7 @@ async def test_tenants_that_drip_their_replies_keep_no_other_s_waiting() -> None
         for _ in range(5):
             began = time.monotonic()
             assert len(await other.query(COMPANIES)) == 1
-            assert time.monotonic() - began < 0.25
+            assert time.monotonic() - began < 1
             assert not slots.full()
         await asyncio.gather(*again)
     assert not slots.full()
