@@ -18,7 +18,6 @@ from enricher.conversation import build as conversation
 from enricher.metrics import EnricherMetrics
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enricher
-from enricher.processing.pace import Pace
 from enricher.processing.retry import PAUSED, Finish, Rejection, RetryScheduler, class_of, nothing
 from enricher.processing.services import EnricherServices
 from enricher.processing.unexpected import OF_ALL, unexpected
@@ -32,6 +31,7 @@ from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_to_end
 from frame_gainsight.runtime import cause_of
 from frame_gainsight.runtime.aio import gather_or_cancel
 from frame_gainsight.runtime.metrics import Metrics
+from frame_gainsight.runtime.pauses import Pace
 from schemas import DecodeError
 
 log = structlog.get_logger(__name__)

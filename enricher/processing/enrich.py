@@ -11,7 +11,6 @@ import structlog
 from enricher.activity.raw_record import DataError, RawActivity
 from enricher.conversation import build as conversation
 from enricher.processing.dead_letters import DeadLetters
-from enricher.processing.pace import Pace
 from enricher.processing.services import EnricherServices
 from enricher.processing.unexpected import OF_ALL, UnexpectedError, unexpected
 from enricher.resolution import entity_cache as entities
@@ -23,6 +22,7 @@ from frame_gainsight.connectors import Connector, Definition, VaultError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ProducerRecord
 from frame_gainsight.kafka.record_limits import size_of_fields
+from frame_gainsight.runtime.pauses import Pace
 from schemas import EncodeError
 
 log = structlog.get_logger(__name__)

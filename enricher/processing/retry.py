@@ -15,7 +15,6 @@ from enricher.processing import parked as parking
 from enricher.processing.circuit_breaker import CircuitBreaker
 from enricher.processing.dead_letters import DeadLetters
 from enricher.processing.enrich import Enriched, Enricher
-from enricher.processing.pace import SLICE_BYTES, Pace
 from enricher.processing.parked import Parked, ParkedActivities
 from enricher.processing.services import EnricherServices
 from enricher.processing.unexpected import OF_ALL, unexpected
@@ -23,6 +22,7 @@ from frame_gainsight.connectors import Connector, VaultError
 from frame_gainsight.gainsight import GainsightError
 from frame_gainsight.kafka import ConsumedRecord, ProducerRecord, read_at, read_to_end
 from frame_gainsight.runtime import Failure, cause_of
+from frame_gainsight.runtime.pauses import SLICE_BYTES, Pace
 from schemas import DecodeError
 
 log = structlog.get_logger(__name__)

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import cast
 
 from enricher.activity.raw_record import DataError, Deletion, RawActivity, read
-from enricher.processing.pace import SLICE_BYTES, Pace
 from enricher.replay.latest_offsets import LatestOffsets, VersionStatus
 from enricher.replay.model import Scope
 from frame_gainsight.kafka import ConsumedRecord, read_to_end
 from frame_gainsight.runtime import Settings
+from frame_gainsight.runtime.pauses import SLICE_BYTES, Pace
 from schemas import Codec
 from schemas.raw_topic import connector_of, gsid_of, is_period_marker
 

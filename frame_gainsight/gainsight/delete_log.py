@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from frame_gainsight.gainsight.dates import format_date, parse_date, whole_secon
 from frame_gainsight.gainsight.envelope import Row, refuse_repeated, value_of
 from frame_gainsight.gainsight.errors import RefusedQueryError, TransientError
 from frame_gainsight.gainsight.query import LEAST_CAP, Condition, Query
+from frame_gainsight.runtime.pauses import with_pauses
 
 ACTIVITY = "activity_timeline"
 # The high-volume log holds the objects that the first does not; which of them activities are, is not documented.
@@ -24,7 +24,6 @@ MOST_BY_FAR = 50_000  # where it cannot
 
 _PATH = "/v1/ant/es/activity/deleted"
 _IDS = ("Gsid", "RecordId", "ActivityId", "Id")
-_PAUSE = 1000  # rows, after which others have their turn
 _DATES = ("DeletedOn", "DeletedDate", "DeletedAt")
 
 
@@ -103,10 +102,8 @@ async def _from_call(client: GainsightClient, start: int, end: int) -> dict[str,
     """
     rows = await client.post(_PATH, {"fromDate": format_date(start), "toDate": format_date(end)}, CALL)
     found: dict[str, int] = {}
-    for number, row in enumerate(rows):
+    async for row in with_pauses(rows):
         _take(found, row if isinstance(row, dict) else {"Gsid": row}, end)
-        if number % _PAUSE == 0:
-            await asyncio.sleep(0)
     if rows and not found:
         raise RefusedQueryError(f"The tenant's answer to {_PATH} has rows of an unknown shape.")
     return found

@@ -88,7 +88,7 @@ async def test_a_tenant_that_drips_its_reply_does_not_hold_a_call_nor_a_slot(bef
 
 
 async def test_tenants_that_drip_their_replies_keep_no_other_s_waiting() -> None:
-    slots = ReplySlots(3, pace=64 * 1024, pace_seconds=0.3)
+    slots = ReplySlots(3, pace=64 * 1024, pace_seconds=1.2)
 
     def drip(request: Request) -> None:
         request.drip(rows_body(2 * MEBIBYTE)[: 2 * MEBIBYTE], every=0.05, seconds=30)
@@ -103,7 +103,7 @@ async def test_tenants_that_drip_their_replies_keep_no_other_s_waiting() -> None
             await asyncio.sleep(0.01)
         began = time.monotonic()
         assert len(await other.query(COMPANIES)) == 1
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
         for error in await asyncio.gather(*dripping):
             assert isinstance(error, TransientError)
             assert "too slowly" in str(error) and "http://127.0.0.1" in str(error)

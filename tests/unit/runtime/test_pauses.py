@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from frame_gainsight.runtime.pauses import WORK_SECONDS, with_pauses
+from frame_gainsight.runtime.pauses import TURN_SECONDS, with_pauses
 
 
-@pytest.mark.parametrize(("seconds", "turns"), [(WORK_SECONDS * 1.1, 9), (0.0, 0)])
+@pytest.mark.parametrize(("seconds", "turns"), [(TURN_SECONDS * 1.1, 9), (0.0, 0)])
 async def test_others_have_their_turn_between_items_that_take_long(seconds: float, turns: int) -> None:
     had, ended = 0, False
 
